@@ -201,7 +201,9 @@ class DGMSConfig:
         """
         for name in ("layers", "overrides"):
             if callable(getattr(self, name)):
-                raise ValueError(f"`{name}` must be a pattern to be serialised. Received: a function, {getattr(self, name)!r}")
+                raise ValueError(
+                    f"`{name}` must be a pattern to be serialised. Received: a function, {getattr(self, name)!r}"
+                )
         config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         if isinstance(self.layers, tuple):
             config["layers"] = list(self.layers)

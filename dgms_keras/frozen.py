@@ -156,5 +156,7 @@ class FrozenWeight:
         channel = np.zeros([1] * self.indices.ndim, np.int64)
         for axis in axes:  # the channel number of every element, in the order of the channel axes
             size = self.indices.shape[axis]
-            channel = channel * size + np.arange(size).reshape([-1 if a == axis else 1 for a in range(self.indices.ndim)])
+            channel = channel * size + np.arange(size).reshape(
+                [-1 if a == axis else 1 for a in range(self.indices.ndim)]
+            )
         return self.codebook[channel // self.group_size, self.indices]

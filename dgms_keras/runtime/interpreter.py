@@ -1,0 +1,78 @@
+"""`Interpreter`: the runtime's own interpreter with our delegate in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from dgms_keras.runtime.delegate import load_delegate
+from dgms_keras.runtime.litert import RuntimeInterpreter
+
+# The name of the delegate's node in a graph, as delegate/tflite registers it.
+DELEGATE_NODE = "DgmsDelegate"
+
+
+class Interpreter(RuntimeInterpreter):
+    """A TFLite interpreter (same methods as the runtime's own) that runs index + codebook layers in our delegate.
+
+    What the delegate does not claim runs as it always does: in XNNPACK or in TFLite's builtin kernels.
+
+    Args:
+        model_path: a `.tflite` file. Or give `model_content`.
+        num_threads: threads for the delegate and for the runtime, >= 1; None leaves both at their defaults.
+        delegate: whether to load the delegate.
+        delegate_options: further options for `load_delegate`.
+        model_content: the bytes of a `.tflite` file.
+        **options: anything else that the runtime's interpreter takes.
+
+    Raises:
+        ValueError: an option has a value it cannot have, or the file is no TFLite model.
+        FileNotFoundError: there is no such file, or the delegate was not built.
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] | None = None,
+        *,
+        num_threads: int | None = None,
+        delegate: bool = True,
+        delegate_options: Mapping[str, Any] | None = None,
+        model_content: bytes | None = None,
+        **options: Any,
+    ) -> None:
+        if (model_path is None) == (model_content is None):
+            raise ValueError(
+                "give exactly one of `model_path` and `model_content`. Received: "
+                + ("neither" if model_path is None else "both")
+            )
+        if num_threads is not None and (
+            isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1
+        ):
+            raise ValueError(f"`num_threads` must be an integer >= 1 or None. Received: num_threads={num_threads!r}")
+        if not isinstance(delegate, bool):
+            raise TypeError(f"`delegate` must be True or False. Received: delegate={delegate!r}")
+        if delegate_options and not delegate:
+            raise ValueError(f"`delegate_options` need delegate=True. Received: {dict(delegate_options)}")
+        if model_path is not None:
+            model_path = os.fspath(model_path)
+            if not os.path.isfile(model_path):
+                raise FileNotFoundError(f"`model_path` must be a .tflite file. Received: {model_path!r}")
+        delegates = list(options.pop("experimental_delegates", None) or [])
+        if delegate:
+            settings = {"num_threads": num_threads, **(delegate_options or {})}
+            delegates.insert(0, load_delegate(**settings))
+        super().__init__(
+            model_path=model_path,
+            model_content=model_content,
+            num_threads=num_threads,
+            experimental_delegates=delegates or None,
+            **options,
+        )
+
+    def delegated_nodes(self) -> int:
+        """How many nodes of the delegate are in the graph: 0 when it claimed nothing (or was not loaded).
+
+        A node may hold several layers that follow one another.
+        """
+        return sum(op["op_name"] == DELEGATE_NODE for op in self._get_ops_details())
