@@ -1,0 +1,1 @@
+"""The file format: FORMAT.md (normative), the bit stream (`packing`) and the metadata entry (`metadata`)."""
