@@ -202,7 +202,7 @@ def demo_table(rows: list[DemoRow]) -> Any:
     """The demo's results as a rich table."""
     from rich.table import Table
 
-    table = Table(title="DGMS on handwritten digits (500 test images; batch 1, 1 thread, medians)")
+    table = Table(title="DGMS on handwritten digits (797 test images; batch 1, 1 thread, medians)")
     table.add_column("model")
     for heading in (
         "accuracy %",
