@@ -1,0 +1,175 @@
+// The contract between the ops and the kernels. Nothing in here knows TFLite.
+//
+// Words
+//   filter      [N][K] codes (N output channels; K = kernel_h * kernel_w * input channels, in the filter's own order).
+//   code        index of a weight's value, 0..15, whatever the file's bit width is (2, 3 and 4 bits share every
+//   kernel). table       16 floats: the codebook of one group of output channels, zero-filled above 2^bits.
+//   panel       1..max_columns neighbouring output channels ("columns") of one filter.
+//   tile        1..max_rows output pixels ("rows") of a panel: what one call of `gemm` computes.
+//   block       a range of K. One call of `decode` and `gemm` works on one block of one panel.
+//
+// A convolution runs as: for each panel, for each block of K: decode the block's weights once into a small buffer that
+// stays in the first-level cache, then reuse it for all row tiles. Partial sums wait in the output between blocks.
+//
+// Rules for every kernel
+//   - Sizes are in elements unless the name says bytes. Strides are in floats. Pointers need the alignment of their
+//     type only, except where a field says otherwise; loads and stores are unaligned.
+//   - NOTHING is read or written outside the ranges stated here: the tests place every buffer against guard pages.
+//   - An output's value may depend on the data and on the block boundaries only, never on `rows`, on `n` or on which
+//     tile or panel it falls into: this is what makes results bit-identical for any number of threads. In `gemm` each
+//     output is therefore a chain over k in increasing order starting from 0, and then added to `c` where
+//     `accumulate` is set.
+//   - NaN and infinities propagate: clamping returns NaN for NaN. A zero activation times an infinite weight is NaN.
+//   - Kernel files (one per instruction set, compiled with flags that the machine may not have) contain plain code in
+//     anonymous namespaces and the functions that kernels.inc names. They include no header with inline functions
+//     other than the compiler's intrinsics (not <algorithm>, not <vector>): the linker may keep *their* copy of such a
+//     function for the whole program, which then crashes on an older machine.
+#ifndef DGMS_KERNELS_KERNEL_H_
+#define DGMS_KERNELS_KERNEL_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace dgms {
+
+// Instruction sets, in rising order of preference within a processor family.
+enum class Isa { kPortable, kNeon, kNeonDotprod, kAvx2, kAvx512 };
+
+inline constexpr int kTableSize = 16;   // floats per table, whatever the bit width
+inline constexpr int kMaxColumns = 64;  // no kernel's max_columns is larger
+inline constexpr int kPanelFloats =
+    8192;                                 // floats of a decoded block: block length rounded up to k_unit, times columns
+inline constexpr size_t kAlignment = 64;  // bytes; of tables, packed panels and decoded blocks
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Packed weights ("tile order"). Always one nibble per weight. One packed block of a panel of n columns is
+//     round_up(k, k_unit) * round_up(n, column_unit) / 2 bytes;
+// places without a weight hold code 0. Only `pack` and `decode`/`gemv` of one kernel agree about the order inside.
+
+// Packs one block of one panel.
+//   codes          code of column j (0 <= j < n) at place p (0 <= p < k) is codes[j * column_stride + p]; one per byte,
+//   0..15 width          round_up(n, column_unit) packed         exactly the number of bytes above, 4-byte aligned; all
+//   of them are written
+using PackFn = void (*)(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, uint8_t* packed);
+
+// The tables of a panel. Column j uses the 16 floats at
+//     tables                               if column_table is null (the usual case: one codebook)
+//     tables + 16 * column_table[j]        otherwise; column_table has round_up(n, column_unit) entries that never
+//                                          decrease, so a vector of columns has one table if its ends agree
+struct Tables {
+  const float* tables;  // 64-byte aligned
+  const int32_t* column_table;
+};
+
+// Decodes one packed block into floats.
+//   panel   [round_up(k, k_unit)][round_up(n, column_unit)] floats, 64-byte aligned; all of them are written (places
+//           without a weight get their table's entry 0, which nothing uses)
+using DecodeFn = void (*)(const uint8_t* packed, int64_t k, int n, const Tables& tables, float* panel);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What happens to a finished sum: clamp(scale[column] * sum + bias[column], min, max), rounded once or twice.
+//   scale, bias   round_up(n, column_unit) floats each, never null (1 and 0 where the layer has none)
+//   min, max      -inf and +inf without a fused activation
+struct Epilogue {
+  const float* scale;
+  const float* bias;
+  float min;
+  float max;
+};
+
+// One tile: rows x n outputs of one panel, over one block of K.
+//   k runs over segment_count segments of segment_length each. Row r, segment s, place p of the input is
+//       a[r * a_row_stride + segments[s] + p]
+//   and meets panel[(s * segment_length + p) * round_up(n, column_unit) + column].
+struct GemmF32Args {
+  int rows;  // 1..max_rows
+  int n;     // 1..max_columns; only these columns of c are read and written
+  const float* a;
+  int64_t a_row_stride;
+  const int64_t* segments;  // offsets in floats
+  int64_t segment_count;    // >= 1
+  int64_t segment_length;   // >= 1
+  const float* panel;       // as `decode` wrote it
+  float* c;                 // row r, column j: c[r * c_row_stride + j]
+  int64_t c_row_stride;
+  bool accumulate;    // add c's old value to the sum (a later block of K)
+  bool finish;        // apply the epilogue (the last block of K); else c keeps the bare sum
+  Epilogue epilogue;  // used only where `finish` is set
+};
+using GemmF32Fn = void (*)(const GemmF32Args& args);
+
+// One row, decoding in registers (batch-1 fully connected, 1x1 maps): the whole K, which is one contiguous run.
+// The packed weights are those of `pack` with k = the whole K. The order of summation is the kernel's own, but fixed.
+struct GemvF32Args {
+  const float* x;  // k floats
+  int64_t k;       // >= 1
+  int n;           // 1..max_columns
+  const uint8_t* packed;
+  Tables tables;
+  float* y;  // n floats
+  Epilogue epilogue;
+};
+using GemvF32Fn = void (*)(const GemvF32Args& args);
+
+// The kernels that share one tile order.
+struct GemmF32Kernel {
+  const char* name;
+  Isa isa;
+  int max_rows;
+  int max_columns;  // a multiple of column_unit
+  int column_unit;
+  int k_unit;
+  PackFn pack;
+  DecodeFn decode;
+  GemmF32Fn gemm;
+  GemvF32Fn gemv;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Depthwise convolution, channel by channel, with decoded (and scaled) weights: a run of output pixels of one row.
+//   output[i * output_stride + c] = clamp(bias[c] + sum over ky, kx of
+//       rows[ky][i * pixel_stride + kx * tap_stride + c] * weights[ky * weight_row_stride + kx * channels + c])
+//   summed from bias in the order of ky, then kx. At the map's edges the op leaves out rows and taps that fall outside
+//   by passing fewer of them.
+struct DepthwiseF32Args {
+  const float* const* rows;  // kernel_h pointers
+  int kernel_h;              // >= 1
+  int kernel_w;              // >= 1
+  int64_t pixels;            // output pixels in this run, >= 1
+  int64_t pixel_stride;      // input floats from one output pixel to the next
+  int64_t tap_stride;        // input floats from one tap to the next
+  int64_t channels;          // >= 1
+  const float* weights;
+  int64_t weight_row_stride;
+  const float* bias;  // channels floats, never null
+  float* output;
+  int64_t output_stride;
+  float min;
+  float max;
+};
+using DepthwiseF32Fn = void (*)(const DepthwiseF32Args& args);
+
+struct DepthwiseF32Kernel {
+  const char* name;
+  Isa isa;
+  DepthwiseF32Fn run;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Declarations of all kernels of this processor family, from kernels.inc.
+#define DGMS_GEMM_F32(name, isa, max_rows, max_columns, column_unit, k_unit, pack)                              \
+  void pack(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, uint8_t* packed);         \
+  void name##_decode(const uint8_t* packed, int64_t k, int n, const Tables& tables, float* panel);              \
+  void name##_gemm(const GemmF32Args& args);                                                                    \
+  void name##_gemv(const GemvF32Args& args);                                                                    \
+  static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);       \
+  static_assert((column_unit) * (k_unit) % 8 == 0, "a packed block is a whole number of 32-bit words: " #name); \
+  static_assert((max_columns) * (k_unit) <= kPanelFloats, "block buffer of " #name);
+#define DGMS_DEPTHWISE_F32(name, isa) void name(const DepthwiseF32Args& args);
+#include "kernels/kernels.inc"
+#undef DGMS_GEMM_F32
+#undef DGMS_DEPTHWISE_F32
+
+}  // namespace dgms
+
+#endif  // DGMS_KERNELS_KERNEL_H_

@@ -1,0 +1,55 @@
+// CONV_2D with a codebook filter, NHWC float activations.
+#ifndef DGMS_OPS_CONV2D_H_
+#define DGMS_OPS_CONV2D_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "kernels/select_kernel.h"
+#include "ops/codebook_filter.h"
+#include "ops/status.h"
+#include "ops/thread_pool.h"
+
+namespace dgms {
+
+struct Conv2DParams {
+  int kernel_h = 1, kernel_w = 1;
+  int stride_h = 1, stride_w = 1;
+  int dilation_h = 1, dilation_w = 1;
+  Padding padding = Padding::kValid;
+  int groups = 1;  // divides both channel counts; the filter has in_channels / groups input channels
+  int64_t in_channels = 0, out_channels = 0;
+  Activation activation = Activation::kNone;
+};
+
+class Conv2D {
+ public:
+  // Packs the weights. Null on failure, with the reason in *status (which may be null). Nothing is kept of the views.
+  //   bias   [out_channels] or null
+  static std::unique_ptr<Conv2D> Create(const Conv2DParams& params, const CodebookFilter& filter, const float* bias,
+                                        const KernelSet& kernels, Status* status = nullptr);
+  ~Conv2D();
+
+  // Plans for an input of [batch, in_h, in_w, in_channels] and allocates the workspace; keeps the packed weights.
+  // batch 0 is allowed and makes Run a no-op. After an error the op is not ready.
+  Status Reshape(int64_t batch, int64_t in_h, int64_t in_w);
+
+  // input and output do not overlap. One Run at a time per op: the workspace is the op's own.
+  Status Run(const float* input, float* output, ThreadPool& pool);
+
+  int64_t output_h() const;
+  int64_t output_w() const;
+  size_t packed_bytes() const;     // weights, tables, scales and biases that stay in memory
+  size_t workspace_bytes() const;  // of the last Reshape
+  const char* kernel_name() const;
+
+ private:
+  struct State;
+  explicit Conv2D(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace dgms
+
+#endif  // DGMS_OPS_CONV2D_H_

@@ -1,0 +1,53 @@
+// DEPTHWISE_CONV_2D with a codebook filter, NHWC float activations.
+#ifndef DGMS_OPS_DEPTHWISE_CONV2D_H_
+#define DGMS_OPS_DEPTHWISE_CONV2D_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "kernels/select_kernel.h"
+#include "ops/codebook_filter.h"
+#include "ops/status.h"
+#include "ops/thread_pool.h"
+
+namespace dgms {
+
+struct DepthwiseConv2DParams {
+  int kernel_h = 1, kernel_w = 1;
+  int stride_h = 1, stride_w = 1;
+  int dilation_h = 1, dilation_w = 1;
+  Padding padding = Padding::kValid;
+  int64_t in_channels = 0;
+  int depth_multiplier = 1;  // output channel = input channel * depth_multiplier + m
+  Activation activation = Activation::kNone;
+};
+
+class DepthwiseConv2D {
+ public:
+  // Decodes the weights (there are few of them) and folds the scale into them. Null on failure, with the reason in
+  // *status (which may be null). Nothing is kept of the views.
+  //   bias   [in_channels * depth_multiplier] or null
+  static std::unique_ptr<DepthwiseConv2D> Create(const DepthwiseConv2DParams& params, const CodebookFilter& filter,
+                                                 const float* bias, const KernelSet& kernels, Status* status = nullptr);
+  ~DepthwiseConv2D();
+
+  // As Conv2D's.
+  Status Reshape(int64_t batch, int64_t in_h, int64_t in_w);
+  Status Run(const float* input, float* output, ThreadPool& pool);
+
+  int64_t output_h() const;
+  int64_t output_w() const;
+  size_t packed_bytes() const;
+  size_t workspace_bytes() const;
+  const char* kernel_name() const;
+
+ private:
+  struct State;
+  explicit DepthwiseConv2D(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace dgms
+
+#endif  // DGMS_OPS_DEPTHWISE_CONV2D_H_
