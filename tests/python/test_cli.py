@@ -1,0 +1,126 @@
+"""The command line as a person uses it: child processes, exit status, what is on the screen and in the files."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+
+def dgms(*arguments, check=None):
+    done = subprocess.run(
+        [sys.executable, "-m", "dgms_keras.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    if check is not None:
+        assert done.returncode == check, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A trained-looking float model and data for it."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    folder = tmp_path_factory.mktemp("cli")
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3), name="image"),
+            keras.layers.Conv2D(16, 3, padding="same", name="c1"),
+            keras.layers.BatchNormalization(name="b1"),
+            keras.layers.ReLU(name="r1"),
+            keras.layers.Conv2D(32, 3, name="c2"),
+            keras.layers.GlobalAveragePooling2D(name="p"),
+            keras.layers.Dense(5, activation="softmax", name="out"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.save(folder / "model.keras")
+    generator = np.random.default_rng(0)
+    x, y = generator.standard_normal((64, 8, 8, 3)).astype(np.float32), generator.integers(0, 5, 64)
+    np.savez(folder / "data.npz", x=x, y=y, x_val=x[:16], y_val=y[:16])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compressed(folder):
+    done = dgms(
+        "compress", folder / "model.keras", "--bits", 3, "--data", folder / "data.npz", "--epochs", 1,
+        "--output", folder / "m.tflite", "--save", folder / "q.keras", check=0,
+    )  # fmt: skip
+    return done
+
+
+@pytest.mark.parametrize("command", ["demo", "compress", "export", "inspect", "verify", "bench"])
+def test_help_has_an_example(command):
+    done = dgms(command, "--help", check=0)
+    assert f"example:\n  dgms {command} " in done.stdout
+
+
+def test_no_command_is_a_usage_error():
+    done = dgms(check=2)
+    assert "COMMAND" in done.stderr
+
+
+def test_compress_trains_and_writes(folder, compressed):
+    assert (folder / "m.tflite").stat().st_size > 0 and (folder / "q.keras").exists()
+    assert "3 bits before training" in compressed.stdout and "3 bits after training" in compressed.stdout
+    assert "c2" in compressed.stdout and "written:" in compressed.stdout
+    assert not [p for p in folder.iterdir() if "tmp" in p.name or p.name.endswith(".new")]
+
+
+def test_export_gives_the_same_file_again(folder, compressed):
+    dgms("export", folder / "q.keras", folder / "again.tflite", check=0)
+    assert (folder / "again.tflite").read_bytes() == (folder / "m.tflite").read_bytes()
+
+
+def test_inspect_prints_and_writes_json(folder, compressed):
+    done = dgms("inspect", folder / "m.tflite", "--json", folder / "m.json", check=0)
+    assert "c2" in done.stdout
+    assert "c2" in json.dumps(json.loads((folder / "m.json").read_text()))
+
+
+def test_verify_agrees_and_notices_a_wrong_file(folder, compressed):
+    done = dgms("verify", folder / "q.keras", folder / "m.tflite", "--per-layer", check=0)
+    assert "c2" in done.stdout
+    dgms("compress", folder / "model.keras", "--bits", 2, "--output", folder / "other.tflite", check=0)
+    assert dgms("verify", folder / "q.keras", folder / "other.tflite").returncode == 1
+
+
+def test_bench_writes_every_figure(folder, compressed):
+    done = dgms("bench", folder / "m.tflite", "--runs", 3, "--json", folder / "bench.json", check=0)
+    assert "median ms" in done.stdout
+    data = json.loads((folder / "bench.json").read_text())
+    assert [p["name"] for p in data["paths"]] == ["delegate", "xnnpack", "builtin"]
+    assert all(len(p["runs_ms"]) == 3 for p in data["paths"])
+    on_screen = dgms("bench", folder / "m.tflite", "--runs", 1, "--paths", "builtin", "--json", "-", check=0)
+    assert json.loads(on_screen.stdout)["paths"][0]["name"] == "builtin"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["compress", "nowhere.keras"], 1, "nowhere.keras"),
+        (["compress", "{data}"], 1, "must be a Keras 3 model file"),
+        (["compress", "{model}", "--bits", "5"], 2, "--bits"),
+        (["compress", "{model}", "--epochs", "0"], 2, "must be an integer >= 1. Received: '0'"),
+        (["compress", "{model}", "--data", "{model}"], 1, "--data must hold the arrays x and y"),
+        (["compress", "{model}", "--data", "nowhere.npz"], 1, "nowhere.npz"),
+        (["inspect", "{data}"], 1, "data.npz"),
+        (["inspect", "nowhere.tflite"], 1, "nowhere.tflite"),
+        (["bench", "{model}", "--runs", "1"], 1, "dgms bench:"),
+        (["bench", "nowhere.tflite", "--paths", "gpu"], 1, ""),
+        (["export", "{model}", "/nowhere/at/all.tflite"], 1, "/nowhere/at"),
+    ],
+)
+def test_errors_are_one_clear_line_without_a_traceback(folder, arguments, status, words):
+    names = {"model": folder / "model.keras", "data": folder / "data.npz"}
+    done = dgms(*[a.format(**names) for a in arguments])
+    assert done.returncode == status, done.stdout + done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
