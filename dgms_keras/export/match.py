@@ -1,0 +1,225 @@
+"""Finds a frozen weight again inside a converted graph, by value, and the per-channel factors the converter folded into it.
+
+The converter transposes, reshapes and renames weights, and multiplies BatchNorm's factors into them. None of that is looked up:
+a layout is right if, and only if, it reproduces the constant's values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from dgms_keras.frozen import FrozenWeight
+
+# A folded weight is fl(s * w), once rounded; where the converter rounded several times (two factors in a row) the recovered
+# factor cannot reproduce every value exactly, but stays within a few units in the last place. 2**-20 is eight of them.
+RELATIVE_TOLERANCE = 2.0**-20
+# Elements that are looked at before a layout is checked in full.
+_SAMPLE = 4096
+# Neighbours of the quotient that are tried as the factor, in units in the last place.
+_ULPS = (0, 1, -1, 2, -2, 3, -3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """How one frozen weight reproduces one constant.
+
+    Args:
+        codes: uint8 in the constant's shape.
+        codebook: float32 `[groups * 2**bits]`.
+        offset: int32 `2**bits * group` per element, broadcastable; None for one codebook.
+        scale: float32, broadcastable to the constant, or None if every factor is 1.
+        deviation: largest relative deviation of the decoded values; 0 for bit-exact.
+        dead: output channels whose factor is 0 although their codes are not.
+    """
+
+    codes: np.ndarray
+    codebook: np.ndarray
+    offset: np.ndarray | None
+    scale: np.ndarray | None
+    deviation: float
+    dead: int
+
+
+def find(weight: FrozenWeight, values: np.ndarray, channel_axis: int | None) -> Match | None:
+    """The match of a frozen weight with a constant of a graph.
+
+    Args:
+        weight: the frozen weight, in Keras's layout.
+        values: float32, the constant.
+        channel_axis: the constant's output-channel dimension, along which factors may have been folded; None if the operator
+            has none.
+
+    Returns:
+        The best match over all layouts, or None.
+    """
+    if weight.indices.size != values.size or values.size == 0:
+        return None
+    codes_of = 2**weight.bits
+    extended = weight.indices.astype(np.int32)
+    if weight.group_size is not None:
+        extended = extended + codes_of * channel_groups(weight)
+    codebook = np.ascontiguousarray(weight.codebook.reshape(-1))
+    best: Match | None = None
+    for layout in _layouts(extended.shape):
+        if not _sample_agrees(extended, layout, codebook, values, channel_axis):
+            continue
+        keys = np.ascontiguousarray(extended.transpose(layout)).reshape(values.shape)
+        match = _check(keys, codebook, codes_of, values, channel_axis, weight.group_size is not None)
+        if match is not None and (best is None or _rank(match) < _rank(best)):
+            best = match
+            if _rank(match) == (0, 0, 0.0):
+                break
+    return best
+
+
+def _rank(match: Match) -> tuple[int, int, float]:
+    return (int(match.scale is not None), match.dead, match.deviation)
+
+
+def channel_groups(weight: FrozenWeight) -> np.ndarray:
+    """int32, broadcastable to the weight: which codebook each element uses."""
+    assert weight.group_size is not None
+    rank = weight.indices.ndim
+    channel = np.zeros([1] * rank, np.int32)
+    for axis in (a % rank for a in weight.channel_axis):
+        size = weight.indices.shape[axis]
+        channel = channel * size + np.arange(size, dtype=np.int32).reshape(
+            [-1 if a == axis else 1 for a in range(rank)]
+        )
+    return channel // weight.group_size
+
+
+def _layouts(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Every order of the axes that gives a different order of elements, the usual ones first."""
+    wide = [a for a, size in enumerate(shape) if size != 1]
+    narrow = [a for a, size in enumerate(shape) if size == 1]
+    usual = [tuple(wide)]
+    if len(wide) > 1:
+        usual.append((wide[-1], *wide[:-1]))  # HWIO -> OHWI
+        usual.append((wide[-2], *wide[:-2], wide[-1]))  # HWOI -> OHWI
+    for order in dict.fromkeys([*usual, *itertools.permutations(wide)]):
+        yield (*narrow, *order)
+
+
+def _sample_agrees(
+    extended: np.ndarray, layout: tuple[int, ...], codebook: np.ndarray, values: np.ndarray, channel_axis: int | None
+) -> bool:
+    """Whether the first elements could belong together: in one channel, one code has one value."""
+    count = min(values.size, _SAMPLE)
+    flat = np.arange(count)
+    order = np.unravel_index(flat, [extended.shape[a] for a in layout])
+    position: list[np.ndarray] = [flat] * extended.ndim
+    for axis, index in zip(layout, order, strict=True):
+        position[axis] = index
+    keys = extended[tuple(position)]
+    target = values.reshape(-1)[:count]
+    if channel_axis is not None:
+        channel = np.unravel_index(flat, values.shape)[channel_axis]
+        keys = keys + channel * codebook.size
+    table = np.zeros(int(keys.max()) + 1, np.float32)
+    table[keys] = target
+    return bool(np.array_equal(table[keys], target))
+
+
+def _check(
+    keys: np.ndarray,
+    codebook: np.ndarray,
+    codes_of: int,
+    values: np.ndarray,
+    channel_axis: int | None,
+    grouped: bool,
+) -> Match | None:
+    codes = (keys % codes_of).astype(np.uint8)
+    offset = _squeeze(keys - codes) if grouped else None
+    if np.array_equal(codebook[keys], values):
+        return Match(codes, codebook, offset, None, 0.0, 0)
+    axis = 0 if channel_axis is None else channel_axis
+    channels = values.shape[axis] if channel_axis is not None else 1
+    by_channel = keys if channel_axis is None else np.moveaxis(keys, axis, 0)
+    target = values if channel_axis is None else np.moveaxis(values, axis, 0)
+    rows = np.arange(channels)[:, None]
+    keys2, target2 = by_channel.reshape(channels, -1), target.reshape(channels, -1)
+    # One value per channel and code, or no match. `present` says which codes a channel uses.
+    table = np.zeros((channels, codebook.size), np.float32)
+    present = np.zeros(table.shape, bool)
+    table[rows, keys2] = target2
+    present[rows, keys2] = True
+    if not np.array_equal(table[rows, keys2], target2) or not np.all(np.isfinite(table)):
+        return None
+    shared = _shared_codebook(table, present, codebook)
+    if shared is not None:
+        return Match(codes, shared, offset, None, 0.0, 0)
+    factors = _factors(table, present, codebook)
+    if factors is None or channel_axis is None:
+        return None
+    scale, deviation = factors
+    dead = int(np.sum((scale == 0) & np.any(present & (codebook != 0), axis=1)))
+    shape = [channels if d == axis else 1 for d in range(values.ndim)]
+    return Match(codes, codebook, offset, scale.reshape(shape), deviation, dead)
+
+
+def _squeeze(values: np.ndarray) -> np.ndarray:
+    """The same values with size 1 along every dimension they do not depend on."""
+    for axis in range(values.ndim):
+        first = np.take(values, [0], axis)
+        if np.array_equal(np.broadcast_to(first, values.shape), values):
+            values = first
+    return np.ascontiguousarray(values, np.int32)
+
+
+def _shared_codebook(table: np.ndarray, present: np.ndarray, codebook: np.ndarray) -> np.ndarray | None:
+    """One codebook that serves every channel exactly, where the same factor was folded into all of them; else None.
+
+    The factor must explain the values: a constant is not a weight's image only because some codebook fits it.
+    """
+    used = present.any(axis=0)
+    first = table[present.argmax(axis=0), np.arange(table.shape[1])]
+    if not np.array_equal(np.where(present, table, 0), np.where(present, first, 0)):
+        return None
+    factors = _factors(first[None, :], used[None, :], codebook)
+    if factors is None:
+        return None
+    with np.errstate(over="ignore", under="ignore"):
+        unused = (codebook * factors[0][0]).astype(np.float32)  # codes that no weight has, for completeness
+    unused[~np.isfinite(unused)] = 0
+    return np.where(used, first, unused).astype(np.float32)
+
+
+def _factors(table: np.ndarray, present: np.ndarray, codebook: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """The factor of every channel, with the largest relative deviation; None if some channel has none.
+
+    Args:
+        table: float32 `[channels, codes]`, the value of each code in each channel where `present`.
+    """
+    base = codebook.astype(np.float64)
+    usable = present & (base != 0)
+    anchor = np.where(usable, np.abs(base), -1.0).argmax(axis=1)
+    has_anchor = usable.any(axis=1)
+    rows = np.arange(len(table))
+    with np.errstate(all="ignore"):
+        quotient = np.where(has_anchor, table[rows, anchor] / np.where(has_anchor, base[anchor], 1.0), 1.0)
+        start = quotient.astype(np.float32)
+        best_scale, best = start, np.full(len(table), np.inf)
+        for step in _ULPS:
+            scale = _step(start, step)
+            product = (scale[:, None] * codebook).astype(np.float32)
+            error = np.abs(product.astype(np.float64) - table) / np.maximum(np.abs(table), np.finfo(np.float32).tiny)
+            worst = np.where(present, error, 0.0).max(axis=1)
+            worst[~np.isfinite(worst) | ~np.isfinite(scale)] = np.inf
+            better = worst < best
+            best_scale, best = np.where(better, scale, best_scale), np.where(better, worst, best)
+            if not best.any():
+                break
+    deviation = float(best.max(initial=0.0))
+    return (best_scale.astype(np.float32), deviation) if deviation <= RELATIVE_TOLERANCE else None
+
+
+def _step(values: np.ndarray, ulps: int) -> np.ndarray:
+    toward = np.float32(np.inf if ulps > 0 else -np.inf)
+    for _ in range(abs(ulps)):
+        values = np.nextafter(values, toward)
+    return values

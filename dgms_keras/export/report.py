@@ -1,0 +1,138 @@
+"""What an export did, weight by weight: data, and a table of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from typing import Any
+
+
+def render_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], footer: str = "") -> str:
+    """A text table. The first column is for names, and numbers are right-aligned."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        values = [row[number] for row in rows]
+        numeric = bool(values) and all(isinstance(v, (int, float)) or v is None for v in values)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_format(v) for v in row))
+    text = io.StringIO()
+    console = Console(file=text, width=160, force_terminal=False, color_system=None)
+    console.print(table)
+    if footer:
+        console.print(footer, highlight=False, markup=False)
+    return text.getvalue()
+
+
+def _format(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightRow:
+    """One frozen weight in the exported file.
+
+    Args:
+        layer, weight: as in `FrozenWeight`.
+        tensor: name of the tensor that the operator reads, `""` if it is not in the graph.
+        op: the operator(s) that read it, e.g. `"CONV_2D"` or `"CONV_2D, FULLY_CONNECTED"`.
+        bits: bits per code; None where it stayed dense.
+        codes: codebook entries that occur.
+        count: number of weights.
+        zeros: how many are exactly 0.
+        scaled: whether per-channel factors (BatchNorm) are kept apart.
+        exact: whether decoding reproduces the converter's weights bit for bit.
+        dense_bytes: size as float32.
+        file_bytes: size of its constants in the file.
+        reason: why it is not compressed; None if it is.
+    """
+
+    layer: str
+    weight: str
+    tensor: str
+    op: str
+    bits: int | None
+    codes: int
+    count: int
+    zeros: int
+    scaled: bool
+    exact: bool
+    dense_bytes: int
+    file_bytes: int
+    reason: str | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.layer}/{self.weight}"
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputDeviation:
+    """The largest absolute deviation of one output from the Keras model, and what was allowed."""
+
+    name: str
+    deviation: float
+    allowed: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportReport:
+    """What `export_tflite` wrote.
+
+    Args:
+        path: the file.
+        file_bytes: its size.
+        dense_bytes: size of the same graph with dense float32 weights.
+        layers: one row per quantised weight, compressed or not.
+        outputs: how far the stock runtime's outputs are from the Keras model's; empty with `verify=False`.
+    """
+
+    path: str
+    file_bytes: int
+    dense_bytes: int
+    layers: tuple[WeightRow, ...]
+    outputs: tuple[OutputDeviation, ...] = ()
+
+    @property
+    def compressed(self) -> tuple[WeightRow, ...]:
+        return tuple(row for row in self.layers if row.reason is None)
+
+    @property
+    def kept(self) -> tuple[WeightRow, ...]:
+        """Quantised weights that are dense in the file, each with its `reason`."""
+        return tuple(row for row in self.layers if row.reason is not None)
+
+    def table(self) -> str:
+        """The report as text."""
+        columns = ("weight", "op", "bits", "codes", "zeros", "bytes dense", "bytes in file", "note")
+        rows = [
+            (
+                row.name,
+                row.op,
+                row.bits,
+                row.codes,
+                f"{100 * row.zeros / max(row.count, 1):.0f}%",
+                row.dense_bytes,
+                row.file_bytes,
+                row.reason or ("per-channel scale" if row.scaled else ""),
+            )
+            for row in self.layers
+        ]
+        ratio = self.dense_bytes / max(self.file_bytes, 1)
+        footer = f"{self.path}: {self.file_bytes:,} bytes, dense {self.dense_bytes:,} ({ratio:.1f}x)"
+        for output in self.outputs:
+            footer += (
+                f"\noutput {output.name!r}: largest deviation {output.deviation:.2g} (allowed {output.allowed:.2g})"
+            )
+        return render_table("Exported weights", columns, rows, footer)
+
+    def __str__(self) -> str:
+        return self.table()

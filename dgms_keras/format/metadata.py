@@ -1,0 +1,49 @@
+"""The metadata entry of a DGMS file: FORMAT.md, section 5."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from dgms_keras._version import __version__
+
+ENTRY_NAME = "dgms_keras"
+MAJOR, MINOR = 1, 0
+
+_HEADER = re.compile(r"DGMS (\d{1,9})\.(\d{1,9})")
+
+
+def encode(layers: list[dict[str, Any]], kept: list[dict[str, Any]]) -> bytes:
+    """The entry's text: a version line, then one JSON object."""
+    body = {"producer": f"dgms_keras {__version__}", "layers": layers, "kept": kept}
+    return f"DGMS {MAJOR}.{MINOR}\n{json.dumps(body, separators=(',', ':'), ensure_ascii=False)}".encode()
+
+
+def decode(data: bytes) -> tuple[tuple[int, int], dict[str, Any]]:
+    """Version and JSON object of an entry.
+
+    Raises:
+        ValueError: not such an entry, or its major version is newer than this package's.
+    """
+    text = data.decode("utf-8", "replace")
+    first, _, rest = text.partition("\n")
+    header = _HEADER.fullmatch(first.strip())
+    if header is None:
+        raise ValueError(
+            f"the metadata entry {ENTRY_NAME!r} must begin with 'DGMS major.minor'. Received: {first[:60]!r}"
+        )
+    version = (int(header[1]), int(header[2]))
+    if version[0] > MAJOR:
+        raise ValueError(
+            f"the file has DGMS format {version[0]}.{version[1]}; this version of dgms_keras ({__version__}) reads formats "
+            f"up to {MAJOR}.x. Install a newer dgms_keras"
+        )
+    try:
+        body = json.loads(rest)
+    except ValueError as error:
+        raise ValueError(f"the metadata entry {ENTRY_NAME!r} must hold a JSON object: {error}") from None
+    if not isinstance(body, Mapping):
+        raise ValueError(f"the metadata entry {ENTRY_NAME!r} must hold a JSON object. Received: {type(body).__name__}")
+    return version, dict(body)
