@@ -1,0 +1,120 @@
+#include "format/packed_codes.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace dgms {
+namespace {
+
+constexpr CodeFormat kFormats[] = {
+    {2, 1, {{2, 0}, {0, 0}}},
+    {3, 2, {{2, 0}, {1, 2}}},
+    {4, 1, {{4, 0}, {0, 0}}},
+};
+
+constexpr int kMaxFields = 8;  // fields of the narrowest plane's bytes
+
+// The fields of every byte value of one plane, as codes.
+struct ByteTable {
+  explicit ByteTable(const PlaneFormat& plane) {
+    for (int value = 0; value < kByteValues; ++value) {
+      for (int field = 0; field < plane.codes_per_byte(); ++field) {
+        fields[value][field] = static_cast<uint8_t>(TableEntry(plane, value, field));
+      }
+    }
+  }
+  uint8_t fields[kByteValues][kMaxFields] = {};
+};
+
+// Stores (kFirst) or adds a plane's part of the codes. kFields, known to the compiler, makes one byte one wide store.
+template <int kFields, bool kFirst>
+void UnpackPlane(const ByteTable& table, const uint8_t* bytes, int64_t count, uint8_t* codes) {
+  const int64_t whole = count / kFields;
+  for (int64_t i = 0; i < whole; ++i) {
+    const uint8_t* fields = table.fields[bytes[i]];
+    if (kFirst) {
+      std::memcpy(codes + i * kFields, fields, kFields);
+    } else {
+      for (int j = 0; j < kFields; ++j) codes[i * kFields + j] |= fields[j];
+    }
+  }
+  for (int64_t i = whole * kFields; i < count; ++i) {  // the last byte, where padding follows the codes
+    const uint8_t field = table.fields[bytes[whole]][i - whole * kFields];
+    codes[i] = static_cast<uint8_t>(kFirst ? field : codes[i] | field);
+  }
+}
+
+template <int kFields>
+void UnpackPlane(const PlaneFormat& plane, bool first, const uint8_t* bytes, int64_t count, uint8_t* codes) {
+  const ByteTable table(plane);
+  if (first) {
+    UnpackPlane<kFields, true>(table, bytes, count, codes);
+  } else {
+    UnpackPlane<kFields, false>(table, bytes, count, codes);
+  }
+}
+
+}  // namespace
+
+int CodeFormat::block_size() const {
+  int block = 0;
+  for (int i = 0; i < plane_count; ++i) block = std::max(block, planes[i].codes_per_byte());
+  return block;
+}
+
+int64_t CodeFormat::padded_count(int64_t count) const {
+  const int64_t block = block_size();
+  return (count + block - 1) / block * block;
+}
+
+int64_t CodeFormat::plane_bytes(int plane, int64_t count) const {
+  return padded_count(count) / planes[plane].codes_per_byte();
+}
+
+const CodeFormat* CodeFormatOf(int bits) {
+  return bits >= kMinBits && bits <= kMaxBits ? &kFormats[bits - kMinBits] : nullptr;
+}
+
+bool IsTableOf(const PlaneFormat& plane, const void* table, int64_t columns) {
+  if (columns != plane.codes_per_byte()) return false;
+  const char* entry = static_cast<const char*>(table);
+  for (int value = 0; value < kByteValues; ++value) {
+    for (int field = 0; field < columns; ++field, entry += sizeof(int32_t)) {
+      int32_t found;
+      std::memcpy(&found, entry, sizeof(found));
+      if (found != TableEntry(plane, value, field)) return false;
+    }
+  }
+  return true;
+}
+
+void UnpackCodes(const CodeFormat& format, const uint8_t* const planes[], int64_t count, uint8_t* codes) {
+  for (int i = 0; i < format.plane_count; ++i) {
+    const PlaneFormat& plane = format.planes[i];
+    switch (plane.codes_per_byte()) {
+      case 2:
+        UnpackPlane<2>(plane, i == 0, planes[i], count, codes);
+        break;
+      case 4:
+        UnpackPlane<4>(plane, i == 0, planes[i], count, codes);
+        break;
+      default:
+        UnpackPlane<8>(plane, i == 0, planes[i], count, codes);
+        break;
+    }
+  }
+}
+
+void PackCodes(const CodeFormat& format, const uint8_t* codes, int64_t count, uint8_t* const planes[]) {
+  for (int i = 0; i < format.plane_count; ++i) {
+    const PlaneFormat& plane = format.planes[i];
+    std::memset(planes[i], 0, static_cast<size_t>(format.plane_bytes(i, count)));
+    for (int64_t n = 0; n < count; ++n) {
+      const int field = (codes[n] >> plane.shift) & ((1 << plane.width) - 1);
+      const int position = static_cast<int>(n % plane.codes_per_byte()) * plane.width;
+      planes[i][n / plane.codes_per_byte()] |= static_cast<uint8_t>(field << position);
+    }
+  }
+}
+
+}  // namespace dgms

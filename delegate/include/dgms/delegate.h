@@ -1,0 +1,51 @@
+/* The delegate's public C interface: the two functions of TFLite's external delegate plugins.
+ *
+ * Python:       ai_edge_litert.interpreter.load_delegate("libdgms_delegate.so", {"num_threads": "2"})
+ * C++:          TfLiteExternalDelegateCreate, or dlopen and the functions below
+ * Command line: benchmark_model --external_delegate_path=libdgms_delegate.so
+ * --external_delegate_options="num_threads:2"
+ *
+ * The delegate claims convolutions, depthwise convolutions and fully connected layers whose filter is decoded in the
+ * graph from 2-, 3- or 4-bit indices and a codebook (dgms_keras/format/FORMAT.md), together with the decoding.
+ * Everything else, and everything it cannot prove right, is left to the runtime.
+ */
+#ifndef DGMS_DELEGATE_H_
+#define DGMS_DELEGATE_H_
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct TfLiteDelegate; /* TFLite's own type (tensorflow/lite/c/common.h) */
+
+/* Options, as text. An unknown key, a key given twice and a value that is not in this list are errors.
+ *
+ *   num_threads   "-1" (default): the number of CPUs, at most 4; or "1" to "64", the calling thread included.
+ *   activations   "float32" (default), the only kind so far.
+ *   isa           "auto" (default), or one of the kernel sets of this build, for tests and comparisons: "portable",
+ * "avx2", "avx512", "neon". log           "0" (default), or "1": what is claimed, what is not and why, on stderr.
+ *   profile       "0" (default), or "1": measure every operation, and report on stderr when the delegate is destroyed.
+ */
+#define DGMS_OPTION_NUM_THREADS "num_threads"
+#define DGMS_OPTION_ACTIVATIONS "activations"
+#define DGMS_OPTION_ISA "isa"
+#define DGMS_OPTION_LOG "log"
+#define DGMS_OPTION_PROFILE "profile"
+
+/* Returns a new delegate, or NULL after calling `report_error` (which may be NULL) with a message.
+ * keys, values: num_options strings each; not kept. One delegate may serve several interpreters, also in different
+ * threads. */
+__attribute__((visibility("default"))) struct TfLiteDelegate* tflite_plugin_create_delegate(
+    const char* const* keys, const char* const* values, size_t num_options, void (*report_error)(const char*));
+
+/* Releases a delegate; NULL is ignored. Interpreters that still use it keep working until they are deleted themselves.
+ */
+__attribute__((visibility("default"))) void tflite_plugin_destroy_delegate(struct TfLiteDelegate* delegate);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* DGMS_DELEGATE_H_ */

@@ -1,0 +1,206 @@
+#include "tflite/codebook_op.h"
+
+#include <climits>
+#include <new>
+
+#include "ops/conv2d.h"
+#include "ops/depthwise_conv2d.h"
+#include "ops/fully_connected.h"
+#include "tflite/log.h"
+
+namespace dgms {
+namespace {
+
+// The number of elements of a shape whose dims may be 0 but not negative; false on overflow.
+bool Count(const std::vector<int>& dims, size_t from, size_t to, int64_t* count) {
+  int64_t product = 1;
+  for (size_t i = from; i < to; ++i) {
+    if (!MultiplyChecked(product, dims[i], &product)) return false;
+  }
+  *count = product;
+  return true;
+}
+
+std::string Text(const std::vector<int>& dims) {
+  std::string text = "[";
+  for (int dim : dims) text += (text.size() > 1 ? "," : "") + std::to_string(dim);
+  return text + "]";
+}
+
+// What CONV_2D and DEPTHWISE_CONV_2D share: a window over NHWC maps.
+template <typename Op>
+class WindowOp : public CodebookOp {
+ public:
+  WindowOp(std::unique_ptr<Op> op, const OpMatch& match, int in_channels)
+      : op_(std::move(op)), in_channels_(in_channels), out_channels_(match.out_channels()) {
+    const std::vector<int>& filter = match.filter.shape;
+    macs_per_output_ = static_cast<int64_t>(filter[1]) * filter[2];
+    if (match.kind == OpKind::kConv2D) macs_per_output_ *= filter[3];  // below 2^63: their product is the filter's size
+  }
+
+  bool Fits(const std::vector<int>& input_dims) const override {
+    return input_dims.size() == 4 && input_dims[3] == in_channels_;
+  }
+
+  std::string Reshape(const std::vector<int>& input_dims, std::vector<int>* output_dims) override {
+    if (input_dims.size() != 4 || input_dims[0] < 0 || input_dims[1] <= 0 || input_dims[2] <= 0 ||
+        input_dims[3] != in_channels_) {
+      return Format("the input must be [batch, height, width, %d], height and width > 0. Received: %s", in_channels_,
+                    Text(input_dims).c_str());
+    }
+    const Status status = op_->Reshape(input_dims[0], input_dims[1], input_dims[2]);
+    if (status != Status::kOk) return Format("input %s: %s", Text(input_dims).c_str(), StatusText(status));
+    if (op_->output_h() < 0 || op_->output_h() > INT_MAX || op_->output_w() < 0 || op_->output_w() > INT_MAX) {
+      return Format("input %s: the output is too large", Text(input_dims).c_str());
+    }
+    *output_dims = {input_dims[0], static_cast<int>(op_->output_h()), static_cast<int>(op_->output_w()), out_channels_};
+    int64_t outputs = 0;
+    macs_ = 0;
+    if (Count(*output_dims, 0, 4, &outputs)) MultiplyChecked(outputs, macs_per_output_, &macs_);
+    return "";
+  }
+
+  Status Run(const float* input, float* output, ThreadPool& pool) override { return op_->Run(input, output, pool); }
+  size_t packed_bytes() const override { return op_->packed_bytes(); }
+  const char* kernel_name() const override { return op_->kernel_name(); }
+  int64_t macs() const override { return macs_; }
+
+ private:
+  std::unique_ptr<Op> op_;
+  int in_channels_;
+  int out_channels_;
+  int64_t macs_per_output_ = 0;
+  int64_t macs_ = 0;
+};
+
+class FullyConnectedOp : public CodebookOp {
+ public:
+  FullyConnectedOp(std::unique_ptr<FullyConnected> op, const OpMatch& match)
+      : op_(std::move(op)),
+        in_channels_(match.filter.shape[1]),
+        out_channels_(match.filter.shape[0]),
+        keep_num_dims_(match.keep_num_dims) {}
+
+  bool Fits(const std::vector<int>&) const override { return true; }
+
+  // All dimensions in front are the batch; without keep_num_dims the input may be cut into rows anywhere.
+  std::string Reshape(const std::vector<int>& input_dims, std::vector<int>* output_dims) override {
+    int64_t total = 0;
+    for (int dim : input_dims) {
+      if (dim < 0) return "the input has a negative dimension. Received: " + Text(input_dims);
+    }
+    if (!Count(input_dims, 0, input_dims.size(), &total))
+      return "the input is too large. Received: " + Text(input_dims);
+    if (keep_num_dims_ ? input_dims.empty() || input_dims.back() != in_channels_ : total % in_channels_ != 0) {
+      return Format("the input must have rows of %d values. Received: %s", in_channels_, Text(input_dims).c_str());
+    }
+    const int64_t batch = total / in_channels_;
+    if (batch > INT_MAX) return "the input is too large. Received: " + Text(input_dims);
+    const Status status = op_->Reshape(batch);
+    if (status != Status::kOk) return Format("input %s: %s", Text(input_dims).c_str(), StatusText(status));
+    if (keep_num_dims_) {
+      *output_dims = input_dims;
+      output_dims->back() = out_channels_;
+    } else {
+      *output_dims = {static_cast<int>(batch), out_channels_};
+    }
+    macs_ = 0;
+    MultiplyChecked(total, out_channels_, &macs_);
+    return "";
+  }
+
+  Status Run(const float* input, float* output, ThreadPool& pool) override { return op_->Run(input, output, pool); }
+  size_t packed_bytes() const override { return op_->packed_bytes(); }
+  const char* kernel_name() const override { return op_->kernel_name(); }
+  int64_t macs() const override { return macs_; }
+
+ private:
+  std::unique_ptr<FullyConnected> op_;
+  int in_channels_;
+  int out_channels_;
+  bool keep_num_dims_;
+  int64_t macs_ = 0;
+};
+
+template <typename Params>
+void SetWindow(const OpMatch& match, Params* params) {
+  params->kernel_h = match.filter.shape[1];
+  params->kernel_w = match.filter.shape[2];
+  params->stride_h = match.stride_h;
+  params->stride_w = match.stride_w;
+  params->dilation_h = match.dilation_h;
+  params->dilation_w = match.dilation_w;
+  params->padding = match.padding;
+  params->activation = match.activation;
+}
+
+std::unique_ptr<CodebookOp> CreateConv(const OpMatch& match, const std::vector<int>& input_dims,
+                                       const CodebookFilter& filter, const float* bias, const KernelSet& kernels,
+                                       Status* status) {
+  const std::vector<int>& shape = match.filter.shape;  // OHWI
+  const int channels = input_dims.size() == 4 ? input_dims[3] : 0;
+  if (channels <= 0 || channels % shape[3] != 0 || shape[0] % (channels / shape[3]) != 0) return nullptr;
+  Conv2DParams params;
+  SetWindow(match, &params);
+  params.groups = channels / shape[3];
+  params.in_channels = channels;
+  params.out_channels = shape[0];
+  std::unique_ptr<Conv2D> op = Conv2D::Create(params, filter, bias, kernels, status);
+  return op == nullptr ? nullptr : std::make_unique<WindowOp<Conv2D>>(std::move(op), match, channels);
+}
+
+std::unique_ptr<CodebookOp> CreateDepthwise(const OpMatch& match, const std::vector<int>& input_dims,
+                                            const CodebookFilter& filter, const float* bias, const KernelSet& kernels,
+                                            Status* status) {
+  const std::vector<int>& shape = match.filter.shape;  // 1HWC
+  const int channels = input_dims.size() == 4 ? input_dims[3] : 0;
+  if (channels <= 0 || shape[3] % channels != 0) return nullptr;
+  DepthwiseConv2DParams params;
+  SetWindow(match, &params);
+  params.in_channels = channels;
+  params.depth_multiplier = shape[3] / channels;
+  std::unique_ptr<DepthwiseConv2D> op = DepthwiseConv2D::Create(params, filter, bias, kernels, status);
+  return op == nullptr ? nullptr : std::make_unique<WindowOp<DepthwiseConv2D>>(std::move(op), match, channels);
+}
+
+std::unique_ptr<CodebookOp> CreateFullyConnected(const OpMatch& match, const CodebookFilter& filter, const float* bias,
+                                                 const KernelSet& kernels, Status* status) {
+  FullyConnectedParams params;
+  params.out_channels = match.filter.shape[0];
+  params.in_channels = match.filter.shape[1];
+  params.activation = match.activation;
+  std::unique_ptr<FullyConnected> op = FullyConnected::Create(params, filter, bias, kernels, status);
+  return op == nullptr ? nullptr : std::make_unique<FullyConnectedOp>(std::move(op), match);
+}
+
+}  // namespace
+
+std::unique_ptr<CodebookOp> CodebookOp::Create(const OpMatch& match, const std::vector<int>& input_dims,
+                                               const KernelSet& kernels, Status* status) {
+  *status = Status::kInvalidArgument;
+  const std::unique_ptr<uint8_t[]> codes(new (std::nothrow) uint8_t[static_cast<size_t>(match.filter.count)]);
+  if (codes == nullptr) {
+    *status = Status::kOutOfMemory;
+    return nullptr;
+  }
+  UnpackCodes(*match.filter.format, match.filter.planes, match.filter.count, codes.get());
+  CodebookFilter filter;
+  filter.codes = codes.get();
+  filter.count = match.filter.count;
+  filter.bits = match.filter.format->bits;
+  filter.codebooks = match.filter.codebooks.data();
+  filter.group_size = match.filter.group_size;
+  filter.scale = match.filter.scale.empty() ? nullptr : match.filter.scale.data();
+  const float* bias = match.bias.empty() ? nullptr : match.bias.data();
+  switch (match.kind) {
+    case OpKind::kConv2D:
+      return CreateConv(match, input_dims, filter, bias, kernels, status);
+    case OpKind::kDepthwiseConv2D:
+      return CreateDepthwise(match, input_dims, filter, bias, kernels, status);
+    case OpKind::kFullyConnected:
+      return CreateFullyConnected(match, filter, bias, kernels, status);
+  }
+  return nullptr;
+}
+
+}  // namespace dgms

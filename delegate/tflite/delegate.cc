@@ -1,0 +1,312 @@
+#include "tflite/delegate.h"
+
+#include <deque>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <utility>
+
+#include "kernels/select_kernel.h"
+#include "ops/thread_pool.h"
+#include "tflite/claim.h"
+#include "tflite/graph.h"
+#include "tflite/log.h"
+#include "tflite/partition.h"
+
+namespace dgms {
+namespace {
+
+// What all nodes of one delegate share. Nodes own it together with the delegate, so either may go first.
+class State {
+ public:
+  State(const Options& options, const KernelSet* kernels) : options_(options), kernels_(kernels) {}
+
+  ~State() {
+    if (options_.profile) LogLine("profile\n" + profile_.Table());
+  }
+
+  const Options& options() const { return options_; }
+  const KernelSet& kernels() const { return *kernels_; }
+  Profile& profile() { return profile_; }
+
+  // The thread pool, started when first needed; null if memory runs out.
+  ThreadPool* pool() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (pool_ == nullptr) pool_ = ThreadPool::Create(options_.num_threads);
+    return pool_.get();
+  }
+
+  // The operators on their way to the partitions of one subgraph: put there by Prepare, taken by init, which the
+  // runtime calls from inside Prepare, in the same thread and with the same context.
+  std::map<int, PreparedOp>* prepared(tfl::Context* context) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return &prepared_[context];
+  }
+  void ForgetPrepared(tfl::Context* context) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    prepared_.erase(context);
+  }
+
+ private:
+  const Options options_;
+  const KernelSet* const kernels_;
+  Profile profile_;
+  std::mutex mutex_;
+  std::unique_ptr<ThreadPool> pool_;
+  std::map<tfl::Context*, std::map<int, PreparedOp>> prepared_;
+};
+
+// The struct that runtimes hold a pointer to. A runtime keeps that pointer in every node and reads flags through it,
+// and nothing stops a user from destroying the delegate first. So shells are never freed: a destroyed one loses its
+// state, claims nothing any more, and is given to a later delegate. Their number is that of delegates alive at one
+// time.
+struct Shell {
+  tfl::Delegate delegate = {};
+  std::mutex mutex;
+  std::shared_ptr<State> state;
+
+  std::shared_ptr<State> Get() {
+    const std::lock_guard<std::mutex> lock(mutex);
+    return state;
+  }
+  std::shared_ptr<State> Exchange(std::shared_ptr<State> next) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    std::swap(state, next);
+    return next;
+  }
+};
+
+class Shells {
+ public:
+  static Shells& Instance() {
+    static Shells* const shells = new Shells;  // never destroyed: interpreters may outlive static destructors
+    return *shells;
+  }
+
+  Shell* Take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (free_.empty()) {
+      all_.push_back(std::make_unique<Shell>());
+      return all_.back().get();
+    }
+    Shell* shell = free_.front();  // the one destroyed longest ago
+    free_.pop_front();
+    return shell;
+  }
+
+  void Return(Shell* shell) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(shell);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Shell>> all_;
+  std::deque<Shell*> free_;
+};
+
+Shell* ShellOf(tfl::Delegate* delegate) { return static_cast<Shell*>(delegate->data); }
+
+// What the runtime keeps as user_data of a node.
+struct KernelNode {
+  std::shared_ptr<State> state;  // first: destroyed last
+  std::unique_ptr<Partition> partition;
+};
+
+void Report(tfl::Context* context, const char* what, const char* why) {
+  if (context->ReportError != nullptr) context->ReportError(context, "%s: %s: %s", kDelegateName, what, why);
+}
+
+// Nothing may be thrown into the runtime, which is C here.
+template <typename Function>
+tfl::Status Guarded(tfl::Context* context, const char* what, const Function& function) {
+  try {
+    const std::string why = function();
+    if (why.empty()) return tfl::kOk;
+    Report(context, what, why.c_str());
+  } catch (const std::bad_alloc&) {
+    Report(context, what, StatusText(Status::kOutOfMemory));
+  } catch (const std::exception& error) {
+    Report(context, what, error.what());
+  } catch (...) {
+    Report(context, what, "unknown error");
+  }
+  return tfl::kError;
+}
+
+void* InitNode(tfl::Context* context, const char* buffer, size_t) {
+  KernelNode* result = nullptr;
+  Guarded(context, "init", [&]() -> std::string {
+    const auto* params = reinterpret_cast<const tfl::DelegateParams*>(buffer);
+    auto node = std::make_unique<KernelNode>();
+    node->state = ShellOf(params->delegate)->Get();
+    if (node->state == nullptr) return "the delegate was destroyed";
+    ThreadPool* pool = node->state->pool();
+    if (pool == nullptr) return StatusText(Status::kOutOfMemory);
+    const Resources resources = {&node->state->kernels(), pool,
+                                 node->state->options().profile ? &node->state->profile() : nullptr};
+    node->partition = std::make_unique<Partition>(*params, node->state->prepared(context), resources);
+    result = node.release();
+    return "";
+  });
+  return result;
+}
+
+void FreeNode(tfl::Context*, void* user_data) { delete static_cast<KernelNode*>(user_data); }
+
+tfl::Status PrepareNode(tfl::Context* context, tfl::Node* node) {
+  return Guarded(context, "prepare", [&]() -> std::string {
+    auto* kernel = static_cast<KernelNode*>(node->user_data);
+    return kernel == nullptr ? "init has failed" : kernel->partition->Prepare(context);
+  });
+}
+
+tfl::Status InvokeNode(tfl::Context* context, tfl::Node* node) {
+  return Guarded(context, "invoke", [&]() -> std::string {
+    auto* kernel = static_cast<KernelNode*>(node->user_data);
+    return kernel == nullptr ? "init has failed" : kernel->partition->Invoke(context);
+  });
+}
+
+tfl::Registration NodeRegistration() {
+  tfl::Registration registration = {};  // all of it: the runtime takes the newest, longest form by value
+  registration.init = InitNode;
+  registration.free = FreeNode;
+  registration.prepare = PrepareNode;
+  registration.invoke = InvokeNode;
+  registration.builtin_code = tfl::kBuiltinDelegate;
+  registration.custom_name = kDelegateName;
+  registration.version = 1;
+  return registration;
+}
+
+// After the runtime took this delegate's nodes out of a graph, tensors keep its mark, and another delegate could not
+// take them. Where no node of ours is left, the marks are stale.
+void ClearStaleMarks(const Graph& graph, tfl::Delegate* self) {
+  for (int i = 0; i < graph.node_count(); ++i) {
+    if (graph.node(i).node->delegate == self) return;
+  }
+  tfl::Context* context = graph.context();
+  for (size_t i = 0; i < context->tensors_size; ++i) {
+    if (context->tensors[i].delegate == self) context->tensors[i].delegate = nullptr;
+  }
+}
+
+// Builds every operator of the claim, before anything is claimed: what cannot be built is left to the runtime.
+// Returns an empty string, or why nothing can go on (no memory).
+std::string BuildOps(const Graph& graph, const KernelSet& kernels, Claim* claim, std::map<int, PreparedOp>* prepared) {
+  for (size_t i = 0; i < claim->ops.size();) {
+    const OpMatch& match = claim->ops[i];
+    if (prepared->count(match.node_index) != 0) {
+      ++i;
+      continue;
+    }
+    const tfl::IntArray& dims = *graph.tensor(match.input)->dims;
+    Status status = Status::kOk;
+    std::unique_ptr<CodebookOp> op = CodebookOp::Create(match, {dims.begin(), dims.end()}, kernels, &status);
+    if (op != nullptr) {
+      (*prepared)[match.node_index] = {match, std::move(op)};
+      ++i;
+    } else if (status == Status::kOutOfMemory) {
+      return StatusText(status);
+    } else {
+      DropOp(graph, i, "no kernel takes it", claim);
+      i = 0;
+    }
+  }
+  return "";
+}
+
+void LogClaim(const Claim& claim, size_t nodes, const std::map<int, PreparedOp>& prepared) {
+  size_t bytes = 0;
+  for (const auto& entry : prepared) bytes += entry.second.op->packed_bytes();
+  LogLine(Format("claimed %zu of %zu convolutions and fully connected layers (%zu nodes), packed %zu bytes",
+                 claim.ops.size(), claim.ops.size() + claim.refusals.size(), nodes, bytes));
+  for (const Refusal& refusal : claim.refusals) {
+    LogLine(Format("not claimed: %s, node %d, output '%s': %s", refusal.op.c_str(), refusal.node_index,
+                   refusal.name.c_str(), refusal.why.c_str()));
+  }
+}
+
+std::string PrepareGraph(tfl::Context* context, tfl::Delegate* self, State* state) {
+  Graph graph;
+  std::string why;
+  const bool readable = graph.Read(context, &why);
+  if (!readable) {
+    if (state->options().log) LogLine("nothing claimed: " + why);
+    return "";
+  }
+  ClearStaleMarks(graph, self);
+  Claim claim = FindClaim(graph, self);
+  std::map<int, PreparedOp> prepared;
+  why = BuildOps(graph, state->kernels(), &claim, &prepared);
+  if (!why.empty()) return why;
+  const std::vector<int> nodes = ClaimedNodes(graph, claim);
+  if (state->options().log) LogClaim(claim, nodes.size(), prepared);
+  if (nodes.empty()) return "";
+  const OwnedIntArray replaced = NewIntArray(nodes);
+  if (replaced == nullptr || state->pool() == nullptr) return StatusText(Status::kOutOfMemory);
+  *state->prepared(context) = std::move(prepared);
+  const tfl::Status status =
+      context->ReplaceNodeSubsetsWithDelegateKernels(context, NodeRegistration(), replaced.get(), self);
+  const bool all_taken = state->prepared(context)->empty();
+  state->ForgetPrepared(context);
+  if (status != tfl::kOk) return "the runtime refused the claim";
+  return all_taken ? "" : "the runtime made no node for a claimed operator";
+}
+
+tfl::Status PrepareDelegate(tfl::Context* context, tfl::Delegate* self) {
+  return Guarded(context, "applying the delegate", [&]() -> std::string {
+    const std::shared_ptr<State> state = ShellOf(self)->Get();
+    if (state == nullptr) {  // destroyed: take back the marks and leave all to the runtime
+      Graph graph;
+      std::string why;
+      if (graph.Read(context, &why)) ClearStaleMarks(graph, self);
+      return "";
+    }
+    return PrepareGraph(context, self, state.get());
+  });
+}
+
+std::string IsaNames() {
+  std::string names = "'auto'";
+  for (Isa isa : {Isa::kPortable, Isa::kNeon, Isa::kNeonDotprod, Isa::kAvx2, Isa::kAvx512}) {
+    if (KernelsFor(IsaName(isa)) != nullptr) names += std::string(", '") + IsaName(isa) + "'";
+  }
+  return names;
+}
+
+}  // namespace
+
+tfl::Delegate* CreateDelegate(const Options& options, std::string* error) {
+  const KernelSet* kernels = KernelsFor(options.isa);
+  if (kernels == nullptr) {
+    *error = "`isa` must be one that this machine and this build have: " + IsaNames() + ". Received: 'isa' = '" +
+             options.isa.substr(0, 64) + "'";
+    return nullptr;
+  }
+  auto state = std::make_shared<State>(options, kernels);
+  Shell* shell = Shells::Instance().Take();
+  shell->Exchange(std::move(state));
+  shell->delegate = {};
+  shell->delegate.data = shell;
+  shell->delegate.Prepare = PrepareDelegate;
+  shell->delegate.flags = tfl::kDelegateFlagAllowDynamicTensors;
+  return &shell->delegate;
+}
+
+void DestroyDelegate(tfl::Delegate* delegate) {
+  if (delegate == nullptr) return;
+  Shell* shell = ShellOf(delegate);
+  const std::shared_ptr<State> state = shell->Exchange(nullptr);
+  if (state != nullptr) Shells::Instance().Return(shell);  // else it was destroyed before: once is enough
+}
+
+std::vector<OpProfile> ReadProfile(tfl::Delegate* delegate) {
+  const std::shared_ptr<State> state = delegate == nullptr ? nullptr : ShellOf(delegate)->Get();
+  return state == nullptr ? std::vector<OpProfile>() : state->profile().Read();
+}
+
+}  // namespace dgms

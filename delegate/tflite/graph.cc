@@ -1,0 +1,184 @@
+#include "tflite/graph.h"
+
+#include <algorithm>
+#include <climits>
+#include <cstdlib>
+
+#include "tflite/log.h"
+
+namespace dgms {
+namespace {
+
+size_t TypeBytes(tfl::Type type) {
+  switch (type) {
+    case tfl::Type::kFloat32:
+    case tfl::Type::kInt32:
+      return 4;
+    case tfl::Type::kInt64:
+      return 8;
+    case tfl::Type::kUInt8:
+    case tfl::Type::kInt8:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+}  // namespace
+
+bool MultiplyChecked(int64_t a, int64_t b, int64_t* product) {
+  return a >= 0 && b >= 0 && !__builtin_mul_overflow(a, b, product);
+}
+
+bool ElementCount(const tfl::IntArray* dims, int64_t* count) {
+  if (dims == nullptr || dims->size < 0) return false;
+  // A zero among huge dims must not hide an overflow in their product from whoever multiplies them in another order.
+  int64_t product = 1;
+  bool empty = false;
+  for (int dim : *dims) {
+    if (dim < 0) return false;
+    empty = empty || dim == 0;
+    if (!MultiplyChecked(product, std::max(dim, 1), &product)) return false;
+  }
+  *count = empty ? 0 : product;
+  return true;
+}
+
+bool DimsEqual(const tfl::IntArray* dims, const std::vector<int>& expected) {
+  return dims != nullptr && dims->size >= 0 && std::equal(dims->begin(), dims->end(), expected.begin(), expected.end());
+}
+
+std::string DimsText(const tfl::IntArray* dims) {
+  if (dims == nullptr) return "no shape";
+  std::string text = "[";
+  for (int dim : *dims) text += (text.size() > 1 ? "," : "") + std::to_string(dim);
+  return text + "]";
+}
+
+const char* BuiltinName(int builtin) {
+  switch (builtin) {
+    case tfl::kBuiltinConv2d:
+      return "CONV_2D";
+    case tfl::kBuiltinDepthwiseConv2d:
+      return "DEPTHWISE_CONV_2D";
+    case tfl::kBuiltinFullyConnected:
+      return "FULLY_CONNECTED";
+    default:
+      return "operator";
+  }
+}
+
+void FreeIntArray::operator()(tfl::IntArray* array) const { std::free(array); }
+
+OwnedIntArray NewIntArray(const std::vector<int>& values) {
+  auto* array = static_cast<tfl::IntArray*>(std::malloc(sizeof(tfl::IntArray) + values.size() * sizeof(int)));
+  if (array != nullptr) {
+    array->size = static_cast<int>(values.size());
+    std::copy(values.begin(), values.end(), array->data());
+  }
+  return OwnedIntArray(array);
+}
+
+bool Graph::Read(tfl::Context* context, std::string* why) {
+  context_ = context;
+  if (context->GetExecutionPlan == nullptr || context->GetNodeAndRegistration == nullptr ||
+      context->PreviewDelegatePartitioning == nullptr || context->ReplaceNodeSubsetsWithDelegateKernels == nullptr ||
+      context->tensors_size > INT_MAX) {
+    *why = "this runtime lacks a function that the delegate needs";
+    return false;
+  }
+  tfl::IntArray* runtime_plan = nullptr;
+  if (context->GetExecutionPlan(context, &runtime_plan) != tfl::kOk || runtime_plan == nullptr) {
+    *why = "the runtime gave no execution plan";
+    return false;
+  }
+  const std::vector<int> plan(runtime_plan->begin(), runtime_plan->end());  // the runtime's own dies with its next call
+  return ReadNodes(plan, why) && ReadGraphOutputs(plan, why);
+}
+
+bool Graph::ReadNodes(const std::vector<int>& plan, std::string* why) {
+  producers_.assign(context_->tensors_size, kNone);
+  consumers_.assign(context_->tensors_size, {});
+  nodes_.clear();
+  for (int index : plan) {
+    tfl::Node* node = nullptr;
+    tfl::Registration* registration = nullptr;
+    if (context_->GetNodeAndRegistration(context_, index, &node, &registration) != tfl::kOk || node == nullptr ||
+        registration == nullptr) {
+      *why = Format("the runtime gave no node %d", index);
+      return false;
+    }
+    GraphNode entry;
+    entry.index = index;
+    entry.node = node;
+    entry.builtin = registration->builtin_code;
+    const int position = node_count();
+    for (int i = 0; i < entry.input_count(); ++i) {
+      if (tensor(entry.input(i)) == nullptr) continue;
+      std::vector<int>& readers = consumers_[entry.input(i)];
+      if (readers.empty() || readers.back() != position) readers.push_back(position);
+    }
+    for (int i = 0; i < entry.output_count(); ++i) {
+      if (tensor(entry.output(i)) == nullptr) continue;
+      int& producer = producers_[entry.output(i)];
+      producer = producer == kNone ? position : kSeveral;
+    }
+    nodes_.push_back(entry);
+  }
+  return true;
+}
+
+// The runtime does not tell a delegate which tensors the subgraph returns. But if the delegate took every node, they
+// would be exactly the outputs of the single partition: so we ask for a preview of that. More than one partition means
+// that every tensor shall be kept or that node fusion is off; then a fused chain would lose tensors, and all is left
+// to the runtime.
+bool Graph::ReadGraphOutputs(const std::vector<int>& plan, std::string* why) {
+  graph_outputs_.assign(context_->tensors_size, false);
+  if (plan.empty()) return true;
+  const OwnedIntArray all = NewIntArray(plan);
+  tfl::DelegateParams* partitions = nullptr;
+  int count = 0;
+  if (all == nullptr || context_->PreviewDelegatePartitioning(context_, all.get(), &partitions, &count) != tfl::kOk) {
+    *why = "the runtime gave no preview of the partitions";
+    return false;
+  }
+  if (count != 1 || partitions == nullptr || partitions[0].output_tensors == nullptr) {
+    *why = "the runtime keeps all tensors or does not fuse nodes";
+    return false;
+  }
+  for (int id : *partitions[0].output_tensors) {
+    if (tensor(id) != nullptr) graph_outputs_[id] = true;
+  }
+  return true;
+}
+
+const tfl::Tensor* Graph::tensor(int id) const {
+  return id >= 0 && static_cast<size_t>(id) < context_->tensors_size ? &context_->tensors[id] : nullptr;
+}
+
+const char* Graph::tensor_name(int id) const {
+  const tfl::Tensor* t = tensor(id);
+  return t != nullptr && t->name != nullptr ? t->name : "";
+}
+
+int Graph::producer(int id) const { return tensor(id) != nullptr ? producers_[id] : kNone; }
+
+const std::vector<int>& Graph::consumers(int id) const {
+  static const std::vector<int> nobody;
+  return tensor(id) != nullptr ? consumers_[id] : nobody;
+}
+
+bool Graph::is_graph_output(int id) const { return tensor(id) != nullptr && graph_outputs_[id]; }
+
+const void* Graph::ConstantData(int id, tfl::Type type, int64_t* count) const {
+  const tfl::Tensor* t = tensor(id);
+  int64_t bytes = 0;
+  const bool constant = t != nullptr && t->type == type && t->allocation_type == tfl::Allocation::kMmapRo &&
+                        t->data != nullptr && t->is_variable == 0 && t->sparsity == nullptr &&
+                        t->quantization.type == 0 && producers_[id] == kNone && ElementCount(t->dims, count) &&
+                        MultiplyChecked(*count, static_cast<int64_t>(TypeBytes(type)), &bytes) &&
+                        static_cast<uint64_t>(bytes) <= t->bytes;
+  return constant ? t->data : nullptr;
+}
+
+}  // namespace dgms

@@ -1,0 +1,90 @@
+// A checked, read-only view of the graph that the runtime shows to Delegate::Prepare. Nothing in a model file is
+// trusted: indices are checked, sizes are computed from dims without overflow, and unknown things are simply unknown.
+#ifndef DGMS_TFLITE_GRAPH_H_
+#define DGMS_TFLITE_GRAPH_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tflite/tflite_abi.h"
+
+namespace dgms {
+
+// a * b for a, b >= 0; false if it does not fit.
+bool MultiplyChecked(int64_t a, int64_t b, int64_t* product);
+
+// The product of dims. False if a dim is negative, `dims` is null or the product does not fit 63 bits.
+bool ElementCount(const tfl::IntArray* dims, int64_t* count);
+
+bool DimsEqual(const tfl::IntArray* dims, const std::vector<int>& expected);
+std::string DimsText(const tfl::IntArray* dims);
+const char* BuiltinName(int builtin);
+
+struct FreeIntArray {
+  void operator()(tfl::IntArray* array) const;
+};
+using OwnedIntArray = std::unique_ptr<tfl::IntArray, FreeIntArray>;
+
+// A list allocated as the runtime does it, so it may be handed over. Null if memory runs out.
+OwnedIntArray NewIntArray(const std::vector<int>& values);
+
+struct GraphNode {
+  int index = -1;  // the runtime's number
+  const tfl::Node* node = nullptr;
+  int builtin = tfl::kBuiltinCustom;
+
+  int input_count() const { return node->inputs != nullptr && node->inputs->size > 0 ? node->inputs->size : 0; }
+  int output_count() const { return node->outputs != nullptr && node->outputs->size > 0 ? node->outputs->size : 0; }
+  // The tensor, or kOptionalTensor where the input is left out or does not exist.
+  int input(int i) const { return i < input_count() ? node->inputs->data()[i] : tfl::kOptionalTensor; }
+  int output(int i) const { return i < output_count() ? node->outputs->data()[i] : tfl::kOptionalTensor; }
+  template <typename Params>
+  const Params* params() const {
+    return static_cast<const Params*>(node->builtin_data);
+  }
+};
+
+class Graph {
+ public:
+  static constexpr int kNone = -1;
+  static constexpr int kSeveral = -2;
+
+  // Reads the execution plan. False if the runtime or the graph is not what a delegate can work with; `*why` says so.
+  // The view holds until the plan changes.
+  bool Read(tfl::Context* context, std::string* why);
+
+  tfl::Context* context() const { return context_; }
+  int node_count() const { return static_cast<int>(nodes_.size()); }
+  const GraphNode& node(int position) const { return nodes_[position]; }  // position in the execution plan
+
+  // Null if there is no such tensor (kOptionalTensor among them).
+  const tfl::Tensor* tensor(int id) const;
+  const char* tensor_name(int id) const;
+
+  // Position of the one node that computes the tensor; kNone if there is none, kSeveral if there are more.
+  int producer(int id) const;
+  // Positions of the nodes that read it, each once.
+  const std::vector<int>& consumers(int id) const;
+  // Whether the subgraph returns the tensor.
+  bool is_graph_output(int id) const;
+
+  // A tensor that is constant for the life of the interpreter: data in the file, no sparse encoding, no quantisation,
+  // all of its elements there. Null otherwise. `*count` receives the number of elements.
+  const void* ConstantData(int id, tfl::Type type, int64_t* count) const;
+
+ private:
+  bool ReadNodes(const std::vector<int>& plan, std::string* why);
+  bool ReadGraphOutputs(const std::vector<int>& plan, std::string* why);
+
+  tfl::Context* context_ = nullptr;
+  std::vector<GraphNode> nodes_;
+  std::vector<int> producers_;               // by tensor
+  std::vector<std::vector<int>> consumers_;  // by tensor
+  std::vector<bool> graph_outputs_;          // by tensor
+};
+
+}  // namespace dgms
+
+#endif  // DGMS_TFLITE_GRAPH_H_

@@ -1,0 +1,75 @@
+// One kernel node of the delegate: the operators of one partition, run in order.
+#ifndef DGMS_TFLITE_PARTITION_H_
+#define DGMS_TFLITE_PARTITION_H_
+
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ops/thread_pool.h"
+#include "tflite/codebook_op.h"
+#include "tflite/match_op.h"
+#include "tflite/profile.h"
+#include "tflite/tflite_abi.h"
+
+namespace dgms {
+
+// An operator that the delegate has matched and built, on its way from Delegate::Prepare to its partition.
+struct PreparedOp {
+  OpMatch match;
+  std::unique_ptr<CodebookOp> op;
+};
+
+// What a partition needs from its delegate; it must outlive the partition.
+struct Resources {
+  const KernelSet* kernels;
+  ThreadPool* pool;
+  Profile* profile;  // null: do not measure
+};
+
+class Partition {
+ public:
+  // Takes the operators of `params` out of `prepared` (by the runtime's node number). Nodes that are not there are
+  // parts of decode chains; nothing is left to do for them.
+  Partition(const tfl::DelegateParams& params, std::map<int, PreparedOp>* prepared, const Resources& resources);
+
+  // Plans for the shapes that the inputs have now, and gives the outputs theirs. An empty string, or what is wrong.
+  std::string Prepare(tfl::Context* context);
+
+  // Runs. An empty string, or what is wrong.
+  std::string Invoke(tfl::Context* context);
+
+ private:
+  // Where an activation lives: in a tensor of the runtime, or in this partition's own memory.
+  struct Place {
+    int tensor = -1;
+    bool own = false;
+    size_t offset = 0;  // of own memory, in floats
+  };
+  struct Step {
+    OpMatch match;
+    std::unique_ptr<CodebookOp> op;
+    Place input, output;
+    std::vector<int> input_dims, output_dims;  // of the last Prepare
+  };
+  struct FreeMemory {
+    void operator()(float* memory) const { std::free(memory); }
+  };
+
+  std::string PrepareStep(tfl::Context* context, Step* step);
+  std::string PlanMemory();
+  std::string RunStep(tfl::Context* context, Step* step);
+
+  Resources resources_;
+  std::vector<Step> steps_;
+  std::vector<int> skipped_;  // outputs of the partition that belong to decode chains: nobody will read them
+  std::string broken_;        // why the partition cannot work at all
+  std::unique_ptr<float, FreeMemory> memory_;
+  size_t memory_floats_ = 0;
+};
+
+}  // namespace dgms
+
+#endif  // DGMS_TFLITE_PARTITION_H_
