@@ -30,10 +30,10 @@ inline __attribute__((always_inline)) void Vector(const DepthwiseF32Args& args, 
 #pragma GCC unroll 8
   for (int i = 0; i < pixels; ++i) sums[i] = bias;
   const int64_t stride = args.pixel_stride, stride3 = 3 * stride;
-  for (int ky = 0; ky < args.kernel_h; ++ky) {
-    const float* input = args.rows[ky] + first * stride + c;
-    const float* weights = args.weights + ky * args.weight_row_stride + c;
-    for (int kx = 0; kx < args.kernel_w; ++kx, input += args.tap_stride, weights += args.channels) {
+  for (int64_t ky = 0; ky < args.kernel_h; ++ky) {
+    const float* input = args.input + ky * args.line_stride + first * stride + c;
+    const float* weights = args.weights + ky * args.weight_line_stride + c;
+    for (int64_t kx = 0; kx < args.kernel_w; ++kx, input += args.tap_stride, weights += args.channels) {
       const __m256 weight = lanes.Load(weights);
 #pragma GCC unroll 8
       for (int i = 0; i < pixels; ++i) {  // input + i strides, from two pointers

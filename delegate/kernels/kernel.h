@@ -128,19 +128,21 @@ struct GemmF32Kernel {
 // ---------------------------------------------------------------------------------------------------------------------
 // Depthwise convolution, channel by channel, with decoded (and scaled) weights: a run of output pixels of one row.
 //   output[i * output_stride + c] = clamp(bias[c] + sum over ky, kx of
-//       rows[ky][i * pixel_stride + kx * tap_stride + c] * weights[ky * weight_row_stride + kx * channels + c])
-//   summed from bias in the order of ky, then kx. At the map's edges the op leaves out rows and taps that fall outside
+//       input[ky * line_stride + i * pixel_stride + kx * tap_stride + c] *
+//       weights[ky * weight_line_stride + kx * channels + c])
+//   summed from bias in the order of ky, then kx. At the map's edges the op leaves out lines and taps that fall outside
 //   by passing fewer of them.
 struct DepthwiseF32Args {
-  const float* const* rows;  // kernel_h pointers
-  int kernel_h;              // >= 1
-  int kernel_w;              // >= 1
-  int64_t pixels;            // output pixels in this run, >= 1
-  int64_t pixel_stride;      // input floats from one output pixel to the next
-  int64_t tap_stride;        // input floats from one tap to the next
-  int64_t channels;          // >= 1
+  const float* input;    // channel 0 of the first tap of the first output pixel
+  int64_t line_stride;   // input floats from one kernel line to the next
+  int64_t tap_stride;    // from one tap of a line to the next
+  int64_t pixel_stride;  // from one output pixel to the next
+  int64_t kernel_h;      // kernel lines, >= 1
+  int64_t kernel_w;      // taps per line, >= 1
+  int64_t pixels;        // output pixels in this run, >= 1
+  int64_t channels;      // >= 1
   const float* weights;
-  int64_t weight_row_stride;
+  int64_t weight_line_stride;
   const float* bias;  // channels floats, never null
   float* output;
   int64_t output_stride;

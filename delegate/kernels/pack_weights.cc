@@ -1,5 +1,7 @@
 #include "kernels/pack_weights.h"
 
+#include <cstring>
+
 namespace dgms {
 
 void pack_rows(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, uint8_t* packed) {
@@ -23,6 +25,24 @@ void pack_lanes32(const uint8_t* codes, int64_t column_stride, int64_t k, int n,
         for (int64_t p = 0; p < places; ++p) word |= static_cast<uint32_t>(column[p]) << (4 * p);
       }
       for (int byte = 0; byte < 4; ++byte) *packed++ = static_cast<uint8_t>(word >> (8 * byte));
+    }
+  }
+}
+
+void pack_runs32(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, uint8_t* packed) {
+  constexpr int kPlaces = 8, kHalf = 16;  // 8 places of 4 columns are one run of two halves
+  uint8_t weights[kPlaces * kMaxColumns];
+  for (int64_t p0 = 0; p0 < k; p0 += kPlaces) {
+    const int places = k - p0 < kPlaces ? static_cast<int>(k - p0) : kPlaces;
+    if (places < kPlaces || n < width) memset(weights, 0, sizeof(weights));
+    for (int j = 0; j < n; ++j) {
+      const uint8_t* column = codes + j * column_stride + p0;
+      for (int p = 0; p < places; ++p) weights[p * width + j] = column[p];
+    }
+    for (int run = 0; run < kPlaces * width; run += 2 * kHalf, packed += kHalf) {
+      for (int i = 0; i < kHalf; ++i) {
+        packed[i] = static_cast<uint8_t>(weights[run + i] | weights[run + kHalf + i] << 4);
+      }
     }
   }
 }

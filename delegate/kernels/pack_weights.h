@@ -14,6 +14,14 @@
 //                lie side by side, so a vector load gives each lane its column's word, and shifting right by 4p
 //                brings the code of place p into the low 4 bits of every lane, where a permute looks it up.
 //                Example, width 8, k = 2, column 0 has codes 1 (place 0) and 2 (place 1): its word is 0x00000021.
+//
+// pack_runs32    For byte vectors. The weights in reading order (place by place, and in a place column by column) are
+// cut
+//                into runs of 32. A run is 16 bytes: byte i has the run's weight i in its low nibble and weight 16 + i
+//                in its high nibble, so one AND and one shift give two vectors of 16 codes in reading order. k_unit is
+//                8 and width a multiple of 4, so a block is whole runs. Example, width 8, k = 8 with code p at place p
+//                for all columns: the first run holds places 0..3, its bytes 0..7 are 20 and its bytes 8..15 are 31;
+//                then 64 and 75 (hexadecimal).
 #ifndef DGMS_KERNELS_PACK_WEIGHTS_H_
 #define DGMS_KERNELS_PACK_WEIGHTS_H_
 
