@@ -8,6 +8,7 @@
 
 #include "kernels/select_kernel.h"
 #include "ops/codebook_filter.h"
+#include "ops/memory.h"
 #include "ops/status.h"
 #include "ops/thread_pool.h"
 
@@ -33,7 +34,8 @@ class Conv2D {
 
   // Plans for an input of [batch, in_h, in_w, in_channels] and allocates the workspace; keeps the packed weights.
   // batch 0 is allowed and makes Run a no-op. After an error the op is not ready.
-  Status Reshape(int64_t batch, int64_t in_h, int64_t in_w);
+  //   workspace   scratch that other ops use too, never while this one runs; it outlives the op's last Run. Null: own
+  Status Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace = nullptr);
 
   // input and output do not overlap. One Run at a time per op: the workspace is the op's own.
   Status Run(const float* input, float* output, ThreadPool& pool);

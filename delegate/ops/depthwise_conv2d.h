@@ -8,6 +8,7 @@
 
 #include "kernels/select_kernel.h"
 #include "ops/codebook_filter.h"
+#include "ops/memory.h"
 #include "ops/status.h"
 #include "ops/thread_pool.h"
 
@@ -33,7 +34,7 @@ class DepthwiseConv2D {
   ~DepthwiseConv2D();
 
   // As Conv2D's.
-  Status Reshape(int64_t batch, int64_t in_h, int64_t in_w);
+  Status Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace = nullptr);
   Status Run(const float* input, float* output, ThreadPool& pool);
 
   int64_t output_h() const;

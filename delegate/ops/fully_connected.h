@@ -8,6 +8,7 @@
 
 #include "kernels/select_kernel.h"
 #include "ops/codebook_filter.h"
+#include "ops/memory.h"
 #include "ops/status.h"
 #include "ops/thread_pool.h"
 
@@ -33,7 +34,6 @@ class FullyConnected {
   Status Run(const float* input, float* output, ThreadPool& pool);
 
   size_t packed_bytes() const;
-  size_t workspace_bytes() const;
   const char* kernel_name() const;
 
  private:

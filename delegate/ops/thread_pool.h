@@ -29,18 +29,20 @@ class ThreadPool {
 
   int num_threads() const { return num_threads_; }
 
-  // Calls job(item) once for every item in [0, items), from several threads, and returns when all are done. Every
-  // thread flushes denormals while it works (see kernels/denormals.h); the caller's own mode is restored. `job` must
-  // not throw; it may not use this pool (an inner Run would run inline).
+  // Calls job(item) once for every item in [0, items), from several threads if `parallel` (jobs of a few microseconds
+  // are not worth waking anybody), and returns when all are done. Every thread flushes denormals while it works (see
+  // kernels/denormals.h); the caller's own mode is restored. `job` must not throw; if it uses the same pool, that inner
+  // Run is done by its caller alone.
   template <typename Job>
-  void Run(int64_t items, const Job& job) {
-    RunErased(items, [](const void* context, int64_t item) { (*static_cast<const Job*>(context))(item); }, &job);
+  void Run(int64_t items, const Job& job, bool parallel = true) {
+    RunErased(
+        items, [](const void* context, int64_t item) { (*static_cast<const Job*>(context))(item); }, &job, parallel);
   }
 
  private:
   struct Shared;
   explicit ThreadPool(std::unique_ptr<Shared> shared);
-  void RunErased(int64_t items, void (*call)(const void*, int64_t), const void* context);
+  void RunErased(int64_t items, void (*call)(const void*, int64_t), const void* context, bool parallel);
 
   std::unique_ptr<Shared> shared_;
   int num_threads_ = 1;

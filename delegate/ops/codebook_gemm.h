@@ -1,0 +1,58 @@
+// Multiplies rows of activations with a packed filter: the part that CONV_2D and FULLY_CONNECTED share.
+#ifndef DGMS_OPS_CODEBOOK_GEMM_H_
+#define DGMS_OPS_CODEBOOK_GEMM_H_
+
+#include <cstdint>
+
+#include "ops/memory.h"
+#include "ops/packed_filter.h"
+#include "ops/shapes.h"
+#include "ops/status.h"
+#include "ops/thread_pool.h"
+
+namespace dgms {
+
+// Where the rows (output pixels) are: row (i0, i1, i2) starts at i0 * stride[0] + i1 * stride[1] + i2 * stride[2]
+// floats of the input, and is row (i0 * count[1] + i1) * count[2] + i2 of the output.
+struct RowLayout {
+  int64_t count[3];
+  int64_t stride[3];
+};
+
+class CodebookGemm {
+ public:
+  PackedFilter filter;
+  ActivationRange range = {};
+
+  // Plans for these rows.
+  //   segments      offsets in floats of the filter's segments from a row's start, [segment_count]
+  //   group_stride  floats from one group's input channels to the next's
+  Status Plan(const RowLayout& rows, const int64_t* segments, int64_t group_stride);
+
+  // Row-major output: [rows][channels].
+  void Run(const float* input, float* output, ThreadPool& pool) const;
+
+ private:
+  // Tiles first_tile..end_tile-1 of one panel: what one thread does at a time.
+  struct Item {
+    int64_t panel, first_tile, end_tile;
+  };
+  int64_t Chunks(int threads) const;
+  Item ItemAt(int64_t index, int64_t chunks) const;
+  void RunItem(const float* input, float* output, const Item& item) const;
+  void RunTile(const float* input, float* output, int64_t tile, GemmF32Args* args) const;
+  void RunGemv(const float* input, float* output, ThreadPool& pool, bool parallel) const;
+
+  RowLayout rows_ = {};
+  int64_t total_rows_ = 0;
+  int64_t tiles_per_line_ = 0;  // a line: the rows of one (i0, i1)
+  int64_t tiles_ = 0;
+  int64_t group_stride_ = 0;
+  bool gemv_ = false;               // one row, and its segments follow one another
+  Buffer<int64_t> segments_;        // the offsets of every block's segments, block after block
+  Buffer<int64_t> block_segments_;  // where a block's begin in segments_
+};
+
+}  // namespace dgms
+
+#endif  // DGMS_OPS_CODEBOOK_GEMM_H_

@@ -1,0 +1,176 @@
+#include "ops/packed_filter.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/pack_weights.h"
+
+namespace dgms {
+
+int64_t CodebookCount(const CodebookFilter& filter, int64_t channels) {
+  return filter.group_size == 0 ? 1 : CeilDiv(channels, filter.group_size);
+}
+
+bool IsValid(const CodebookFilter& filter, int64_t channels) {
+  if (filter.bits < 2 || filter.bits > 4 || filter.group_size < 0 || filter.count < 0 || channels < 1) return false;
+  // CeilDiv must not overflow, and a column's table index is 32 bits.
+  if (filter.group_size > INT64_MAX - channels || CodebookCount(filter, channels) > INT32_MAX / kTableSize)
+    return false;
+  if (filter.codebooks == nullptr || (filter.codes == nullptr && filter.count > 0)) return false;
+  uint8_t all = 0;
+  for (int64_t i = 0; i < filter.count; ++i) all |= filter.codes[i];
+  return all < (1 << filter.bits);
+}
+
+Status PackedFilter::Init(const Shape& shape, const CodebookFilter& filter, const float* bias,
+                          const GemmF32Kernel& kernel) {
+  kernel_ = &kernel;
+  shape_ = shape;
+  const CheckedSize k = CheckedSize(shape.segment_count) * shape.segment_length;
+  const CheckedSize channels = CheckedSize(shape.groups) * shape.columns;
+  // Twice over, so that rounding up to units and panels cannot overflow either.
+  if (shape.groups < 1 || shape.columns < 1 || shape.segment_count < 1 || shape.segment_length < 1 ||
+      !((channels + kMaxColumns) * (k + kPanelFloats) * kMaxColumns * kPanelFloats).ok() ||
+      filter.count != k.value() * channels.value() || !IsValid(filter, channels.value())) {
+    return Status::kInvalidArgument;
+  }
+  panels_per_group_ = CeilDiv(shape.columns, kernel.max_columns);
+  Status status = PlanBlocks();
+  if (status == Status::kOk) status = PackCodes(filter);
+  if (status == Status::kOk) status = FillTables(filter);
+  if (status == Status::kOk) status = FillEpilogue(filter, bias);
+  return status;
+}
+
+// Blocks as equal as possible, no longer than the decoded panel's buffer: several short segments together, or one long
+// segment in parts. They depend on the filter's shape and the kernel only, so results do too.
+Status PackedFilter::PlanBlocks() {
+  const int64_t unit = kernel_->k_unit;
+  const int64_t limit = kPanelFloats / kernel_->max_columns / unit * unit;
+  const int64_t length = shape_.segment_length, segments = shape_.segment_count;
+  const int64_t parts = CeilDiv(length, limit);                                     // of one segment
+  const int64_t part = parts > 1 ? RoundUp(CeilDiv(length, parts), unit) : length;  // places of one part
+  const int64_t together = CeilDiv(segments, CeilDiv(segments, std::max<int64_t>(1, limit / length)));  // if parts == 1
+  block_count_ = parts > 1 ? segments * CeilDiv(length, part) : CeilDiv(segments, together);
+  if (!blocks_.Reserve(block_count_)) return Status::kOutOfMemory;
+  int64_t count = 0;
+  if (parts > 1) {
+    for (int64_t s = 0; s < segments; ++s) {
+      for (int64_t p = 0; p < length; p += part) blocks_[count++] = {s, 1, p, std::min(part, length - p)};
+    }
+  } else {
+    for (int64_t s = 0; s < segments; s += together) {
+      blocks_[count++] = {s, std::min(together, segments - s), 0, length};
+    }
+  }
+  padded_k_ = 0;
+  one_run_ = true;
+  for (int64_t b = 0; b < block_count_; ++b) {
+    padded_k_ += RoundUp(blocks_[b].k(), unit);
+    if (b + 1 < block_count_ && blocks_[b].k() % unit != 0) one_run_ = false;
+  }
+  return Status::kOk;
+}
+
+int PackedFilter::Columns(int64_t panel_in_group) const {
+  return static_cast<int>(
+      std::min<int64_t>(kernel_->max_columns, shape_.columns - panel_in_group * kernel_->max_columns));
+}
+
+int64_t PackedFilter::PackedBytes(const Block& block, int n) const { return PackedBlockBytes(*kernel_, block.k(), n); }
+
+Status PackedFilter::PackCodes(const CodebookFilter& filter) {
+  packed_panel_bytes_ = padded_k_ * kernel_->max_columns / 2;
+  const int last = Columns(panels_per_group_ - 1);
+  packed_group_bytes_ =
+      (panels_per_group_ - 1) * packed_panel_bytes_ + padded_k_ * RoundUp(last, kernel_->column_unit) / 2;
+  if (!packed_.Reserve(shape_.groups * packed_group_bytes_)) return Status::kOutOfMemory;
+  uint8_t* packed = packed_.data();
+  for (int64_t group = 0; group < shape_.groups; ++group) {
+    for (int64_t panel = 0; panel < panels_per_group_; ++panel) {
+      const int n = Columns(panel);
+      const uint8_t* codes = filter.codes + (group * shape_.columns + panel * kernel_->max_columns) * k();
+      for (int64_t b = 0; b < block_count_; ++b) {
+        const Block& block = blocks_[b];
+        kernel_->pack(codes + block.first_segment * shape_.segment_length + block.offset, k(), block.k(), n,
+                      static_cast<int>(RoundUp(n, kernel_->column_unit)), packed);
+        packed += PackedBytes(block, n);
+      }
+    }
+  }
+  return Status::kOk;
+}
+
+Status PackedFilter::FillTables(const CodebookFilter& filter) {
+  const int64_t count = CodebookCount(filter, channels());
+  const int entries = 1 << filter.bits;
+  group_size_ = filter.group_size;
+  if (!tables_.Reserve(count * kTableSize)) return Status::kOutOfMemory;
+  for (int64_t t = 0; t < count; ++t) {
+    float* table = tables_.data() + t * kTableSize;
+    std::fill(table, table + kTableSize, 0.0f);
+    std::memcpy(table, filter.codebooks + t * entries, entries * sizeof(float));
+  }
+  if (count == 1) {
+    group_size_ = 0;
+    return Status::kOk;
+  }
+  bool mixed = false;
+  for (int64_t i = 0; i < panels() && !mixed; ++i) {
+    const int64_t first = (i / panels_per_group_) * shape_.columns + (i % panels_per_group_) * kernel_->max_columns;
+    mixed = first / group_size_ != (first + Columns(i % panels_per_group_) - 1) / group_size_;
+  }
+  if (!mixed) return Status::kOk;
+  if (!column_table_.Reserve(panels() * kernel_->max_columns)) return Status::kOutOfMemory;
+  for (int64_t i = 0; i < panels(); ++i) {
+    const int64_t first = (i / panels_per_group_) * shape_.columns + (i % panels_per_group_) * kernel_->max_columns;
+    const int n = Columns(i % panels_per_group_);
+    for (int j = 0; j < kernel_->max_columns; ++j) {  // columns beyond n repeat the last: entries never decrease
+      column_table_[i * kernel_->max_columns + j] = static_cast<int32_t>((first + std::min(j, n - 1)) / group_size_);
+    }
+  }
+  return Status::kOk;
+}
+
+Status PackedFilter::FillEpilogue(const CodebookFilter& filter, const float* bias) {
+  const int64_t size = panels() * kernel_->max_columns;
+  if (!scale_.Reserve(size) || !bias_.Reserve(size)) return Status::kOutOfMemory;
+  std::fill(scale_.data(), scale_.data() + size, 1.0f);
+  std::fill(bias_.data(), bias_.data() + size, 0.0f);
+  for (int64_t i = 0; i < panels(); ++i) {
+    const int64_t first = (i / panels_per_group_) * shape_.columns + (i % panels_per_group_) * kernel_->max_columns;
+    const size_t n = static_cast<size_t>(Columns(i % panels_per_group_));
+    const int64_t at = i * kernel_->max_columns;
+    if (filter.scale != nullptr) std::memcpy(scale_.data() + at, filter.scale + first, n * sizeof(float));
+    if (bias != nullptr) std::memcpy(bias_.data() + at, bias + first, n * sizeof(float));
+  }
+  return Status::kOk;
+}
+
+PackedFilter::Panel PackedFilter::panel(int64_t index) const {
+  Panel panel;
+  const int64_t in_group = index % panels_per_group_;
+  panel.group = index / panels_per_group_;
+  panel.first_channel = panel.group * shape_.columns + in_group * kernel_->max_columns;
+  panel.n = Columns(in_group);
+  panel.packed = packed_.data() + panel.group * packed_group_bytes_ + in_group * packed_panel_bytes_;
+  const int64_t at = index * kernel_->max_columns;
+  panel.scale = scale_.data() + at;
+  panel.bias = bias_.data() + at;
+  panel.tables = {tables_.data(), nullptr};
+  if (group_size_ > 0) {
+    const int64_t first = panel.first_channel / group_size_;
+    if (first == (panel.first_channel + panel.n - 1) / group_size_) {
+      panel.tables.tables += first * kTableSize;
+    } else {
+      panel.tables.column_table = column_table_.data() + at;
+    }
+  }
+  return panel;
+}
+
+size_t PackedFilter::bytes() const {
+  return packed_.bytes() + tables_.bytes() + column_table_.bytes() + scale_.bytes() + bias_.bytes() + blocks_.bytes();
+}
+
+}  // namespace dgms

@@ -1,0 +1,97 @@
+// A filter in a kernel's tile order: what stays in memory of a codebook convolution's or fully connected layer's
+// weights.
+#ifndef DGMS_OPS_PACKED_FILTER_H_
+#define DGMS_OPS_PACKED_FILTER_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernel.h"
+#include "ops/codebook_filter.h"
+#include "ops/memory.h"
+#include "ops/shapes.h"
+#include "ops/status.h"
+
+namespace dgms {
+
+// True if the view is consistent: bits 2..4, the right number of codes, every code below 1 << bits, codebooks there.
+// `channels` counts output channels.
+bool IsValid(const CodebookFilter& filter, int64_t channels);
+
+// How many codebooks the view has.
+int64_t CodebookCount(const CodebookFilter& filter, int64_t channels);
+
+class PackedFilter {
+ public:
+  // What a filter looks like to the kernels: `groups` matrices of [columns][k], where k is segment_count segments of
+  // segment_length places that are contiguous in the input.
+  struct Shape {
+    int64_t groups = 1;
+    int64_t columns = 0;  // output channels per group
+    int64_t segment_count = 1;
+    int64_t segment_length = 0;
+  };
+
+  // A range of k: segment_count whole segments, or a part of one (then segment_count is 1).
+  struct Block {
+    int64_t first_segment;
+    int64_t segment_count;
+    int64_t offset;          // of the part within its segment
+    int64_t segment_length;  // of the part
+    int64_t k() const { return segment_count * segment_length; }
+  };
+
+  // Neighbouring output channels of one group.
+  struct Panel {
+    int64_t group;
+    int64_t first_channel;  // in the whole layer
+    int n;
+    const uint8_t* packed;  // the first block
+    Tables tables;
+    const float* scale;
+    const float* bias;
+  };
+
+  // Packs. The filter must be valid (IsValid) and have groups * columns * k codes; bias may be null.
+  Status Init(const Shape& shape, const CodebookFilter& filter, const float* bias, const GemmF32Kernel& kernel);
+
+  const GemmF32Kernel& kernel() const { return *kernel_; }
+  const Shape& shape() const { return shape_; }
+  int64_t k() const { return shape_.segment_count * shape_.segment_length; }
+  int64_t channels() const { return shape_.groups * shape_.columns; }
+  int64_t panels() const { return shape_.groups * panels_per_group_; }
+  Panel panel(int64_t index) const;
+  int64_t blocks() const { return block_count_; }
+  const Block& block(int64_t index) const { return blocks_[index]; }
+  // From a block's packed bytes to the next block's of the same panel.
+  int64_t PackedBytes(const Block& block, int n) const;
+  // True if the blocks of a panel together are `pack` of the whole k, which is what gemv reads.
+  bool one_run() const { return one_run_; }
+  size_t bytes() const;
+
+ private:
+  Status PlanBlocks();
+  Status PackCodes(const CodebookFilter& filter);
+  Status FillTables(const CodebookFilter& filter);
+  Status FillEpilogue(const CodebookFilter& filter, const float* bias);
+  int Columns(int64_t panel_in_group) const;
+
+  const GemmF32Kernel* kernel_ = nullptr;
+  Shape shape_;
+  int64_t panels_per_group_ = 0;
+  int64_t block_count_ = 0;
+  int64_t padded_k_ = 0;            // sum over the blocks of k rounded up to k_unit
+  int64_t packed_panel_bytes_ = 0;  // of a full panel
+  int64_t packed_group_bytes_ = 0;
+  int64_t group_size_ = 0;  // channels per codebook, or 0
+  bool one_run_ = false;
+  Buffer<Block> blocks_;
+  Buffer<uint8_t> packed_;
+  Buffer<float> tables_;          // [codebooks][16]
+  Buffer<int32_t> column_table_;  // [panels][max_columns], only if a panel has more than one codebook
+  Buffer<float> scale_, bias_;    // [panels][max_columns]
+};
+
+}  // namespace dgms
+
+#endif  // DGMS_OPS_PACKED_FILTER_H_

@@ -1,0 +1,40 @@
+#include "ops/shapes.h"
+
+#include <limits>
+
+namespace dgms {
+
+bool PlanConvDim(int64_t input, int64_t kernel, int64_t stride, int64_t dilation, Padding padding, ConvDim* dim) {
+  if (input < 1 || kernel < 1 || stride < 1 || dilation < 1) return false;
+  const CheckedSize reach = CheckedSize(kernel - 1) * dilation + 1;  // positions under one dilated kernel
+  if (!reach.ok() || !(CheckedSize(input) + stride).ok()) return false;
+  if (padding == Padding::kSame) {
+    dim->output = CeilDiv(input, stride);
+  } else {
+    if (input < reach.value()) return false;
+    dim->output = (input - reach.value()) / stride + 1;
+  }
+  const CheckedSize extent = CheckedSize(dim->output - 1) * stride + reach;
+  if (!extent.ok()) return false;
+  dim->extent = extent.value();
+  // TFLite: half of what is missing goes before, the odd one after. VALID misses nothing.
+  dim->pad_before = dim->extent > input ? (dim->extent - input) / 2 : 0;
+  return true;
+}
+
+ActivationRange RangeOf(Activation activation) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  switch (activation) {
+    case Activation::kNone:
+      break;
+    case Activation::kRelu:
+      return {0.0f, kInfinity};
+    case Activation::kRelu6:
+      return {0.0f, 6.0f};
+    case Activation::kReluN1To1:
+      return {-1.0f, 1.0f};
+  }
+  return {-kInfinity, kInfinity};
+}
+
+}  // namespace dgms

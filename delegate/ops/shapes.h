@@ -1,0 +1,55 @@
+// Sizes: overflow-checked arithmetic, and the output size and padding of a convolution.
+#ifndef DGMS_OPS_SHAPES_H_
+#define DGMS_OPS_SHAPES_H_
+
+#include <cstdint>
+
+#include "ops/codebook_filter.h"
+
+namespace dgms {
+
+// A non-negative 64-bit size that remembers whether any step of its computation overflowed or went negative.
+class CheckedSize {
+ public:
+  CheckedSize(int64_t value) : value_(value), ok_(value >= 0) {}  // NOLINT: implicit on purpose
+  friend CheckedSize operator*(CheckedSize a, CheckedSize b) {
+    CheckedSize result(0);
+    result.ok_ = !__builtin_mul_overflow(a.value_, b.value_, &result.value_) && a.ok_ && b.ok_;
+    return result;
+  }
+  friend CheckedSize operator+(CheckedSize a, CheckedSize b) {
+    CheckedSize result(0);
+    result.ok_ = !__builtin_add_overflow(a.value_, b.value_, &result.value_) && a.ok_ && b.ok_;
+    return result;
+  }
+  // True if the value is exact and that many floats can be addressed.
+  bool FitsFloats() const { return ok_ && value_ <= INT64_MAX / 16; }
+  bool ok() const { return ok_; }
+  int64_t value() const { return value_; }
+
+ private:
+  int64_t value_;
+  bool ok_;
+};
+
+inline int64_t CeilDiv(int64_t value, int64_t by) { return (value + by - 1) / by; }
+
+// One spatial dimension of a convolution.
+struct ConvDim {
+  int64_t output = 0;
+  int64_t pad_before = 0;  // input positions that are padding, before the first real one
+  int64_t extent = 0;      // positions from the first tap of the first output to the last tap of the last
+};
+
+// False if the parameters make no sense (sizes below 1, a VALID kernel larger than the input) or overflow.
+bool PlanConvDim(int64_t input, int64_t kernel, int64_t stride, int64_t dilation, Padding padding, ConvDim* dim);
+
+// The range of a fused activation; infinities where there is no bound.
+struct ActivationRange {
+  float min, max;
+};
+ActivationRange RangeOf(Activation activation);
+
+}  // namespace dgms
+
+#endif  // DGMS_OPS_SHAPES_H_
