@@ -1,0 +1,384 @@
+"""`DGMSWrapper`: any layer, run with weights that are shared by a Gaussian mixture."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from dgms_keras import mixture as math
+from dgms_keras.config import DGMSConfig
+from dgms_keras.frozen import FrozenWeight, Mixture
+from dgms_keras.layers.groups import Groups
+from dgms_keras.layers.mixture_variables import MixtureVariables
+from dgms_keras.mixture_init import initial_mixture, initial_mixtures
+from dgms_keras.targets import Target, refusal, resolve, targets_of
+
+# A layer that was rebuilt from its config gets its mixture from a file or from `set_weights` in the next moment. It starts with
+# one from this many of its weights: good enough for `clone_model`, and quick.
+_REBUILT_SAMPLE = 4096
+
+# Where a mixture's first values come from: k-means on the weights; on a sample of them; or nowhere yet (quantize_apply builds
+# the layer, then copies the trained weights, then starts the mixture).
+_FROM_WEIGHTS, _FROM_SAMPLE, _LATER = "weights", "sample", "later"
+
+
+@keras.saving.register_keras_serializable(package="dgms_keras")
+class DGMSWrapper(keras.layers.Wrapper):
+    """Runs a layer with quantised weights: soft weights (Eq. 8) while training, hard weights (Eq. 4) otherwise.
+
+        x = dgms_keras.DGMSWrapper(keras.layers.Conv2D(64, 3), bits=4)(x)
+
+    The latent weights are the layer's own variables (`wrapper.layer.kernel`, also reached as `wrapper.kernel`); the wrapper adds
+    one mixture per weight, initialised by k-means when the layer is built and from then on trained, saved and loaded with it.
+    It takes the layer's name.
+
+    Training or not follows Keras's rule: the argument `training`, else that of the layer or model around (so `fit` trains,
+    `evaluate` and `predict` do not), else False. A frozen wrapper (`trainable=False`) uses its hard weights in training too, as
+    BatchNormalization uses its moving statistics when frozen. The wrapper's own dtype policy is float32: mixtures are float32
+    under every policy, and the layer keeps its own policy.
+
+    Args:
+        layer: the layer; its class is supported or registered (`register_layer`).
+        config: a `DGMSConfig`; its `layers` and `skip_first_last` mean nothing here, its `overrides` are looked up under the
+            layer's name.
+        targets: which weights: (dotted name, channel axes) pairs; None for those of the layer's class. Written by `get_config`.
+        weight_configs: other configs for single weights, by dotted name. Written by `get_config`.
+        **kwargs: fields of `DGMSConfig` (`bits=2`), and `name`, `trainable` as in every Keras layer.
+
+    Raises:
+        ValueError: the layer has no weight to quantise, or cannot be (LoRA, Keras's own quantisation); the message names it.
+        TypeError: not a layer, or an unknown argument.
+    """
+
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        config: DGMSConfig | dict[str, Any] | None = None,
+        *,
+        targets: Sequence[tuple[str, Sequence[int]]] | None = None,
+        weight_configs: dict[str, DGMSConfig | dict[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(layer, keras.layers.Layer):
+            raise TypeError(f"`layer` must be a Keras layer. Received: {layer!r}")
+        if isinstance(layer, DGMSWrapper):
+            raise ValueError(f"`layer` must not be a DGMSWrapper already. Received: layer {layer.name!r}")
+        _check_not_refused(layer)
+        own = {k: kwargs.pop(k) for k in ("name", "trainable", "dtype") if k in kwargs}
+        if _policy_name(own.pop("dtype", "float32")) != "float32":
+            raise ValueError(f"`dtype` belongs to the wrapped layer, not to DGMSWrapper (layer {layer.name!r})")
+        own.setdefault("name", layer.name)
+        own.setdefault("trainable", layer.trainable)
+        config = _as_config(config).replace(**kwargs)
+        super().__init__(layer, dtype="float32", autocast=False, **own)
+        self.dgms_config = config.for_layer(self.name)
+        found = targets_of(layer) if targets is None else [Target(w, tuple(axes)) for w, axes in targets]
+        if not found:
+            raise ValueError(
+                "`layer` must be of a supported class, or registered with dgms_keras.register_layer. "
+                f"Received: layer {layer.name!r} of class {type(layer).__name__}"
+            )
+        self._targets = tuple(found)
+        self._weight_configs = {w: _as_config(c).for_layer(w) for w, c in (weight_configs or {}).items()}
+        self._start = _FROM_WEIGHTS
+        self.mixture_layers: list[MixtureVariables] = []
+        self._take_over_call_of(layer)
+
+    def _take_over_call_of(self, layer: keras.layers.Layer) -> None:
+        """Behaves like the layer towards Keras: argument names, masks, dtype conversion, input checks."""
+        signature = inspect.signature(layer.call)
+        parameters = list(signature.parameters.values())
+        if "training" not in signature.parameters:
+            at = len(parameters) - (bool(parameters) and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD)
+            parameters.insert(at, inspect.Parameter("training", inspect.Parameter.KEYWORD_ONLY, default=None))
+        self._inner_takes_training = "training" in signature.parameters
+        self._call_signature = signature.replace(parameters=parameters)
+        self.call_signature_parameters = [p.name for p in parameters]
+        self._call_has_training_arg = True
+        self._call_has_mask_arg = "mask" in signature.parameters
+        self._call_has_context_arg = {"training": True}
+        self.supports_masking = layer.supports_masking
+        self.supports_jit = layer.supports_jit
+        self._convert_input_args = layer._convert_input_args
+        self._allow_non_tensor_positional_args = layer._allow_non_tensor_positional_args
+        self.input_spec = layer.input_spec
+
+    def build(self, input_shape: Any = None) -> None:
+        """Builds the layer if it is not built, then the mixtures, whose first values come from the layer's weights."""
+        if not self.layer.built:
+            self._build_layer(input_shape)
+        self.input_spec = self.layer.input_spec
+        for target in self._targets:
+            variable = resolve(self.layer, target.weight)
+            if not isinstance(variable, keras.Variable):
+                raise ValueError(
+                    f"a weight to quantise must be a keras.Variable. Received: {target.weight!r}, a "
+                    f"{type(variable).__name__} (layer {self.name!r})"
+                )
+            config = self.config_of(target)
+            groups = self._groups_of(target)
+            mixture = MixtureVariables(
+                2**config.bits,
+                groups,
+                config.learn_temperature,
+                initial=lambda target=target: self._initial_mixture(target),
+                name=f"mixture_{len(self.mixture_layers)}",
+            )
+            mixture.build()
+            mixture.trainable = self.trainable
+            self.mixture_layers.append(mixture)
+
+    def _build_layer(self, input_shape: Any) -> None:
+        layer = self.layer
+        if type(layer).build is keras.layers.Layer.build:  # state that only a call creates, in the layers inside
+            layer(keras.KerasTensor(input_shape, dtype=layer.compute_dtype))
+        else:
+            layer.build(input_shape)
+        layer.built = True
+
+    def config_of(self, target: Target) -> DGMSConfig:
+        """The config of one of the weights."""
+        return self._weight_configs.get(target.weight, self.dgms_config)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The quantised weights."""
+        return self._targets
+
+    def _groups_of(self, target: Target) -> Groups:
+        granularity = self.config_of(target).granularity
+        shape = tuple(resolve(self.layer, target.weight).shape)
+        return Groups(shape, target.channel_axes, None if granularity == "layer" else granularity)
+
+    def _latent(self, target: Target) -> np.ndarray:
+        """The latent weights, float32."""
+        try:
+            return ops.convert_to_numpy(resolve(self.layer, target.weight)).astype("float32")
+        except (NotImplementedError, TypeError, AttributeError) as error:
+            raise RuntimeError(
+                "a DGMSWrapper must be built outside of compiled functions, since its mixture starts from the layer's weights. "
+                f"Received: layer {self.name!r} inside one; build the model, or call it once, before"
+            ) from error
+
+    def _initial_mixture(self, target: Target, path: str | None = None) -> Mixture:
+        config, groups, name = self.config_of(target), self._groups_of(target), self.path_of(target, path or self.name)
+        options = {"bits": config.bits, "temperature": config.temperature, "gamma_init": config.gamma_init}
+        # Inside a stateless scope Keras only looks for shapes; the variables get their values, from here again, after it.
+        if self._start == _LATER or _stateless_scope() is not None:
+            ramp = np.broadcast_to(np.arange(2**config.bits, dtype="float32"), (*groups.lead, 2**config.bits))
+            even = np.full(ramp.shape, 1 / ramp.shape[-1])
+            return Mixture(ramp, even, even, np.full(groups.lead, config.temperature), config.bits)
+        members = groups.members(self._latent(target))
+        with warnings.catch_warnings():
+            if self._start == _FROM_SAMPLE:
+                warnings.simplefilter("ignore")
+                members = [np.nan_to_num(m[:: max(1, m.size // _REBUILT_SAMPLE)]) for m in members]
+            if groups.size is None:
+                return initial_mixture(members[0], seed=config.seed, name=name, **options)
+            return initial_mixtures(members, seed=config.seed, name=name, **options)
+
+    def start_mixture(self, target: Target, mixture: Mixture | None = None, path: str | None = None) -> None:
+        """Starts one weight's mixture again: from `mixture`, or by k-means on the weights as they are now.
+
+        Args:
+            target: the weight.
+            mixture: the start values.
+            path: the layer's path in its model, for messages; None for its name.
+        """
+        self._start = _FROM_WEIGHTS
+        mixture = self._initial_mixture(target, path) if mixture is None else mixture
+        try:
+            self._mixture_of(target).set_mixture(mixture)
+        except ValueError as error:
+            raise ValueError(f"{error} (layer {self.name!r})") from None
+
+    def _mixture_of(self, target: Target) -> MixtureVariables:
+        return self.mixture_layers[self._targets.index(target)]
+
+    def path_of(self, target: Target, path: str) -> str:
+        """The name of a weight's mixture in a model where this layer is at `path`: `path` for the only weight, else
+        `path/sublayer` with the weight's name behind it where that is not unique."""
+        if len(self._targets) == 1:
+            return path
+        siblings = [t for t in self._targets if t.sublayer == target.sublayer]
+        parts = [path, target.sublayer.replace(".", "/"), target.attribute if len(siblings) > 1 else ""]
+        return "/".join(p for p in parts if p)
+
+    def call(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+        """Runs the layer with quantised weights in place of its own; arguments and result are the layer's."""
+        _check_not_refused(self.layer)
+        if self._inner_takes_training:
+            kwargs["training"] = training
+        quantized = {}
+        for target in self._targets:
+            variable = resolve(self.layer, target.weight)
+            quantized[id(variable)] = self.quantized_weight(target, training=bool(training))
+        return self._call_with(quantized, args, kwargs)
+
+    def quantized_weight(self, target: Target, training: bool = False) -> Any:
+        """A weight as the layer uses it: a float32 tensor in the weight's shape, hard (Eq. 4) or as trained."""
+        config, groups = self.config_of(target), self._groups_of(target)
+        w = groups.split(ops.cast(ops.convert_to_tensor(resolve(self.layer, target.weight)), "float32"))
+        mu, pi, gamma, tau = self._mixture_of(target).values()
+        if not training or not self.trainable:
+            return groups.join(math.hard_weights(w, mu, pi, gamma, posterior=config.posterior))
+        soft = math.training_weights(
+            w,
+            mu,
+            pi,
+            gamma,
+            tau,
+            posterior=config.posterior,
+            weight_gradient=config.weight_gradient,
+            training_weight=config.training_weight,
+        )
+        return groups.join(soft)
+
+    def _call_with(self, values: dict[int, Any], args: Any, kwargs: Any) -> Any:
+        """Calls the layer with other values for some of its variables, and keeps what it did to the rest of its state."""
+        variables = self.layer.variables
+        # Without a scope around, variables that are not mapped read their own value. Inside one (JAX trains in one) the inner
+        # scope hides it, so its values are passed on.
+        keep = [] if _stateless_scope() is None else [v for v in variables if id(v) not in values]
+        mapping = [(v, ops.convert_to_tensor(v)) for v in keep]
+        mapping += [(v, values[id(v)]) for v in variables if id(v) in values]
+        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+            before = dict(scope.state_mapping)
+            outputs = self.layer(*args, **kwargs)
+            losses = list(scope.losses)
+        for v in variables:  # moving statistics, seeds
+            value = scope.get_current_value(v)
+            if id(v) not in values and value is not None and value is not before.get(id(v)):
+                v.assign(value)
+        for loss in losses:  # a new tensor: Keras recognises losses by id, and this one is known as the layer's already
+            self.add_loss(ops.add(loss, 0))
+        return outputs
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's own, without tracing the mixture."""
+        if not self._inner_takes_training:
+            kwargs.pop("training", None)
+        return self.layer.compute_output_spec(*args, **kwargs)
+
+    def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's own."""
+        return self.layer.compute_output_shape(*args, **kwargs)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """The layer's own."""
+        return self.layer.compute_mask(inputs, previous_mask)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only called for what the wrapper itself lacks: `.kernel`, `.bias`, `.strides`, ... of the layer.
+        if name.startswith("_") or "layer" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if name == "enable_lora":
+            raise AttributeError(f"LoRA cannot be enabled on a layer quantised by DGMS (layer {self.name!r})")
+        return getattr(self.layer, name)
+
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
+        """Keras's own quantisation cannot be put on top of DGMS."""
+        raise ValueError(
+            "Keras's quantize() works on float layers; strip the model first (dgms_keras.strip). "
+            f"Received: layer {self.name!r}, quantised by DGMS"
+        )
+
+    def mixture_for(self, target: Target) -> Mixture:
+        """The mixture of one weight as it is now."""
+        try:
+            return self._mixture_of(target).get_mixture()
+        except ValueError as error:
+            raise ValueError(f"{error} (layer {self.name!r})") from None
+
+    def freeze(self, target: Target, path: str | None = None) -> FrozenWeight:
+        """Indices and codebook of one weight; `dense()` of it is what evaluation uses.
+
+        Args:
+            target: the weight.
+            path: the layer's path in its model; None for its name.
+        """
+        config, groups = self.config_of(target), self._groups_of(target)
+        latent = self._latent(target)
+        where = self.path_of(target, path or self.name)
+        if not np.all(np.isfinite(latent)):
+            raise ValueError(
+                f"weights must be finite. Received: {np.sum(~np.isfinite(latent))} that are not (layer {where!r})"
+            )
+        mixture = self.mixture_for(target)  # raises, with the layer's name, where training diverged
+        mu, pi, gamma, _ = self._mixture_of(target).values()
+        w = groups.split(ops.convert_to_tensor(latent))
+        indices = groups.join(math.hard_indices(w, mu, pi, gamma, posterior=config.posterior))
+        sublayer = target.sublayer.replace(".", "/")
+        return FrozenWeight(
+            layer="/".join(p for p in (path or self.name, sublayer) if p),
+            weight=target.attribute,
+            indices=ops.convert_to_numpy(indices),
+            codebook=mixture.mu,
+            bits=config.bits,
+            channel_axis=target.channel_axes,
+            group_size=groups.size,
+        )
+
+    def write_hard_weights(self, layer: keras.layers.Layer) -> None:
+        """Sets the quantised weights of a copy of the wrapped layer to their hard values."""
+        for target in self._targets:
+            variable = resolve(layer, target.weight)
+            variable.assign(self.freeze(target).dense().astype(keras.backend.standardize_dtype(variable.dtype)))
+
+    def get_config(self) -> dict[str, Any]:
+        """The layer, the config and the weights it is for; the mixtures themselves are variables and saved as such."""
+        config = super().get_config()
+        config["config"] = self.dgms_config.get_config()
+        config["targets"] = [[t.weight, list(t.channel_axes)] for t in self._targets]
+        if self._weight_configs:
+            config["weight_configs"] = {w: c.get_config() for w, c in self._weight_configs.items()}
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DGMSWrapper:
+        """The inverse of `get_config`."""
+        wrapper = super().from_config(dict(config), custom_objects)
+        wrapper._start = _FROM_SAMPLE
+        return wrapper
+
+    @classmethod
+    def unstarted(cls, layer: keras.layers.Layer, **kwargs: Any) -> DGMSWrapper:
+        """A wrapper whose mixtures are to be started by `start_mixture` once the layer has its weights."""
+        wrapper = cls(layer, **kwargs)
+        wrapper._start = _LATER
+        return wrapper
+
+
+def _as_config(config: DGMSConfig | dict[str, Any] | None) -> DGMSConfig:
+    if config is None:
+        return DGMSConfig()
+    if isinstance(config, DGMSConfig):
+        return config
+    if isinstance(config, dict):
+        return DGMSConfig.from_config(config)
+    raise TypeError(f"`config` must be a DGMSConfig. Received: {config!r}")
+
+
+def _policy_name(dtype: Any) -> str:
+    """The name of a dtype policy given as a name, an object or a serialised object."""
+    if isinstance(dtype, dict):
+        return dtype.get("config", {}).get("name", "")
+    return getattr(dtype, "name", dtype)
+
+
+def _check_not_refused(layer: keras.layers.Layer) -> None:
+    reason = refusal(layer)
+    if reason:
+        raise ValueError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be quantised by DGMS: {reason}")
+
+
+def _stateless_scope() -> Any:
+    from keras.src.backend.common.stateless_scope import get_stateless_scope  # no public way to ask
+
+    return get_stateless_scope()
