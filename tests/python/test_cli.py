@@ -49,11 +49,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def compressed(folder):
-    done = dgms(
+    return dgms(
         "compress", folder / "model.keras", "--bits", 3, "--data", folder / "data.npz", "--epochs", 1,
         "--output", folder / "m.tflite", "--save", folder / "q.keras", check=0,
     )  # fmt: skip
-    return done
 
 
 @pytest.mark.parametrize("command", ["demo", "compress", "export", "inspect", "verify", "bench"])

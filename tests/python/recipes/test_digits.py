@@ -10,7 +10,7 @@ def test_split_is_stratified_disjoint_and_deterministic():
     assert digits.x_train.shape == (1000, SIDE, SIDE, 1)
     assert digits.x_test.shape == (797, SIDE, SIDE, 1)
     assert digits.x_train.dtype == np.float32
-    assert -1 <= digits.x_train.min() and digits.x_train.max() <= 1
+    assert digits.x_train.min() >= -1 and digits.x_train.max() <= 1
     shares = np.bincount(digits.y_test, minlength=10) / len(digits.y_test)
     # 797 images of ten classes that are 9.7% to 10.2% of the data each: rounding moves a share by at most 1/797.
     assert np.all(np.abs(shares - 0.1) < 0.005)
