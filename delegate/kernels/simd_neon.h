@@ -1,0 +1,100 @@
+// What the NEON kernels need beyond the intrinsics, alike on 64-bit and 32-bit ARM. For *_neon.cc only.
+#ifndef DGMS_KERNELS_SIMD_NEON_H_
+#define DGMS_KERNELS_SIMD_NEON_H_
+
+#include <arm_neon.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/arch.h"
+
+namespace dgms {
+namespace {  // a copy of its own for each file: see the last rule of kernel.h
+
+#define DGMS_INLINE inline __attribute__((always_inline))
+
+constexpr int kLanes = 4;  // floats per vector
+
+// sum + x[lane] * weights, rounded once. `lane` is a constant once inlined; the vector it is taken from holds four
+// neighbouring places of K.
+DGMS_INLINE float32x4_t FmaLane(float32x4_t sum, float32x4_t weights, float32x4_t x, int lane) {
+#if DGMS_AARCH64
+  switch (lane) {
+    case 0:
+      return vfmaq_laneq_f32(sum, weights, x, 0);
+    case 1:
+      return vfmaq_laneq_f32(sum, weights, x, 1);
+    case 2:
+      return vfmaq_laneq_f32(sum, weights, x, 2);
+    default:
+      return vfmaq_laneq_f32(sum, weights, x, 3);
+  }
+#else  // no fused multiply-add by a lane
+  switch (lane) {
+    case 0:
+      return vfmaq_f32(sum, weights, vdupq_lane_f32(vget_low_f32(x), 0));
+    case 1:
+      return vfmaq_f32(sum, weights, vdupq_lane_f32(vget_low_f32(x), 1));
+    case 2:
+      return vfmaq_f32(sum, weights, vdupq_lane_f32(vget_high_f32(x), 0));
+    default:
+      return vfmaq_f32(sum, weights, vdupq_lane_f32(vget_high_f32(x), 1));
+  }
+#endif
+}
+
+// sum + *x * weights, rounded once.
+DGMS_INLINE float32x4_t FmaBroadcast(float32x4_t sum, float32x4_t weights, const float* x) {
+  return vfmaq_f32(sum, weights, vld1q_dup_f32(x));
+}
+
+// The bytes of a 16-byte table at 16 indices; 0 where an index is above 15.
+DGMS_INLINE uint8x16_t Lookup(uint8x16_t table, uint8x16_t index) {
+#if DGMS_AARCH64
+  return vqtbl1q_u8(table, index);
+#else
+  const uint8x8x2_t halves = {{vget_low_u8(table), vget_high_u8(table)}};
+  return vcombine_u8(vtbl2_u8(halves, vget_low_u8(index)), vtbl2_u8(halves, vget_high_u8(index)));
+#endif
+}
+
+// The same, but `old` where an index is above 15.
+DGMS_INLINE uint8x16_t LookupOr(uint8x16_t old, uint8x16_t table, uint8x16_t index) {
+#if DGMS_AARCH64
+  return vqtbx1q_u8(old, table, index);
+#else
+  const uint8x8x2_t halves = {{vget_low_u8(table), vget_high_u8(table)}};
+  return vcombine_u8(vtbx2_u8(vget_low_u8(old), halves, vget_low_u8(index)),
+                     vtbx2_u8(vget_high_u8(old), halves, vget_high_u8(index)));
+#endif
+}
+
+// NaN passes: unlike vmaxnm and vminnm, these return NaN if either operand is NaN.
+DGMS_INLINE float32x4_t Clamp(float32x4_t value, float32x4_t min, float32x4_t max) {
+  return vminq_f32(vmaxq_f32(value, min), max);
+}
+
+// The first n (1..4) floats at p; zeros behind them. Reads nothing else.
+DGMS_INLINE float32x4_t LoadFirst(const float* p, int n) {
+  if (n >= kLanes) return vld1q_f32(p);
+  float32x4_t v = vld1q_lane_f32(p, vdupq_n_f32(0.0f), 0);
+  if (n > 1) v = vld1q_lane_f32(p + 1, v, 1);
+  if (n > 2) v = vld1q_lane_f32(p + 2, v, 2);
+  return v;
+}
+
+// Writes the first n (1..4) floats of v to p, and nothing else.
+DGMS_INLINE void StoreFirst(float* p, float32x4_t v, int n) {
+  if (n >= kLanes) {
+    vst1q_f32(p, v);
+    return;
+  }
+  vst1q_lane_f32(p, v, 0);
+  if (n > 1) vst1q_lane_f32(p + 1, v, 1);
+  if (n > 2) vst1q_lane_f32(p + 2, v, 2);
+}
+
+}  // namespace
+}  // namespace dgms
+
+#endif  // DGMS_KERNELS_SIMD_NEON_H_
