@@ -1,11 +1,11 @@
 #include "tflite/codebook_op.h"
 
 #include <climits>
-#include <new>
 
 #include "ops/conv2d.h"
 #include "ops/depthwise_conv2d.h"
 #include "ops/fully_connected.h"
+#include "ops/memory.h"
 #include "tflite/log.h"
 
 namespace dgms {
@@ -42,13 +42,14 @@ class WindowOp : public CodebookOp {
     return input_dims.size() == 4 && input_dims[3] == in_channels_;
   }
 
-  std::string Reshape(const std::vector<int>& input_dims, std::vector<int>* output_dims) override {
+  std::string Reshape(const std::vector<int>& input_dims, Workspace* workspace,
+                      std::vector<int>* output_dims) override {
     if (input_dims.size() != 4 || input_dims[0] < 0 || input_dims[1] <= 0 || input_dims[2] <= 0 ||
         input_dims[3] != in_channels_) {
       return Format("the input must be [batch, height, width, %d], height and width > 0. Received: %s", in_channels_,
                     Text(input_dims).c_str());
     }
-    const Status status = op_->Reshape(input_dims[0], input_dims[1], input_dims[2]);
+    const Status status = op_->Reshape(input_dims[0], input_dims[1], input_dims[2], workspace);
     if (status != Status::kOk) return Format("input %s: %s", Text(input_dims).c_str(), StatusText(status));
     if (op_->output_h() < 0 || op_->output_h() > INT_MAX || op_->output_w() < 0 || op_->output_w() > INT_MAX) {
       return Format("input %s: the output is too large", Text(input_dims).c_str());
@@ -84,7 +85,7 @@ class FullyConnectedOp : public CodebookOp {
   bool Fits(const std::vector<int>&) const override { return true; }
 
   // All dimensions in front are the batch; without keep_num_dims the input may be cut into rows anywhere.
-  std::string Reshape(const std::vector<int>& input_dims, std::vector<int>* output_dims) override {
+  std::string Reshape(const std::vector<int>& input_dims, Workspace*, std::vector<int>* output_dims) override {
     int64_t total = 0;
     for (int dim : input_dims) {
       if (dim < 0) return "the input has a negative dimension. Received: " + Text(input_dims);
@@ -178,14 +179,14 @@ std::unique_ptr<CodebookOp> CreateFullyConnected(const OpMatch& match, const Cod
 std::unique_ptr<CodebookOp> CodebookOp::Create(const OpMatch& match, const std::vector<int>& input_dims,
                                                const KernelSet& kernels, Status* status) {
   *status = Status::kInvalidArgument;
-  const std::unique_ptr<uint8_t[]> codes(new (std::nothrow) uint8_t[static_cast<size_t>(match.filter.count)]);
-  if (codes == nullptr) {
+  Buffer<uint8_t> codes;
+  if (!codes.Reserve(match.filter.count)) {
     *status = Status::kOutOfMemory;
     return nullptr;
   }
-  UnpackCodes(*match.filter.format, match.filter.planes, match.filter.count, codes.get());
+  UnpackCodes(*match.filter.format, match.filter.planes, match.filter.count, codes.data());
   CodebookFilter filter;
-  filter.codes = codes.get();
+  filter.codes = codes.data();
   filter.count = match.filter.count;
   filter.bits = match.filter.format->bits;
   filter.codebooks = match.filter.codebooks.data();

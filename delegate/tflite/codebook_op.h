@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/select_kernel.h"
+#include "ops/memory.h"
 #include "ops/status.h"
 #include "ops/thread_pool.h"
 #include "tflite/match_op.h"
@@ -28,7 +29,9 @@ class CodebookOp {
   virtual bool Fits(const std::vector<int>& input_dims) const = 0;
 
   // Plans for this input and computes the shape of the output. Returns an empty string, or what is wrong.
-  virtual std::string Reshape(const std::vector<int>& input_dims, std::vector<int>* output_dims) = 0;
+  //   workspace   scratch memory that Run may use, shared with operators that never run at the same time
+  virtual std::string Reshape(const std::vector<int>& input_dims, Workspace* workspace,
+                              std::vector<int>* output_dims) = 0;
 
   virtual Status Run(const float* input, float* output, ThreadPool& pool) = 0;
 

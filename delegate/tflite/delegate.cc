@@ -55,7 +55,7 @@ class State {
   Profile profile_;
   std::mutex mutex_;
   std::unique_ptr<ThreadPool> pool_;
-  std::map<tfl::Context*, std::map<int, PreparedOp>> prepared_;
+  std::map<tfl::Context*, Handover> handovers_;
 };
 
 // The struct that runtimes hold a pointer to. A runtime keeps that pointer in every node and reads flags through it,
@@ -145,9 +145,11 @@ void* InitNode(tfl::Context* context, const char* buffer, size_t) {
     if (node->state == nullptr) return "the delegate was destroyed";
     ThreadPool* pool = node->state->pool();
     if (pool == nullptr) return StatusText(Status::kOutOfMemory);
+    State::Handover* handover = node->state->handover(context);
+    if (handover->scratch == nullptr) return "the runtime called it outside of the delegate's prepare";
     const Resources resources = {&node->state->kernels(), pool,
-                                 node->state->options().profile ? &node->state->profile() : nullptr};
-    node->partition = std::make_unique<Partition>(*params, node->state->prepared(context), resources);
+                                 node->state->options().profile ? &node->state->profile() : nullptr, handover->scratch};
+    node->partition = std::make_unique<Partition>(*params, &handover->ops, resources);
     result = node.release();
     return "";
   });
@@ -248,11 +250,13 @@ std::string PrepareGraph(tfl::Context* context, tfl::Delegate* self, State* stat
   if (nodes.empty()) return "";
   const OwnedIntArray replaced = NewIntArray(nodes);
   if (replaced == nullptr || state->pool() == nullptr) return StatusText(Status::kOutOfMemory);
-  *state->prepared(context) = std::move(prepared);
+  State::Handover* handover = state->handover(context);
+  handover->ops = std::move(prepared);
+  handover->scratch = std::make_shared<Scratch>();
   const tfl::Status status =
       context->ReplaceNodeSubsetsWithDelegateKernels(context, NodeRegistration(), replaced.get(), self);
-  const bool all_taken = state->prepared(context)->empty();
-  state->ForgetPrepared(context);
+  const bool all_taken = handover->ops.empty();
+  state->EndHandover(context);
   if (status != tfl::kOk) return "the runtime refused the claim";
   return all_taken ? "" : "the runtime made no node for a claimed operator";
 }

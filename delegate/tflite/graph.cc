@@ -4,6 +4,7 @@
 #include <climits>
 #include <cstdlib>
 
+#include "ops/memory.h"
 #include "tflite/log.h"
 
 namespace dgms {
@@ -71,7 +72,8 @@ const char* BuiltinName(int builtin) {
 void FreeIntArray::operator()(tfl::IntArray* array) const { std::free(array); }
 
 OwnedIntArray NewIntArray(const std::vector<int>& values) {
-  auto* array = static_cast<tfl::IntArray*>(std::malloc(sizeof(tfl::IntArray) + values.size() * sizeof(int)));
+  const size_t bytes = sizeof(tfl::IntArray) + values.size() * sizeof(int);
+  auto* array = static_cast<tfl::IntArray*>(AllocationAllowed(bytes) ? std::malloc(bytes) : nullptr);
   if (array != nullptr) {
     array->size = static_cast<int>(values.size());
     std::copy(values.begin(), values.end(), array->data());

@@ -10,8 +10,7 @@
 namespace dgms {
 namespace {
 
-constexpr size_t kMemoryAlignment = 64;  // bytes: a cache line, and the widest vector
-constexpr size_t kMemoryFloats = kMemoryAlignment / sizeof(float);
+constexpr int64_t kMemoryUnit = 64 / sizeof(float);  // own maps begin at a cache line
 
 tfl::Tensor* TensorOf(tfl::Context* context, int id) {
   return id >= 0 && static_cast<size_t>(id) < context->tensors_size ? &context->tensors[id] : nullptr;
@@ -29,13 +28,14 @@ std::string Resize(tfl::Context* context, int id, const std::vector<int>& dims) 
   return "";
 }
 
-bool FloatCount(const std::vector<int>& dims, size_t* count) {
+// The number of floats of a map, at most what any machine could hold.
+bool FloatCount(const std::vector<int>& dims, int64_t* count) {
   int64_t product = 1;
   for (int dim : dims) {
     if (!MultiplyChecked(product, dim, &product)) return false;
   }
-  *count = static_cast<size_t>(product);
-  return product <= PTRDIFF_MAX / static_cast<int64_t>(sizeof(float)) - static_cast<int64_t>(kMemoryAlignment);
+  *count = product;
+  return product <= PTRDIFF_MAX / static_cast<int64_t>(sizeof(float)) - kMemoryUnit;
 }
 
 }  // namespace
@@ -72,6 +72,13 @@ Partition::Partition(const tfl::DelegateParams& params, std::map<int, PreparedOp
 
 std::string Partition::Prepare(tfl::Context* context) {
   if (!broken_.empty()) return broken_;
+  const std::string why = PrepareAll(context);
+  if (!why.empty()) ++resources_.scratch->losses;
+  losses_ = why.empty() ? resources_.scratch->losses : -1;
+  return why;
+}
+
+std::string Partition::PrepareAll(tfl::Context* context) {
   // Decoded filters that the runtime believes to pass from this partition to another: they get no memory.
   for (int id : skipped_) {
     const std::string why = Resize(context, id, {0});
@@ -103,7 +110,7 @@ std::string Partition::PrepareStep(tfl::Context* context, Step* step) {
     if (op == nullptr && status == Status::kOutOfMemory) return StatusText(status);
     if (op != nullptr) step->op = std::move(op);  // else Reshape says what is wrong
   }
-  const std::string why = step->op->Reshape(step->input_dims, &step->output_dims);
+  const std::string why = step->op->Reshape(step->input_dims, &resources_.scratch->workspace, &step->output_dims);
   if (!why.empty()) return why;
   return step->output.own ? "" : Resize(context, step->output.tensor, step->output_dims);
 }
@@ -112,19 +119,19 @@ std::string Partition::PrepareStep(tfl::Context* context, Step* step) {
 // computes it to the last step that reads it.
 std::string Partition::PlanMemory() {
   struct Block {
-    size_t begin, end;
+    int64_t begin, end;
     size_t last_use;
   };
   std::vector<Block> blocks;  // in use, by address
-  size_t total = 0;
+  int64_t total = 0;
   for (size_t i = 0; i < steps_.size(); ++i) {
     blocks.erase(std::remove_if(blocks.begin(), blocks.end(), [i](const Block& b) { return b.last_use < i; }),
                  blocks.end());
     Step& step = steps_[i];
     if (!step.output.own) continue;
-    size_t size = 0;
+    int64_t size = 0;
     if (!FloatCount(step.output_dims, &size)) return "an intermediate map is too large";
-    size = (size + kMemoryFloats - 1) / kMemoryFloats * kMemoryFloats;
+    size = (size + kMemoryUnit - 1) / kMemoryUnit * kMemoryUnit;
     Block block = {0, 0, i};
     auto position = blocks.begin();
     for (; position != blocks.end() && position->begin - block.begin < size; ++position) block.begin = position->end;
@@ -139,20 +146,14 @@ std::string Partition::PlanMemory() {
     blocks.insert(position, block);
     total = std::max(total, block.end);
   }
-  if (total > memory_floats_ || total < memory_floats_ / 2) {
-    memory_.reset();
-    memory_floats_ = 0;
-    size_t bytes = 0;
-    if (__builtin_mul_overflow(total, sizeof(float), &bytes)) return "the intermediate maps are too large";
-    void* memory = nullptr;
-    if (bytes > 0 && posix_memalign(&memory, kMemoryAlignment, bytes) != 0) return StatusText(Status::kOutOfMemory);
-    memory_.reset(static_cast<float*>(memory));
-    memory_floats_ = total;
-  }
-  return "";
+  return resources_.scratch->maps.Reserve(total) ? "" : StatusText(Status::kOutOfMemory);
 }
 
 std::string Partition::Invoke(tfl::Context* context) {
+  if (losses_ != resources_.scratch->losses) {
+    const std::string why = Prepare(context);
+    if (!why.empty()) return why;
+  }
   for (Step& step : steps_) {
     const std::string why = RunStep(context, &step);
     if (!why.empty()) return Format("%s (output '%s')", why.c_str(), step.match.name.c_str());
@@ -161,13 +162,13 @@ std::string Partition::Invoke(tfl::Context* context) {
 }
 
 std::string Partition::RunStep(tfl::Context* context, Step* step) {
-  size_t output_count = 0;
+  int64_t output_count = 0;
   if (!FloatCount(step->output_dims, &output_count)) return "it was not prepared";
   if (output_count == 0) return "";  // an empty batch
   const float* input = nullptr;
   float* output = nullptr;
   if (step->input.own) {
-    input = memory_.get() + step->input.offset;
+    input = resources_.scratch->maps.data() + step->input.offset;
   } else {
     const tfl::Tensor* tensor = TensorOf(context, step->input.tensor);
     if (tensor == nullptr || !DimsEqual(tensor->dims, step->input_dims)) {
@@ -176,10 +177,11 @@ std::string Partition::RunStep(tfl::Context* context, Step* step) {
     input = static_cast<const float*>(tensor->data);
   }
   if (step->output.own) {
-    output = memory_.get() + step->output.offset;
+    output = resources_.scratch->maps.data() + step->output.offset;
   } else {
     const tfl::Tensor* tensor = TensorOf(context, step->output.tensor);
-    if (tensor == nullptr || tensor->bytes < output_count * sizeof(float)) return "the output's shape has changed";
+    if (tensor == nullptr || tensor->bytes < static_cast<size_t>(output_count) * sizeof(float))
+      return "the output's shape has changed";
     output = static_cast<float*>(tensor->data);
   }
   if (input == nullptr || output == nullptr) return "a tensor has no memory";

@@ -2,12 +2,12 @@
 #ifndef DGMS_TFLITE_PARTITION_H_
 #define DGMS_TFLITE_PARTITION_H_
 
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "ops/memory.h"
 #include "ops/thread_pool.h"
 #include "tflite/codebook_op.h"
 #include "tflite/match_op.h"
@@ -22,11 +22,20 @@ struct PreparedOp {
   std::unique_ptr<CodebookOp> op;
 };
 
+// Memory that all partitions of one subgraph share, since only one of them runs at a time. It only grows, except when
+// memory runs out: then it is lost, `losses` counts it, and partitions that were ready have to plan again.
+struct Scratch {
+  Workspace workspace;
+  Buffer<float> maps;  // activations that only one partition sees
+  int64_t losses = 0;
+};
+
 // What a partition needs from its delegate; it must outlive the partition.
 struct Resources {
   const KernelSet* kernels;
   ThreadPool* pool;
   Profile* profile;  // null: do not measure
+  std::shared_ptr<Scratch> scratch;
 };
 
 class Partition {
@@ -46,7 +55,7 @@ class Partition {
   struct Place {
     int tensor = -1;
     bool own = false;
-    size_t offset = 0;  // of own memory, in floats
+    int64_t offset = 0;  // of own memory, in floats
   };
   struct Step {
     OpMatch match;
@@ -54,10 +63,8 @@ class Partition {
     Place input, output;
     std::vector<int> input_dims, output_dims;  // of the last Prepare
   };
-  struct FreeMemory {
-    void operator()(float* memory) const { std::free(memory); }
-  };
 
+  std::string PrepareAll(tfl::Context* context);
   std::string PrepareStep(tfl::Context* context, Step* step);
   std::string PlanMemory();
   std::string RunStep(tfl::Context* context, Step* step);
@@ -66,8 +73,7 @@ class Partition {
   std::vector<Step> steps_;
   std::vector<int> skipped_;  // outputs of the partition that belong to decode chains: nobody will read them
   std::string broken_;        // why the partition cannot work at all
-  std::unique_ptr<float, FreeMemory> memory_;
-  size_t memory_floats_ = 0;
+  int64_t losses_ = -1;       // of the scratch memory, when this was last prepared
 };
 
 }  // namespace dgms
