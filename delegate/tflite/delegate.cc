@@ -38,15 +38,19 @@ class State {
     return pool_.get();
   }
 
-  // The operators on their way to the partitions of one subgraph: put there by Prepare, taken by init, which the
-  // runtime calls from inside Prepare, in the same thread and with the same context.
-  std::map<int, PreparedOp>* prepared(tfl::Context* context) {
+  // What Prepare hands to the partitions of one subgraph: put there by Prepare, taken by init, which the runtime calls
+  // from inside Prepare, in the same thread and with the same context.
+  struct Handover {
+    std::map<int, PreparedOp> ops;  // by the runtime's node number
+    std::shared_ptr<Scratch> scratch;
+  };
+  Handover* handover(tfl::Context* context) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    return &prepared_[context];
+    return &handovers_[context];
   }
-  void ForgetPrepared(tfl::Context* context) {
+  void EndHandover(tfl::Context* context) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    prepared_.erase(context);
+    handovers_.erase(context);
   }
 
  private:
