@@ -9,8 +9,8 @@ from typing import Any
 from dgms_keras.runtime.delegate import load_delegate
 from dgms_keras.runtime.litert import RuntimeInterpreter
 
-# The name of the delegate's node in a graph, as delegate/tflite registers it.
-DELEGATE_NODE = "DgmsDelegate"
+# How the runtime's Python interface names the node of any delegate, ours and XNNPACK's.
+_DELEGATE_OP = "DELEGATE"
 
 
 class Interpreter(RuntimeInterpreter):
@@ -69,10 +69,15 @@ class Interpreter(RuntimeInterpreter):
             experimental_delegates=delegates or None,
             **options,
         )
+        # The constructor applies the given delegates; XNNPACK comes with allocate_tensors. So what is there now is ours.
+        self._delegated = self._delegate_indices() if delegate else frozenset()
+
+    def _delegate_indices(self) -> frozenset[int]:
+        return frozenset(op["index"] for op in self._get_ops_details() if op["op_name"] == _DELEGATE_OP)
 
     def delegated_nodes(self) -> int:
         """How many nodes of the delegate are in the graph: 0 when it claimed nothing (or was not loaded).
 
-        A node may hold several layers that follow one another.
+        A node may hold several layers that follow one another. Delegates given as `experimental_delegates` count too.
         """
-        return sum(op["op_name"] == DELEGATE_NODE for op in self._get_ops_details())
+        return len(self._delegated & self._delegate_indices())  # the runtime removes all delegates if XNNPACK fails
