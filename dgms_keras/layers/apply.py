@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -14,7 +13,7 @@ from dgms_keras.layers.batch_norm_signs import make_scales_positive
 from dgms_keras.layers.order import first_and_last
 from dgms_keras.layers.structure import Copier, Place, copy_state, is_graph, places
 from dgms_keras.layers.wrapper import DGMSWrapper
-from dgms_keras.targets import Target, targets_of, unsupported
+from dgms_keras.targets import Target, targets_of
 
 
 def quantize_apply(

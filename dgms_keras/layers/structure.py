@@ -60,6 +60,26 @@ def _places(model: keras.Model, prefix: str, seen: set[int]) -> Iterator[Place]:
             yield Place(path, layer)
 
 
+def find(model: keras.Model, layer_class: type) -> list[tuple[str, Any]]:
+    """(path, layer) of all layers of a class, in any kind of model and as deep as they are, each once."""
+    found: list[tuple[str, Any]] = []
+    seen: set[int] = set()
+
+    def visit(layer: Any, path: str) -> None:
+        if id(layer) in seen:
+            return
+        seen.add(id(layer))
+        if isinstance(layer, layer_class):
+            found.append((path, layer))
+            return
+        inner = layer.layers if is_graph(layer) else layer._layers
+        for each in inner:
+            visit(each, f"{path}/{each.name}" if path else each.name)
+
+    visit(model, "")
+    return found
+
+
 class Copier:
     """Copies Sequential and Functional models, nested and shared ones included; a layer met twice is copied once.
 

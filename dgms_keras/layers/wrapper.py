@@ -122,7 +122,7 @@ class DGMSWrapper(keras.layers.Wrapper):
                     f"{type(variable).__name__} (layer {self.name!r})"
                 )
             config = self.config_of(target)
-            groups = self._groups_of(target)
+            groups = self.groups_of(target)
             mixture = MixtureVariables(
                 2**config.bits,
                 groups,
@@ -151,12 +151,13 @@ class DGMSWrapper(keras.layers.Wrapper):
         """The quantised weights."""
         return self._targets
 
-    def _groups_of(self, target: Target) -> Groups:
+    def groups_of(self, target: Target) -> Groups:
+        """The channel groups of one of the weights."""
         granularity = self.config_of(target).granularity
         shape = tuple(resolve(self.layer, target.weight).shape)
         return Groups(shape, target.channel_axes, None if granularity == "layer" else granularity)
 
-    def _latent(self, target: Target) -> np.ndarray:
+    def latent(self, target: Target) -> np.ndarray:
         """The latent weights, float32."""
         try:
             return ops.convert_to_numpy(resolve(self.layer, target.weight)).astype("float32")
@@ -167,14 +168,14 @@ class DGMSWrapper(keras.layers.Wrapper):
             ) from error
 
     def _initial_mixture(self, target: Target, path: str | None = None) -> Mixture:
-        config, groups, name = self.config_of(target), self._groups_of(target), self.path_of(target, path or self.name)
+        config, groups, name = self.config_of(target), self.groups_of(target), self.path_of(target, path or self.name)
         options = {"bits": config.bits, "temperature": config.temperature, "gamma_init": config.gamma_init}
         # Inside a stateless scope Keras only looks for shapes; the variables get their values, from here again, after it.
         if self._start == _LATER or _stateless_scope() is not None:
             ramp = np.broadcast_to(np.arange(2**config.bits, dtype="float32"), (*groups.lead, 2**config.bits))
             even = np.full(ramp.shape, 1 / ramp.shape[-1])
             return Mixture(ramp, even, even, np.full(groups.lead, config.temperature), config.bits)
-        members = groups.members(self._latent(target))
+        members = groups.members(self.latent(target))
         with warnings.catch_warnings():
             if self._start == _FROM_SAMPLE:
                 warnings.simplefilter("ignore")
@@ -223,7 +224,7 @@ class DGMSWrapper(keras.layers.Wrapper):
 
     def quantized_weight(self, target: Target, training: bool = False) -> Any:
         """A weight as the layer uses it: a float32 tensor in the weight's shape, hard (Eq. 4) or as trained."""
-        config, groups = self.config_of(target), self._groups_of(target)
+        config, groups = self.config_of(target), self.groups_of(target)
         w = groups.split(ops.cast(ops.convert_to_tensor(resolve(self.layer, target.weight)), "float32"))
         mu, pi, gamma, tau = self._mixture_of(target).values()
         if not training or not self.trainable:
@@ -296,6 +297,11 @@ class DGMSWrapper(keras.layers.Wrapper):
         except ValueError as error:
             raise ValueError(f"{error} (layer {self.name!r})") from None
 
+    def set_temperature(self, tau: float) -> None:
+        """Sets tau of all the layer's mixtures."""
+        for mixture in self.mixture_layers:
+            mixture.set_temperature(tau)
+
     def freeze(self, target: Target, path: str | None = None) -> FrozenWeight:
         """Indices and codebook of one weight; `dense()` of it is what evaluation uses.
 
@@ -303,8 +309,8 @@ class DGMSWrapper(keras.layers.Wrapper):
             target: the weight.
             path: the layer's path in its model; None for its name.
         """
-        config, groups = self.config_of(target), self._groups_of(target)
-        latent = self._latent(target)
+        config, groups = self.config_of(target), self.groups_of(target)
+        latent = self.latent(target)
         where = self.path_of(target, path or self.name)
         if not np.all(np.isfinite(latent)):
             raise ValueError(
