@@ -1,0 +1,165 @@
+// Every depthwise kernel that this machine runs, against a plain oracle, every buffer exact between guard pages.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "kernels/guarded_buffer.h"
+#include "kernels/kernel.h"
+#include "kernels/random_values.h"
+#include "kernels/select_kernel.h"
+
+namespace dgms::testing {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+std::vector<const DepthwiseF32Kernel*> Kernels() {
+  int count = 0;
+  const DepthwiseF32Kernel* const* kernels = DepthwiseF32Kernels(&count);
+  return {kernels, kernels + count};
+}
+
+struct Case {
+  int64_t kernel_h = 3, kernel_w = 3, pixels = 1, channels = 1, stride = 1, dilation_h = 1, dilation_w = 1;
+  int64_t skipped_taps = 0;  // on the left of each line, as at a map's edge
+  float min = -kInfinity, max = kInfinity;
+};
+
+void Check(const DepthwiseF32Kernel& kernel, const Case& c, uint64_t seed) {
+  SCOPED_TRACE(std::string(kernel.name) + " kernel " + std::to_string(c.kernel_h) + "x" + std::to_string(c.kernel_w) +
+               " pixels " + std::to_string(c.pixels) + " channels " + std::to_string(c.channels) + " stride " +
+               std::to_string(c.stride) + " dilation " + std::to_string(c.dilation_h) + "x" +
+               std::to_string(c.dilation_w) + " skipped " + std::to_string(c.skipped_taps));
+  Random random(seed);
+  const Flush flush = seed % 2 == 0 ? Flush::kEnd : Flush::kStart;
+  const int64_t columns = (c.pixels - 1) * c.stride + (c.kernel_w - 1) * c.dilation_w + 1;
+  const int64_t line = columns * c.channels;
+  const GuardedBuffer<float> input(random.Floats(((c.kernel_h - 1) * c.dilation_h + 1) * line), flush);
+  const int64_t taps_per_line = c.kernel_w + c.skipped_taps;
+  // The weights of the skipped taps lie between the lines; those before the first belong to nobody here.
+  const int64_t weight_line = taps_per_line * c.channels;
+  const GuardedBuffer<float> weights(random.Floats((c.kernel_h - 1) * weight_line + c.kernel_w * c.channels), flush);
+  const GuardedBuffer<float> bias(random.Floats(c.channels), flush);
+  const int64_t output_stride = c.channels + 3;
+  const std::vector<float> old = random.Floats((c.pixels - 1) * output_stride + c.channels);
+  GuardedBuffer<float> output(old, flush);
+
+  DepthwiseF32Args args = {};
+  args.input = input.data();
+  args.line_stride = c.dilation_h * line;
+  args.tap_stride = c.dilation_w * c.channels;
+  args.pixel_stride = c.stride * c.channels;
+  args.kernel_h = c.kernel_h;
+  args.kernel_w = c.kernel_w;
+  args.pixels = c.pixels;
+  args.channels = c.channels;
+  args.weights = weights.data();
+  args.weight_line_stride = weight_line;
+  args.bias = bias.data();
+  args.output = output.data();
+  args.output_stride = output_stride;
+  args.min = c.min;
+  args.max = c.max;
+  kernel.run(args);
+
+  EXPECT_TRUE(output.SurroundingsIntact());
+  for (int64_t at = 0; at < output.size(); ++at) {
+    const int64_t pixel = at / output_stride, channel = at % output_stride;
+    if (channel >= c.channels) {
+      ASSERT_EQ(output[at], old[at]) << "written between the pixels";
+      continue;
+    }
+    double sum = bias[channel], magnitude = std::abs(sum);
+    for (int64_t ky = 0; ky < c.kernel_h; ++ky) {
+      for (int64_t kx = 0; kx < c.kernel_w; ++kx) {
+        const double x = input[ky * args.line_stride + pixel * args.pixel_stride + kx * args.tap_stride + channel];
+        const double w = weights[ky * weight_line + kx * c.channels + channel];
+        sum += x * w;
+        magnitude += std::abs(x * w);
+      }
+    }
+    const double expected = std::min<double>(c.max, std::max<double>(c.min, sum));
+    ASSERT_NEAR(output[at], expected, SumTolerance(magnitude)) << "pixel " << pixel << " channel " << channel;
+  }
+}
+
+class DepthwiseF32 : public ::testing::TestWithParam<const DepthwiseF32Kernel*> {};
+
+INSTANTIATE_TEST_SUITE_P(Kernels, DepthwiseF32, ::testing::ValuesIn(Kernels()),
+                         [](const auto& test) { return std::string(test.param->name); });
+
+TEST_P(DepthwiseF32, AllPixelAndChannelCounts) {
+  for (int64_t pixels = 1; pixels <= 19; ++pixels) {
+    for (int64_t channels = 1; channels <= 70; channels += channels < 36 ? 1 : 11) {
+      Case c;
+      c.pixels = pixels;
+      c.channels = channels;
+      Check(*GetParam(), c, static_cast<uint64_t>(pixels * 100 + channels));
+    }
+  }
+}
+
+TEST_P(DepthwiseF32, KernelsStridesAndDilations) {
+  uint64_t seed = 0;
+  for (const int64_t kernel_h : {1, 2, 3, 5}) {
+    for (const int64_t kernel_w : {1, 2, 3, 4, 5, 7}) {
+      for (const int64_t stride : {1, 2, 3}) {
+        for (const int64_t dilation : {1, 2}) {
+          for (const int64_t skipped : {0, 2}) {
+            for (const int64_t channels : {3, 16, 33}) {
+              Case c = {kernel_h, kernel_w, 9, channels, stride, dilation, 3 - dilation, skipped, 0.0f, 0.5f};
+              Check(*GetParam(), c, ++seed);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(DepthwiseF32, NanAndInfinityPropagate) {
+  const int64_t channels = 21, pixels = 10;
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), kInfinity}) {
+    std::vector<float> input(12 * channels, 1.0f), weights(3 * channels, 1.0f), bias(channels, 0.0f),
+        output(pixels * channels);
+    input[5 * channels + 20] = bad;
+    DepthwiseF32Args args = {input.data(),   0, channels,    channels,      1,        3,    pixels, channels,
+                             weights.data(), 0, bias.data(), output.data(), channels, 0.0f, 6.0f};
+    GetParam()->run(args);
+    for (int64_t i = 0; i < pixels * channels; ++i) {
+      const bool hit = i % channels == 20 && i / channels >= 3 && i / channels <= 5;
+      if (hit && std::isnan(bad)) {
+        ASSERT_TRUE(std::isnan(output[i])) << "pixel " << i / channels;
+      } else {
+        ASSERT_EQ(output[i], hit ? 6.0f : 3.0f) << "pixel " << i / channels << " channel " << i % channels;
+      }
+    }
+  }
+}
+
+// The order of summation is part of the contract: a pixel's value does not depend on its run.
+TEST_P(DepthwiseF32, RunDoesNotChangeResults) {
+  const int64_t channels = 37, pixels = 17;
+  Random random(3);
+  const std::vector<float> input = random.Floats(3 * 19 * channels), weights = random.Floats(9 * channels),
+                           bias = random.Floats(channels);
+  std::vector<float> whole(pixels * channels), part(pixels * channels);
+  DepthwiseF32Args args = {input.data(),   19 * channels, channels,    channels,     3,        3,     pixels, channels,
+                           weights.data(), 3 * channels,  bias.data(), whole.data(), channels, -1.0f, 1.0f};
+  GetParam()->run(args);
+  for (int64_t length = 1; length < pixels; ++length) {
+    for (int64_t first = 0; first < pixels; first += length) {
+      args.pixels = std::min(length, pixels - first);
+      args.input = input.data() + first * channels;
+      args.output = part.data() + first * channels;
+      GetParam()->run(args);
+    }
+    ASSERT_EQ(whole, part) << "runs of " << length;
+  }
+}
+
+}  // namespace
+}  // namespace dgms::testing

@@ -1,0 +1,123 @@
+// Which kernel each machine gets: a guard against code that silently never runs.
+#include "kernels/select_kernel.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "kernels/arch.h"
+#include "kernels/cpu_features.h"
+
+namespace dgms {
+namespace {
+
+// What the operating system says that the processor has: the other way to know.
+std::set<std::string> OperatingSystemFlags() {
+  std::ifstream file("/proc/cpuinfo");
+  std::set<std::string> flags;
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("flags", 0) != 0 && line.rfind("Features", 0) != 0) continue;
+    std::istringstream words(line.substr(line.find(':') + 1));
+    for (std::string word; words >> word;) flags.insert(word);
+    break;
+  }
+  return flags;
+}
+
+TEST(CpuFeatures, AgreeWithTheOperatingSystem) {
+  const std::set<std::string> flags = OperatingSystemFlags();
+  const CpuFeatures& cpu = DetectCpu();
+#if DGMS_X86_64
+  if (flags.empty()) GTEST_SKIP() << "no /proc/cpuinfo";
+  const auto has = [&](std::initializer_list<const char*> names) {
+    for (const char* name : names) {
+      if (flags.count(name) == 0) return false;
+    }
+    return true;
+  };
+  EXPECT_EQ(cpu.avx2, has({"avx2", "fma", "f16c"}));
+  EXPECT_EQ(cpu.avx512, has({"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"}));
+  EXPECT_EQ(cpu.avx512_vnni, cpu.avx512 && has({"avx512_vnni"}));
+#elif DGMS_AARCH64
+  EXPECT_TRUE(cpu.neon) << "every 64-bit ARM processor that runs Linux has it";
+  // Under emulation /proc/cpuinfo is the host's, so only a machine that speaks of ARM can be asked.
+  if (flags.count("asimd") > 0) {
+    EXPECT_EQ(cpu.neon_dotprod, flags.count("asimddp") > 0);
+  }
+#endif
+  EXPECT_LE(cpu.neon_i8mm, cpu.neon);
+}
+
+TEST(SelectKernel, TheBestOfThisMachine) {
+  const CpuFeatures& cpu = DetectCpu();
+  const KernelSet* best = BestKernels();
+  ASSERT_NE(best, nullptr);
+  const std::string gemm = best->gemm->name, depthwise = best->depthwise->name;
+  if (cpu.avx512) {
+    EXPECT_EQ(best->isa, Isa::kAvx512);
+    EXPECT_EQ(gemm, "f32_14x32_avx512");
+    EXPECT_EQ(depthwise, "f32_depthwise_avx512");
+  } else if (cpu.avx2) {
+    EXPECT_EQ(best->isa, Isa::kAvx2);
+    EXPECT_EQ(gemm, "f32_6x16_avx2");
+    EXPECT_EQ(depthwise, "f32_depthwise_avx2");
+  } else if (cpu.neon) {
+    EXPECT_EQ(best->isa, cpu.neon_dotprod ? Isa::kNeonDotprod : Isa::kNeon);
+    EXPECT_NE(gemm.find("neon"), std::string::npos) << gemm;
+    EXPECT_NE(depthwise.find("neon"), std::string::npos) << depthwise;
+  } else {
+    EXPECT_EQ(best->isa, Isa::kPortable);
+    EXPECT_EQ(gemm, "f32_4x8_portable");
+    EXPECT_EQ(depthwise, "f32_depthwise_portable");
+  }
+}
+
+TEST(SelectKernel, ByName) {
+  const CpuFeatures& cpu = DetectCpu();
+  EXPECT_EQ(KernelsFor(""), BestKernels());
+  EXPECT_EQ(KernelsFor("auto"), BestKernels());
+  for (const char* unknown : {"avx", "AVX2", "avx512 ", "sse", "portable,avx2"})
+    EXPECT_EQ(KernelsFor(unknown), nullptr) << unknown;
+  const std::pair<const char*, bool> expected[] = {{"portable", true},
+                                                   {"neon", cpu.neon},
+                                                   {"neon_dotprod", cpu.neon_dotprod},
+                                                   {"avx2", cpu.avx2},
+                                                   {"avx512", cpu.avx512}};
+  for (const auto& [name, there] : expected) {
+    const KernelSet* set = KernelsFor(name);
+    ASSERT_EQ(set != nullptr, there) << name;
+    if (set == nullptr) continue;
+    EXPECT_STREQ(IsaName(set->isa), name);
+    ASSERT_NE(set->gemm, nullptr);
+    ASSERT_NE(set->depthwise, nullptr);
+    // Its own kernels, or a lower set's: neon_dotprod has no float kernels of its own.
+    EXPECT_LE(set->gemm->isa, set->isa);
+    if (set->isa != Isa::kNeonDotprod) {
+      EXPECT_EQ(set->gemm->isa, set->isa);
+      EXPECT_EQ(set->depthwise->isa, set->isa);
+    }
+  }
+}
+
+TEST(SelectKernel, ListsAreSane) {
+  int count = 0;
+  const GemmF32Kernel* const* gemm = GemmF32Kernels(&count);
+  ASSERT_GE(count, 1);
+  std::set<std::string> names;
+  for (int i = 0; i < count; ++i) {
+    EXPECT_TRUE(names.insert(gemm[i]->name).second) << gemm[i]->name;
+    EXPECT_GE(gemm[i]->max_rows, 1);
+    EXPECT_NE(gemm[i]->pack, nullptr);
+    EXPECT_NE(gemm[i]->decode, nullptr);
+    EXPECT_NE(gemm[i]->gemm, nullptr);
+    EXPECT_NE(gemm[i]->gemv, nullptr);
+  }
+  DepthwiseF32Kernels(&count);
+  ASSERT_GE(count, 1);
+}
+
+}  // namespace
+}  // namespace dgms
