@@ -261,14 +261,14 @@ void Gemv(const GemvF32Args& args) {
     DecodeRuns(decoder, packed, static_cast<int64_t>((places + 7) / 8 * 8) * width, panel);
     const float* w = panel;
     int p = 0;
-    for (; p + 4 <= places; p += 4, x += 4, w += 4 * width) {
+    for (; p + 4 <= places; p += 4, x += 4) {
       const float32x4_t four = vld1q_f32(x);
 #pragma GCC unroll 4
       for (int i = 0; i < kChains; ++i) {
+        float32x4_t weights[vectors];
+        NextWeights<vectors>(&w, weights);
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) {
-          sums[i][v] = FmaLane(sums[i][v], vld1q_f32(w + (i * vectors + v) * kLanes), four, i);
-        }
+        for (int v = 0; v < vectors; ++v) sums[i][v] = FmaLane(sums[i][v], weights[v], four, i);
       }
     }
     for (; p < places; ++p, ++x, w += width) {  // only in the last piece

@@ -1,0 +1,27 @@
+#!/bin/bash
+# Executed instructions of the NEON kernels per multiply-add (per weight for decoding), beside the floor: a 128-bit multiply-add does four.
+# Exact and repeatable, unlike time under emulation. Usage: count_kernels.sh [-cpu NAME]
+source "$(dirname "$0")/env.sh"
+cpu=cortex-a76
+[ "${1:-}" = -cpu ] && cpu=$2
+require_setup
+cross_build kernel_calls_bench
+count() {  # executed instructions of the whole program
+  { qemu-aarch64 -cpu "$cpu" -plugin "$arm_root/insn_count.so" -L /usr/aarch64-linux-gnu "$arm_build/kernel_calls_bench" "$@" >"$arm_build/count.out"; } \
+    2>&1 | awk '/^instructions/ { print $2 }'
+}
+row() {  # KIND NUMBER...
+  local few many work kernel per floor=0.25
+  few=$(count auto 10 "$@")
+  many=$(count auto 110 "$@")
+  read -r kernel work _ <"$arm_build/count.out"
+  [ "$1" = decode ] && floor=-
+  awk -v few="$few" -v many="$many" -v work="$work" -v floor="$floor" -v what="$*" -v kernel="$kernel" \
+    'BEGIN { calls = (many - few) / 100; printf "%-32s %-20s %10d %10.0f %10.4f %8s\n", what, kernel, work, calls, calls / work, floor }'
+}
+printf '%-32s %-20s %10s %10s %10s %8s\n' "call (see kernel_calls_bench.cc)" kernel work insns insns/work floor
+for k in 64 576; do row decode 12 $k; done
+row gemm 12 576 7 3; row gemm 12 64 7 1; row gemm 12 576 4 3; row gemm 12 147 7 7
+row gemm 8 576 7 3; row gemm 4 576 7 3; row gemm 12 576 1 3
+row gemv 12 512; row gemv 4 512
+row depthwise 96 54 3 1; row depthwise 96 27 3 2; row depthwise 96 28 5 1; row depthwise 97 12 3 1
