@@ -1,0 +1,45 @@
+#!/bin/bash
+# The C++ tests, cross-built and run on emulated processors: cortex-a53 (ARMv8.0), cortex-a76 (dot products), max (everything qemu knows).
+# Usage: run_cpp.sh [--cpu NAME]... [--filter GTEST_FILTER]
+# Default: all three, all tests but those named *Slow* (emulation costs 10 to 20 times).    Exit status 77: cannot run here.
+source "$(dirname "$0")/env.sh"
+cpus=()
+filter='-*Slow*'
+while [ $# -gt 0 ]; do
+  case $1 in
+    --cpu) cpus+=("$2"); shift 2 ;;
+    --filter) filter=$2; shift 2 ;;
+    *) echo "run_cpp.sh: unknown option $1" >&2; exit 2 ;;
+  esac
+done
+[ ${#cpus[@]} -gt 0 ] || cpus=(cortex-a53 cortex-a76 max)
+# Float kernels use no dot products, so all get the same; the instruction set beside them is what int8 kernels go by.
+declare -A expected=(
+  [cortex-a53]="neon f32_7x12_neon f32_depthwise_neon"
+  [cortex-a76]="neon_dotprod f32_7x12_neon f32_depthwise_neon"
+  [max]="neon_dotprod f32_7x12_neon f32_depthwise_neon"
+)
+require_setup
+say "building the tests for aarch64"
+cross_build dgms_tests
+passed=0 failed=0 skipped=0
+for cpu in "${cpus[@]}"; do
+  report=$arm_build/tests-$cpu.xml
+  rm -f "$report"
+  say "C++ tests on $cpu, filter $filter"
+  if [ -n "${expected[$cpu]:-}" ]; then export DGMS_EXPECTED_KERNELS=${expected[$cpu]}; else unset DGMS_EXPECTED_KERNELS; fi
+  status=0
+  qemu-aarch64 -cpu "$cpu" -L /usr/aarch64-linux-gnu "$arm_build/dgms_tests" --gtest_brief=1 --gtest_filter="$filter" \
+    --gtest_output="xml:$report" || status=$?
+  if [ -f "$report" ]; then
+    read -r total bad < <(sed -nE 's/^<testsuites tests="([0-9]+)" failures="([0-9]+)".*/\1 \2/p' "$report")
+    left_out=$(grep -c '<skipped' "$report" || true)
+    passed=$((passed + total - bad - left_out)) failed=$((failed + bad)) skipped=$((skipped + left_out))
+    [ "$status" = 0 ] || [ "$bad" != 0 ] || failed=$((failed + 1))
+  else
+    echo "the tests stopped on $cpu with status $status" >&2
+    failed=$((failed + 1))
+  fi
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
