@@ -54,14 +54,16 @@ def write_weight(editor: GraphEditor, weight: EncodedWeight) -> int:
         )
     ]
     codebook = editor.constant(weight.codebook, f"{name}/codebook")
+    # The tensor that the consumer reads has the weight's own name.
+    decoded_name = name if weight.scale is None else f"{name}/unscaled"
     if weight.offset is not None:
         index = _tail(editor, _index_blocks(editor, weight, planes), shape, count, f"{name}/index")
         shifted = editor.binary("ADD", index, editor.constant(weight.offset, f"{name}/offset"), f"{name}/shifted")
-        decoded = editor.gather(codebook, shifted, f"{name}/decoded")
+        decoded = editor.gather(codebook, shifted, decoded_name)
     else:
-        decoded = _tail(editor, _value_blocks(editor, weight, planes, codebook), shape, count, f"{name}/decoded")
+        decoded = _tail(editor, _value_blocks(editor, weight, planes, codebook), shape, count, decoded_name)
     if weight.scale is not None:
-        decoded = editor.binary("MUL", decoded, editor.constant(weight.scale, f"{name}/scale"), f"{name}/scaled")
+        decoded = editor.binary("MUL", decoded, editor.constant(weight.scale, f"{name}/scale"), name)
     return decoded
 
 

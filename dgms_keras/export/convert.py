@@ -36,7 +36,7 @@ def convert(model: Any, input_signature: Any = None) -> bytes:
     """
     if _backend_of(model) != "tensorflow":
         return _convert_in_child(model, input_signature)
-    return _convert_here(_in_float32(model), input_signature)
+    return _convert_here(in_float32(model), input_signature)
 
 
 def _backend_of(model: Any) -> str:
@@ -47,17 +47,21 @@ def _backend_of(model: Any) -> str:
     return keras.backend.backend()
 
 
-def _in_float32(model: Any) -> Any:
-    """The model itself, or, under a mixed-precision policy, a copy that computes in float32 with the same weights."""
+def in_float32(model: Any) -> Any:
+    """The model itself, or, under a mixed-precision or float64 policy, a copy that computes in float32 with the same weights.
+
+    Raises:
+        ConversionError: the model cannot be rebuilt from its config.
+    """
     layers = model._flatten_layers() if hasattr(model, "_flatten_layers") else []
-    if all(getattr(layer, "compute_dtype", "float32") in ("float32", None) for layer in layers):
+    if not any(_is_other_float(getattr(layer, "compute_dtype", None)) for layer in layers):
         return model
     import keras
 
     def plain(config: Any) -> Any:
         """The config with every dtype policy replaced by float32."""
         if isinstance(config, dict):
-            return {k: "float32" if k == "dtype" and _is_low_precision(v) else plain(v) for k, v in config.items()}
+            return {k: "float32" if k == "dtype" and _is_other_float(v) else plain(v) for k, v in config.items()}
         if isinstance(config, (list, tuple)):
             return type(config)(plain(v) for v in config)
         return config
@@ -68,15 +72,15 @@ def _in_float32(model: Any) -> Any:
         copy.set_weights(model.get_weights())
     except Exception as error:
         raise ConversionError(
-            "a model with a mixed-precision policy must be rebuilt in float32 to be exported, and that failed for "
+            "a model with a dtype policy other than float32 must be rebuilt in float32 to be exported, and that failed for "
             f"{model.name!r}: {error}"
         ) from error
     return copy
 
 
-def _is_low_precision(dtype: Any) -> bool:
+def _is_other_float(dtype: Any) -> bool:
     name = dtype.get("config", {}).get("name", "") if isinstance(dtype, dict) else str(dtype)
-    return "float16" in name
+    return any(other in name for other in ("float16", "float64"))
 
 
 def _convert_here(model: Any, input_signature: Any) -> bytes:

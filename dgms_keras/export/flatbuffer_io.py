@@ -19,11 +19,11 @@ __all__ = [
     "NUMPY_TYPES",
     "compact",
     "constant",
-    "custom_name",
     "op_name",
     "operator_code",
     "read_model",
     "schema",
+    "type_name",
     "write_model",
 ]
 
@@ -45,6 +45,7 @@ NUMPY_TYPES: dict[int, np.dtype] = {
     schema.TensorType.BOOL: np.dtype("?"),
 }
 _BUILTIN_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+_TYPE_NAMES = {v: k for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
 # Operator codes above this do not fit the schema's first, one-byte field.
 _PLACEHOLDER = schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
 
@@ -268,13 +269,13 @@ def op_name(model: Any, op: Any) -> str:
     code = model.operatorCodes[op.opcodeIndex]
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     if number == schema.BuiltinOperator.CUSTOM:
-        return custom_name(code)
+        return f"CUSTOM {code.customCode}"
     return _BUILTIN_NAMES.get(number, f"operator {number}")
 
 
-def custom_name(code: Any) -> str:
-    """`"CUSTOM name"` for an operator code of a custom operator."""
-    return f"CUSTOM {code.customCode}"
+def type_name(code: int) -> str:
+    """`"FLOAT32"` for a tensor type of the schema."""
+    return _TYPE_NAMES.get(code, f"type {code}")
 
 
 def operator_code(model: Any, name: str, version: int = 1) -> int:

@@ -30,6 +30,8 @@ class GraphEditor:
         self.graph = graph
         self.operators: list[Any] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], int] = {}
+        # Tensors whose first dimension is only known when the model runs.
+        self._free: set[int] = set()
 
     def take(self) -> list[Any]:
         """The operators written since the last call."""
@@ -53,16 +55,21 @@ class GraphEditor:
             self._constants[key] = index
         return self._constants[key]
 
-    def tensor(self, shape: Sequence[int], dtype: Any, name: str, signature: Sequence[int] | None = None) -> int:
-        """A new tensor without data. `signature` has -1 where the dimension can be resized."""
+    def tensor(self, shape: Sequence[int], dtype: Any, name: str) -> int:
+        """A new tensor without data."""
         tensor = schema.TensorT()
         tensor.shape, tensor.type, tensor.name = [int(d) for d in shape], tensor_type(dtype), name
-        tensor.shapeSignature = None if signature is None else [int(d) for d in signature]
         tensor.hasRank = True
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
 
-    def _add(self, op: str, inputs: Sequence[int], output: int, options_type: str, options: Any) -> int:
+    def _add(
+        self, op: str, inputs: Sequence[int], output: int, options_type: str, options: Any, free: bool = False
+    ) -> int:
+        """Appends an operator. `free`: the first dimension of `output` follows that of an input, so it must not be fixed."""
+        if free:
+            self._free.add(output)
+            self.graph.tensors[output].shapeSignature = [-1, *self.shape(output)[1:]]
         operator = schema.OperatorT()
         operator.opcodeIndex = operator_code(self.model, op)
         operator.inputs, operator.outputs = list(inputs), [output]
@@ -77,25 +84,26 @@ class GraphEditor:
     def gather(self, values: int, indices: int, name: str) -> int:
         """GATHER along axis 0: shape of `indices` + shape of `values` without its first dimension."""
         output = self.tensor([*self.shape(indices), *self.shape(values)[1:]], self._dtype(values), name)
-        return self._add("GATHER", [values, indices], output, "GatherOptions", schema.GatherOptionsT())
+        return self._add(
+            "GATHER", [values, indices], output, "GatherOptions", schema.GatherOptionsT(), indices in self._free
+        )
 
     def cast_to_int32(self, tensor: int, name: str) -> int:
         options = schema.CastOptionsT()
         options.inDataType, options.outDataType = self.graph.tensors[tensor].type, schema.TensorType.INT32
         output = self.tensor(self.shape(tensor), np.int32, name)
-        return self._add("CAST", [tensor], output, "CastOptions", options)
+        return self._add("CAST", [tensor], output, "CastOptions", options, tensor in self._free)
 
-    def reshape(self, tensor: int, shape: Sequence[int], name: str, output: int | None = None) -> int:
-        """RESHAPE; one dimension may be -1."""
+    def reshape(self, tensor: int, shape: Sequence[int], name: str) -> int:
+        """RESHAPE; the first dimension may be -1."""
         options = schema.ReshapeOptionsT()
         options.newShape = [int(d) for d in shape]
         new_shape = self.constant(np.array(shape, np.int32), "shape")
-        if output is None:
-            size = int(np.prod(self.shape(tensor), dtype=np.int64))
-            known = int(np.prod([d for d in shape if d != -1], dtype=np.int64))
-            filled = [size // known if d == -1 else d for d in shape]
-            output = self.tensor(filled, self._dtype(tensor), name)
-        return self._add("RESHAPE", [tensor, new_shape], output, "ReshapeOptions", options)
+        free = bool(len(shape)) and shape[0] == -1
+        size = int(np.prod(self.shape(tensor), dtype=np.int64))
+        known = int(np.prod([d for d in shape if d != -1], dtype=np.int64))
+        output = self.tensor([size // known if d == -1 else d for d in shape], self._dtype(tensor), name)
+        return self._add("RESHAPE", [tensor, new_shape], output, "ReshapeOptions", options, free)
 
     def reshape_to(self, tensor: int, shape: int, output: int) -> int:
         """RESHAPE to a shape that is itself a tensor, into an existing tensor."""
@@ -107,13 +115,13 @@ class GraphEditor:
         sizes = self.constant(np.array(size, np.int32), "size")
         shape = [full if s == -1 else s for full, s in zip(self.shape(tensor), size, strict=True)]
         output = self.tensor(shape, self._dtype(tensor), name)
-        return self._add("SLICE", [tensor, begin, sizes], output, "SliceOptions", schema.SliceOptionsT())
+        return self._add("SLICE", [tensor, begin, sizes], output, "SliceOptions", schema.SliceOptionsT(), size[0] == -1)
 
     def binary(self, op: str, left: int, right: int, name: str) -> int:
         """ADD or MUL without activation; `right` is broadcast to `left`."""
         output = self.tensor(self.shape(left), self._dtype(left), name)
         options = {"ADD": schema.AddOptionsT, "MUL": schema.MulOptionsT}[op]()
-        return self._add(op, [left, right], output, f"{op.capitalize()}Options", options)
+        return self._add(op, [left, right], output, f"{op.capitalize()}Options", options, left in self._free)
 
     def shape_of(self, tensor: int, name: str) -> int:
         """SHAPE, int32."""

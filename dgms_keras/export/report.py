@@ -8,23 +8,28 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def render_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], footer: str = "") -> str:
-    """A text table. The first column is for names, and numbers are right-aligned."""
-    from rich.console import Console
+def build_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], footer: str = "") -> Any:
+    """A rich table, with lines of text below it. Columns of numbers are right-aligned."""
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for number, column in enumerate(columns):
         values = [row[number] for row in rows]
         numeric = bool(values) and all(isinstance(v, (int, float)) or v is None for v in values)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_format(v) for v in row))
+        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:  # Text: names may hold brackets, which are no markup
+        table.add_row(*(Text(_format(v)) for v in row))
+    return Group(table, Text(footer)) if footer else table
+
+
+def as_text(renderable: Any) -> str:
+    """A rich renderable as plain text, 160 columns wide."""
+    from rich.console import Console
+
     text = io.StringIO()
-    console = Console(file=text, width=160, force_terminal=False, color_system=None)
-    console.print(table)
-    if footer:
-        console.print(footer, highlight=False, markup=False)
+    Console(file=text, width=160, force_terminal=False, color_system=None).print(renderable)
     return text.getvalue()
 
 
@@ -42,7 +47,7 @@ class WeightRow:
 
     Args:
         layer, weight: as in `FrozenWeight`.
-        tensor: name of the tensor that the operator reads, `""` if it is not in the graph.
+        tensors: names of the converter's constants that held it; empty if it is not in the graph.
         op: the operator(s) that read it, e.g. `"CONV_2D"` or `"CONV_2D, FULLY_CONNECTED"`.
         bits: bits per code; None where it stayed dense.
         codes: codebook entries that occur.
@@ -52,12 +57,14 @@ class WeightRow:
         exact: whether decoding reproduces the converter's weights bit for bit.
         dense_bytes: size as float32.
         file_bytes: size of its constants in the file.
+        chains: how many operators decode it: each has a chain of its own.
         reason: why it is not compressed; None if it is.
+        smaller_dense: whether that reason is only that codes, codebook and operators would take more bytes.
     """
 
     layer: str
     weight: str
-    tensor: str
+    tensors: tuple[str, ...]
     op: str
     bits: int | None
     codes: int
@@ -67,7 +74,9 @@ class WeightRow:
     exact: bool
     dense_bytes: int
     file_bytes: int
+    chains: int
     reason: str | None
+    smaller_dense: bool = False
 
     @property
     def name(self) -> str:
@@ -110,8 +119,8 @@ class ExportReport:
         """Quantised weights that are dense in the file, each with its `reason`."""
         return tuple(row for row in self.layers if row.reason is not None)
 
-    def table(self) -> str:
-        """The report as text."""
+    def table(self) -> Any:
+        """The report as a rich table."""
         columns = ("weight", "op", "bits", "codes", "zeros", "bytes dense", "bytes in file", "note")
         rows = [
             (
@@ -132,7 +141,11 @@ class ExportReport:
             footer += (
                 f"\noutput {output.name!r}: largest deviation {output.deviation:.2g} (allowed {output.allowed:.2g})"
             )
-        return render_table("Exported weights", columns, rows, footer)
+        return build_table("Exported weights", columns, rows, footer)
 
     def __str__(self) -> str:
-        return self.table()
+        return as_text(self.table())
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The report as JSON types."""
+        return dataclasses.asdict(self)

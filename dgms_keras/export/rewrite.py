@@ -49,6 +49,7 @@ class _Operand:
     channel_axis: int | None
     accepted: bool
     by_rows: bool
+    output_name: str
 
 
 @dataclasses.dataclass
@@ -78,10 +79,9 @@ def rewrite(
         [] if reason else [_encode(weight, u) for u in use]
         for weight, use, reason in zip(frozen, uses, reasons, strict=True)
     ]
-    if not even_if_larger:
-        _keep_small_ones(frozen, uses, encoded, reasons)
+    small = set() if even_if_larger else _keep_small_ones(frozen, uses, encoded, reasons)
     _write_chains(model, uses, encoded)
-    rows = tuple(_row(*entry) for entry in zip(frozen, uses, encoded, reasons, strict=True))
+    rows = tuple(_row(weight, uses[n], encoded[n], reasons[n], n in small) for n, weight in enumerate(frozen))
     _write_metadata(model, frozen, rows, uses, encoded)
     return fio.write_model(model), rows
 
@@ -101,9 +101,20 @@ def _float_constants(model: Any) -> list[_Operand]:
                 slots = CONSUMERS.get(name, {})
                 by_rows = name == "GATHER" and slot == 0 and op.builtinOptions.axis == 0 == op.builtinOptions.batchDims
                 accepted = slot in slots and index not in graph.outputs
+                output_name = graph.tensors[op.outputs[0]].name or ""
                 found.append(
                     _Operand(
-                        number, op, name, slot, index, tensor.name or "", values, slots.get(slot), accepted, by_rows
+                        graph=number,
+                        op=op,
+                        op_name=name,
+                        slot=slot,
+                        tensor=index,
+                        name=tensor.name or "",
+                        values=values,
+                        channel_axis=slots.get(slot),
+                        accepted=accepted,
+                        by_rows=by_rows,
+                        output_name=output_name,
                     )
                 )
     return found
@@ -156,10 +167,6 @@ def _why_not(weight: FrozenWeight, uses: Sequence[_Use], operands: Sequence[_Ope
     refused = sorted({u.operand.op_name for u in uses if not u.operand.accepted})
     if refused:
         return f"it feeds {', '.join(refused)}, which cannot take a decoded weight"
-    for use in uses:
-        offset = use.match.offset
-        if offset is not None and 8 * offset.size > weight.indices.size:
-            return "the channel groups are no longer along one dimension in the layout of the converted graph"
     return None
 
 
@@ -184,8 +191,13 @@ def _keep_small_ones(
     uses: Sequence[Sequence[_Use]],
     encoded: list[list[EncodedWeight]],
     reasons: list[str | None],
-) -> None:
-    """Leaves dense what would grow: single weights first, then all weights of a bit width that do not pay for its tables."""
+) -> set[int]:
+    """Leaves dense what would grow: single weights first, then all weights of a bit width that do not pay for its tables.
+
+    Returns:
+        The numbers of the weights left dense; `encoded` and `reasons` are changed.
+    """
+    small = set()
     saved: dict[int, int] = {}
     for number, weight in enumerate(frozen):
         if reasons[number]:
@@ -197,6 +209,7 @@ def _keep_small_ones(
                 f"it is smaller dense: {4 * weight.indices.size} bytes, {size} with codes, codebook and operators"
             )
             encoded[number] = []
+            small.add(number)
         else:
             saved[weight.bits] = saved.get(weight.bits, 0) + gain
     for bits, gain in saved.items():
@@ -209,6 +222,8 @@ def _keep_small_ones(
                     f"the model is smaller dense: its {bits}-bit weights save {gain} bytes and the tables take {tables}"
                 )
                 encoded[number] = []
+                small.add(number)
+    return small
 
 
 def _write_chains(model: Any, uses: Sequence[Sequence[_Use]], encoded: Sequence[Sequence[EncodedWeight]]) -> None:
@@ -232,12 +247,14 @@ def _write_chains(model: Any, uses: Sequence[Sequence[_Use]], encoded: Sequence[
         graph.operators = operators
 
 
-def _row(weight: FrozenWeight, uses: Sequence[_Use], encoded: Sequence[EncodedWeight], reason: str | None) -> WeightRow:
+def _row(
+    weight: FrozenWeight, uses: Sequence[_Use], encoded: Sequence[EncodedWeight], reason: str | None, small: bool
+) -> WeightRow:
     dense = 4 * weight.indices.size
     return WeightRow(
         layer=weight.layer,
         weight=weight.weight,
-        tensor=uses[0].operand.name if uses else "",
+        tensors=tuple(dict.fromkeys(u.operand.name for u in uses)),
         op=", ".join(dict.fromkeys(u.operand.op_name for u in uses)) or "-",
         bits=weight.bits if encoded else None,
         codes=_codes_in_use(weight),
@@ -247,7 +264,9 @@ def _row(weight: FrozenWeight, uses: Sequence[_Use], encoded: Sequence[EncodedWe
         exact=all(u.match.deviation == 0 for u in uses),
         dense_bytes=dense,
         file_bytes=_file_bytes(uses, encoded) if encoded else dense if uses else 0,
+        chains=len(encoded),
         reason=reason,
+        smaller_dense=small,
     )
 
 
@@ -269,7 +288,7 @@ def _write_metadata(
         {
             "layer": weight.layer,
             "weight": weight.weight,
-            "tensor": e.name,
+            "tensor": u.operand.output_name if u.operand.by_rows else e.name,
             "op": u.operand.op_name,
             "bits": weight.bits,
             "count": int(weight.indices.size),
@@ -278,7 +297,16 @@ def _write_metadata(
         for weight, use, chain in zip(frozen, uses, encoded, strict=True)
         for u, e in zip(use, chain, strict=False)
     ]
-    kept = [{"layer": row.layer, "weight": row.weight, "reason": row.reason} for row in rows if row.reason is not None]
+    kept = [
+        {
+            "layer": row.layer,
+            "weight": row.weight,
+            "tensor": row.tensors[0] if row.tensors else "",
+            "reason": row.reason,
+        }
+        for row in rows
+        if row.reason is not None
+    ]
     buffer = fio.schema.BufferT()
     buffer.data = np.frombuffer(metadata.encode(layers, kept), np.uint8)
     model.buffers.append(buffer)

@@ -118,10 +118,17 @@ def _symbolic(model: Any, *attributes: str) -> Any:
         return None
     for attribute in attributes:
         try:
-            return getattr(model, attribute)
+            structure = getattr(model, attribute)
         except (AttributeError, ValueError):  # e.g. a model called several times has no single `input`
             continue
+        # Sequential lists its one input and output but is called on, and returns, the tensor itself.
+        alone = isinstance(structure, list) and len(structure) == 1 and "Sequential" in _class_names(model)
+        return structure[0] if alone else structure
     return None
+
+
+def _class_names(model: Any) -> set[str]:
+    return {c.__name__ for c in type(model).__mro__}
 
 
 def _input_name(model: Any, path: str, leaf: Any, count: int) -> str:

@@ -15,6 +15,10 @@ MAJOR, MINOR = 1, 0
 _HEADER = re.compile(r"DGMS (\d{1,9})\.(\d{1,9})")
 
 
+class NewerVersionError(ValueError):
+    """The entry's major version is newer than this package's."""
+
+
 def encode(layers: list[dict[str, Any]], kept: list[dict[str, Any]]) -> bytes:
     """The entry's text: a version line, then one JSON object."""
     body = {"producer": f"dgms_keras {__version__}", "layers": layers, "kept": kept}
@@ -25,7 +29,7 @@ def decode(data: bytes) -> tuple[tuple[int, int], dict[str, Any]]:
     """Version and JSON object of an entry.
 
     Raises:
-        ValueError: not such an entry, or its major version is newer than this package's.
+        NewerVersionError: its major version is newer than this package's. ValueError: not such an entry.
     """
     text = data.decode("utf-8", "replace")
     first, _, rest = text.partition("\n")
@@ -36,7 +40,7 @@ def decode(data: bytes) -> tuple[tuple[int, int], dict[str, Any]]:
         )
     version = (int(header[1]), int(header[2]))
     if version[0] > MAJOR:
-        raise ValueError(
+        raise NewerVersionError(
             f"the file has DGMS format {version[0]}.{version[1]}; this version of dgms_keras ({__version__}) reads formats "
             f"up to {MAJOR}.x. Install a newer dgms_keras"
         )

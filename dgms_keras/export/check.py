@@ -1,0 +1,222 @@
+"""Runs a `.tflite` in the stock runtime and holds its outputs against the Keras model's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dgms_keras.export import flatbuffer_io as fio
+from dgms_keras.export.errors import VerificationError
+from dgms_keras.export.quiet import captured_stderr
+from dgms_keras.export.signature import Signature, model_signature
+
+# How far an output may be from the Keras model's, as a share of the largest magnitude of that output.
+#
+# The weights in the file are checked bit for bit beforehand, so this bounds rounding alone: two float32 libraries sum in different
+# orders, and the converter folds BatchNorm. One layer adds about 1e-7 relative error; measured over 150 layers (MobileNetV2,
+# ResNet-50, random weights) it stays below 1e-5. A wrong layout, scale or code shows up as 1e-2 or more.
+RELATIVE_TOLERANCE = 1e-3
+# Outputs smaller than this are compared absolutely: they are all rounding.
+SMALLEST_SCALE = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Deviation:
+    """Where an array is farthest from its reference.
+
+    Args:
+        name: of the output or layer.
+        deviation: largest absolute difference; NaN counts as equal to NaN, infinity to itself.
+        allowed: the tolerance, absolute.
+        position: index of that element.
+        expected, received: the two values there.
+    """
+
+    name: str
+    deviation: float
+    allowed: float
+    position: tuple[int, ...]
+    expected: float
+    received: float
+
+    @property
+    def passed(self) -> bool:
+        return self.deviation <= self.allowed
+
+
+def deviation(
+    name: str, expected: np.ndarray, received: np.ndarray, tolerance: float = RELATIVE_TOLERANCE
+) -> Deviation:
+    """Compares two arrays.
+
+    Args:
+        name: what they are.
+        expected: the reference.
+        received: the other one.
+        tolerance: allowed share of the reference's largest finite magnitude. Integers and booleans: see below.
+
+    Returns:
+        The largest deviation and where. Integer outputs (arg max, indices) must be equal except where rounding may decide: one
+        element in a hundred.
+
+    Raises:
+        VerificationError: the shapes differ.
+    """
+    if expected.shape != received.shape:
+        raise VerificationError(
+            f"{name!r} must have the shape {expected.shape}, as in Keras. Received: {received.shape}"
+        )
+    a, b = np.atleast_1d(expected).astype(np.float64), np.atleast_1d(received).astype(np.float64)
+    if a.size == 0:
+        return Deviation(name, 0.0, 0.0, (), 0.0, 0.0)
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(a - b)
+    difference[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
+    difference[np.isnan(difference)] = np.inf  # a NaN, or opposite infinities, on one side only
+    worst = tuple(int(i) for i in np.unravel_index(int(difference.argmax()), a.shape))
+    finite = np.abs(a[np.isfinite(a)])
+    allowed = tolerance * max(float(finite.max(initial=0.0)), SMALLEST_SCALE)
+    if expected.dtype.kind in "iub":
+        allowed = float(np.inf) if np.mean(difference > 0) <= 0.01 else 0.0
+    return Deviation(name, float(difference[worst]), allowed, worst, float(a[worst]), float(b[worst]))
+
+
+def run_keras(model: Any, inputs: Sequence[np.ndarray], input_signature: Any = None) -> dict[str, np.ndarray]:
+    """The outputs of the Keras model, by the names they have in the file."""
+    signature = model_signature(model, input_signature)
+    tensors = [_to_backend(model, x, spec.dtype) for x, spec in zip(inputs, signature.inputs, strict=True)]
+    outputs = signature.call(tensors)
+    names = signature.output_names([path for path, _ in outputs])
+    return {name: _to_numpy(value) for name, (_, value) in zip(names, outputs, strict=True)}
+
+
+def _to_backend(model: Any, value: np.ndarray, dtype: str) -> Any:
+    if any(c.__module__.startswith("tf_keras.") for c in type(model).__mro__):
+        return np.asarray(value, dtype)
+    import keras
+
+    return keras.ops.convert_to_tensor(np.asarray(value), dtype)
+
+
+def _to_numpy(value: Any) -> np.ndarray:
+    try:
+        import keras
+
+        value = keras.ops.convert_to_numpy(value)
+    except (ImportError, ValueError, TypeError):
+        pass
+    array = np.asarray(value)
+    # bfloat16 and friends: NumPy knows them only as foreign types.
+    return array if array.dtype.kind in "iubf" else array.astype(np.float32)
+
+
+def make_interpreter(data: bytes, num_threads: int = 1) -> Any:
+    """The stock runtime on a model, no delegate of ours, tensors allocated.
+
+    Raises:
+        VerificationError: the runtime refuses the model.
+    """
+    from dgms_keras.runtime.litert import RuntimeInterpreter
+
+    with captured_stderr() as captured:
+        try:
+            interpreter = RuntimeInterpreter(model_content=data, num_threads=num_threads)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise VerificationError(
+                f"the stock runtime refuses the file: {error} {captured.text[-300:]}".strip()
+            ) from error
+    return interpreter
+
+
+def run_interpreter(interpreter: Any, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs by tensor name, in the model's order; inputs are resized to the given shapes.
+
+    Raises:
+        VerificationError: an input does not fit, or the runtime fails.
+    """
+    details = interpreter.get_input_details()
+    if len(details) != len(inputs):
+        raise VerificationError(f"the file must have {len(inputs)} inputs, as the model. Received: {len(details)}")
+    try:
+        if any(tuple(d["shape"]) != x.shape for d, x in zip(details, inputs, strict=True)):
+            for detail, x in zip(details, inputs, strict=True):
+                interpreter.resize_tensor_input(detail["index"], x.shape)
+            interpreter.allocate_tensors()
+        for detail, x in zip(details, inputs, strict=True):
+            interpreter.set_tensor(detail["index"], np.asarray(x, detail["dtype"]))
+        interpreter.invoke()
+    except (ValueError, RuntimeError) as error:
+        raise VerificationError(f"the stock runtime cannot run the file: {error}") from error
+    return {d["name"]: interpreter.get_tensor(d["index"]).copy() for d in interpreter.get_output_details()}
+
+
+def random_inputs(data: bytes, signature: Signature, seed: int = 0, batch: int = 2, free: int = 4) -> list[np.ndarray]:
+    """Inputs to try a model on: normal floats; integers that are valid indices of every table they may reach.
+
+    Args:
+        data: the `.tflite`.
+        signature: of the Keras model.
+        seed: of the random numbers.
+        batch: size of a first dimension that is free; `free`: size of any other.
+    """
+    rng = np.random.default_rng(seed)
+    top = _smallest_table(data)
+    inputs = []
+    for spec in signature.inputs:
+        shape = [(batch if i == 0 else free) if d is None else d for i, d in enumerate(spec.shape)]
+        kind = np.dtype(spec.dtype).kind if spec.dtype != "bfloat16" else "f"
+        if kind == "b":
+            inputs.append(rng.random(shape) < 0.5)
+        elif kind in "iu":
+            inputs.append(rng.integers(0, top, shape).astype(spec.dtype))
+        else:
+            inputs.append(rng.standard_normal(shape).astype(np.float32))
+    return inputs
+
+
+def _smallest_table(data: bytes) -> int:
+    """Rows of the smallest table that a GATHER reads, at most 1000; tables of this project's own chains apart."""
+    model = fio.read_model(data)
+    rows = 1000
+    for graph in model.subgraphs:
+        for op in graph.operators:
+            if fio.op_name(model, op) in ("GATHER", "EMBEDDING_LOOKUP", "GATHER_ND"):
+                shape = graph.tensors[op.inputs[int(fio.op_name(model, op) == "EMBEDDING_LOOKUP")]].shape
+                if shape:
+                    rows = min(rows, shape[0])
+    return max(rows, 1)
+
+
+def as_flat_inputs(x: Any, signature: Signature) -> list[np.ndarray]:
+    """What a user gives as `x` (one array, a list, or a dict by input name) as arrays in the model's order.
+
+    Raises:
+        ValueError: an input is missing or too many, or its shape does not fit.
+    """
+    names = [spec.name for spec in signature.inputs]
+    if isinstance(x, Mapping):
+        missing = [n for n in names if n not in x]
+        if missing:
+            raise ValueError(
+                f"`x` must hold an array for each input: {', '.join(names)}. Missing: {', '.join(missing)}"
+            )
+        arrays = [x[n] for n in names]
+    elif isinstance(x, (list, tuple)) and (len(names) > 1 or len(x) == 1):
+        arrays = list(x)
+    else:
+        arrays = [x]
+    if len(arrays) != len(names):
+        raise ValueError(f"`x` must hold {len(names)} arrays ({', '.join(names)}). Received: {len(arrays)}")
+    flat = [np.asarray(a) for a in arrays]
+    for spec, array in zip(signature.inputs, flat, strict=True):
+        fits = array.ndim == len(spec.shape) and all(
+            d is None or d == s for d, s in zip(spec.shape, array.shape, strict=True)
+        )
+        if not fits:
+            shape = tuple("any" if d is None else d for d in spec.shape)
+            raise ValueError(f"input {spec.name!r} must have the shape {shape}. Received: {array.shape}")
+    return flat
