@@ -37,8 +37,9 @@ enum class Isa { kPortable, kNeon, kNeonDotprod, kAvx2, kAvx512 };
 
 inline constexpr int kTableSize = 16;   // floats per table, whatever the bit width
 inline constexpr int kMaxColumns = 64;  // no kernel's max_columns is larger
-inline constexpr int kPanelFloats =
-    8192;                                 // floats of a decoded block: block length rounded up to k_unit, times columns
+inline constexpr int kMaxBlock = 256;   // places of a block: short chains of additions keep sums of one sign exact
+// Floats of a decoded block at most: its length rounded up to k_unit, times columns.
+inline constexpr int kPanelFloats = 8192;
 inline constexpr size_t kAlignment = 64;  // bytes; of tables, packed panels and decoded blocks
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ struct DepthwiseF32Kernel {
   void name##_gemv(const GemvF32Args& args);                                                                    \
   static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);       \
   static_assert((column_unit) * (k_unit) % 8 == 0, "a packed block is a whole number of 32-bit words: " #name); \
-  static_assert((max_columns) * (k_unit) <= kPanelFloats, "block buffer of " #name);
+  static_assert((max_columns) * (k_unit) <= kPanelFloats && kMaxBlock % (k_unit) == 0, "block buffer of " #name);
 #define DGMS_DEPTHWISE_F32(name, isa) void name(const DepthwiseF32Args& args);
 #include "kernels/kernels.inc"
 #undef DGMS_GEMM_F32

@@ -46,7 +46,7 @@ Status PackedFilter::Init(const Shape& shape, const CodebookFilter& filter, cons
 // segment in parts. They depend on the filter's shape and the kernel only, so results do too.
 Status PackedFilter::PlanBlocks() {
   const int64_t unit = kernel_->k_unit;
-  const int64_t limit = kPanelFloats / kernel_->max_columns / unit * unit;
+  const int64_t limit = std::min<int64_t>(kMaxBlock, kPanelFloats / kernel_->max_columns / unit * unit);
   const int64_t length = shape_.segment_length, segments = shape_.segment_count;
   const int64_t parts = CeilDiv(length, limit);                                     // of one segment
   const int64_t part = parts > 1 ? RoundUp(CeilDiv(length, parts), unit) : length;  // places of one part
