@@ -5,7 +5,8 @@
     dgms_keras.export_tflite(model, "model.tflite")
     interpreter = dgms_keras.Interpreter("model.tflite")
 
-Importing this package loads neither TensorFlow nor Keras: each public name is imported when it is first used.
+Importing this package loads neither TensorFlow nor Keras: each public name is imported when it is first used. Saved models load
+without `custom_objects` once it is imported, before Keras or after.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from dgms_keras._keras_registration import register_with_keras
 from dgms_keras._version import __version__
 
 # Public name -> the module that defines it.
@@ -40,6 +42,8 @@ _PUBLIC = {
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
+
+register_with_keras()
 
 
 def __getattr__(name: str) -> Any:

@@ -140,15 +140,22 @@ def targets_of(layer: Any) -> list[Target]:
     ]
 
 
-def unsupported(layer: Any) -> list[tuple[str, str]]:
-    """(dotted path, weight name) of weights that would be worth quantising but belong to no supported layer."""
+def unsupported(layer: Any, inside: bool = True) -> list[tuple[str, str]]:
+    """(dotted path, weight name) of weights that would be worth quantising but belong to no supported layer.
+
+    Args:
+        layer: the layer.
+        inside: whether to look into the layers inside it, too.
+    """
     if _spec(layer) is not None:
         return []
     found = []
     if not any(name in _keras_names(layer) for name in _NOT_WORTH):
         found = [("", v.name) for v in _own_variables(layer) if _is_worth(v)]
+    if not inside:
+        return found
     if any(name in _keras_names(layer) for name in _NOT_ENTERED):
-        found += [(step, t.weight) for step, inner in _children(layer) for t in targets_of(inner)]
+        found += [(step, t.weight) for step, inner in children(layer) for t in targets_of(inner)]
     for step, inner in sublayers(layer):
         found += [(f"{step}.{path}" if path else step, name) for path, name in unsupported(inner)]
     return found
@@ -171,14 +178,15 @@ def refusal(layer: Any) -> str | None:
 
 
 def sublayers(layer: Any) -> list[tuple[str, Any]]:
-    """(dotted path, layer) of the layers held by a layer that is not itself supported: attributes, lists and dicts of it,
-    or the layers of a nested model. Each layer once."""
+    """The `children` of a layer whose weights may be quantised; empty for wrappers that write to those weights."""
     if any(name in _keras_names(layer) for name in _NOT_ENTERED):
         return []
-    return _children(layer)
+    return children(layer)
 
 
-def _children(layer: Any) -> list[tuple[str, Any]]:
+def children(layer: Any) -> list[tuple[str, Any]]:
+    """(dotted path, layer) of the layers directly inside a layer, each once: in its attributes, lists, tuples and dicts, or
+    the layers of a nested model by name."""
     if _is_graph_model(layer):
         return [(inner.name, inner) for inner in layer.layers]
     tracked = {id(inner) for inner in getattr(layer, "_layers", ())}
@@ -189,11 +197,13 @@ def _children(layer: Any) -> list[tuple[str, Any]]:
         for path, item in _items(name, value):
             if id(item) in tracked:
                 found.setdefault(id(item), (path, item))
+    for index, inner in enumerate(getattr(layer, "_layers", ())):  # held by something else, e.g. an object of its own
+        found.setdefault(id(inner), (f"_layers.{index}", inner))
     return list(found.values())
 
 
 def _below(layer: Any) -> Iterator[tuple[str, Any]]:
-    for step, inner in _children(layer):
+    for step, inner in children(layer):
         yield step, inner
         for path, deeper in _below(inner):
             yield f"{step}.{path}", deeper
@@ -247,7 +257,7 @@ def _own_variables(layer: Any) -> list[Any]:
     created = getattr(layer, "_trainable_variables", None)  # Keras 3
     if created is None:
         created = getattr(layer, "_trainable_weights", ())  # tf_keras
-    inside = {id(v) for _, inner in _children(layer) for v in inner.weights}
+    inside = {id(v) for _, inner in children(layer) for v in inner.weights}
     return [v for v in created if id(v) not in inside]
 
 

@@ -1,4 +1,4 @@
-"""`quantize_apply` and its inverse `strip`."""
+"""`quantize_apply`, and `strip`, which takes the mixtures out again."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import keras
 
 from dgms_keras.config import DGMSConfig
 from dgms_keras.frozen import Mixture
+from dgms_keras.layers import subclassed
 from dgms_keras.layers.batch_norm_signs import make_scales_positive
 from dgms_keras.layers.order import first_and_last
-from dgms_keras.layers.structure import Copier, Place, copy_state, is_graph, places
+from dgms_keras.layers.plan import Plan
+from dgms_keras.layers.structure import Copier, copy_state, copy_trainable, fresh_copy, is_graph, places
 from dgms_keras.layers.wrapper import DGMSWrapper
-from dgms_keras.targets import Target, targets_of
+from dgms_keras.targets import targets_of
 
 
 def quantize_apply(
@@ -24,27 +26,51 @@ def quantize_apply(
     in_place: bool = False,
     **overrides: Any,
 ) -> keras.Model:
-    """A copy of a built Keras model whose layers share their weights by Gaussian mixtures; see `dgms_keras.quantize_apply`."""
+    """A copy of a built Keras model whose layers share their weights by Gaussian mixtures.
+
+    Every supported layer that the config selects is replaced by a `DGMSWrapper` of the same name; layers that are wrapped
+    already keep their mixtures. Names, the structure of inputs and outputs, shared layers and nested models stay as they are.
+    Where a BatchNormalization with negative scales follows a quantised layer directly, signs are flipped so that all scales are
+    >= 0; the function stays the same. `skip_first_last` leaves the layers in float that have no supported layer before them, or
+    none behind them: one each in a chain, one per branch where a model has several inputs or outputs (in subclassed models,
+    whose graph is unknown: the first and the last one by attribute order).
+
+    Args:
+        model: a built model: Sequential or Functional, with nested models and shared layers; subclassed with `in_place=True`.
+        config: the choices; None for the defaults.
+        mixtures: start values by layer name (as `mixtures(model)` returns them) instead of k-means.
+        in_place: for subclassed models: replace the layers of `model` itself and return it.
+        **overrides: single fields of `DGMSConfig`, e.g. `bits=2`.
+
+    Returns:
+        The quantised model. It is not compiled, even if `model` was: an optimizer belongs to one model's variables. `model` is
+        untouched (with `in_place` it is what is returned).
+
+    Raises:
+        TypeError: not a Keras model, or an unknown field.
+        ValueError: the model cannot be copied, a layer cannot be quantised (LoRA, Keras int8), weights are not finite, a mixture
+            fits no layer; with `strict=True` also a layer of no supported class. The message names the layer.
+
+    Warns:
+        UserWarning: once for each layer that has weights to share but is of no supported class.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a keras.Model. Received: {type(model).__name__}")
     config = _config(config, overrides)
-    if not is_graph(model):
-        raise ValueError("subclassed models are not supported yet")
-    plan = Plan(model, config)
-    started: dict[int, tuple[keras.layers.Layer, DGMSWrapper]] = {}
-
-    def replace(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
-        chosen = plan.chosen.get(id(layer))
-        if chosen is None:
-            return None
-        wrapper = chosen.wrap(type(layer).from_config(layer.get_config()))
-        started[id(layer)] = (layer, wrapper)
-        return wrapper
-
-    copy = Copier(replace).copy(model)
-    for layer, wrapper in started.values():
-        copy_state(layer, wrapper.layer)
-    make_scales_positive(copy)
-    _start_mixtures([(chosen.path, started[key][1]) for key, chosen in plan.chosen.items()], mixtures)
-    return copy
+    if is_graph(model):
+        if in_place:
+            raise ValueError(
+                "`in_place=True` is for subclassed models; Sequential and Functional models are copied. "
+                f"Received: model {model.name!r} of class {type(model).__name__}"
+            )
+        return _quantized_copy(model, config, mixtures)
+    if not in_place:
+        raise ValueError(
+            "a subclassed model cannot be copied, since only its own code knows how its layers are connected. To replace the "
+            "layers of this very model, call quantize_apply(model, in_place=True) (save its weights before, if you need the "
+            f"float model later). Received: model {model.name!r} of class {type(model).__name__}"
+        )
+    return subclassed.quantize_in_place(model, config, mixtures)
 
 
 def _config(config: DGMSConfig | None, overrides: Mapping[str, Any]) -> DGMSConfig:
@@ -55,70 +81,60 @@ def _config(config: DGMSConfig | None, overrides: Mapping[str, Any]) -> DGMSConf
     return config.replace(**overrides)
 
 
-class Chosen:
-    """A layer that is to be quantised: its path, and the weights with their configs."""
+def _quantized_copy(model: keras.Model, config: DGMSConfig, mixtures: Mapping[str, Mixture] | None) -> keras.Model:
+    found = places(model)
+    first: set[int] = set()
+    last: set[int] = set()
+    if config.skip_first_last:
+        first, last = first_and_last(model, lambda layer: isinstance(layer, DGMSWrapper) or bool(targets_of(layer)))
+    plan = Plan(found, first, last, config)
+    mixtures = plan.check_mixtures(mixtures)
+    wrapped: dict[int, DGMSWrapper] = {}
 
-    def __init__(self, place: Place, weights: list[tuple[Target, DGMSConfig]]) -> None:
-        self.path = place.path
-        self._weights = weights
+    def replace(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
+        if id(layer) not in plan.chosen:
+            return None
+        wrapped[id(layer)] = plan.chosen[id(layer)].wrap(fresh_copy(layer))
+        return wrapped[id(layer)]
 
-    def wrap(self, layer: keras.layers.Layer) -> DGMSWrapper:
-        """A wrapper around a fresh copy of the layer, whose mixtures are yet to be started."""
-        configs = {t.weight: c for t, c in self._weights}
-        first = next(iter(configs.values()))
-        return DGMSWrapper.unstarted(
-            layer,
-            config=first,
-            targets=[(t.weight, t.channel_axes) for t, _ in self._weights],
-            weight_configs={w: c for w, c in configs.items() if c != first},
-        )
+    copy = Copier(replace).copy(model)
+    for key, wrapper in wrapped.items():
+        copy_state(plan.chosen[key].layer, wrapper.layer)
+        copy_trainable(plan.chosen[key].layer, wrapper.layer)
+    make_scales_positive(copy)
+    for key, wrapper in wrapped.items():
+        plan.chosen[key].start(wrapper, mixtures)
+    return copy
 
 
-class Plan:
-    """Which layers of a Sequential or Functional model are quantised, and how.
+def strip(model: keras.Model, *, in_place: bool = False) -> keras.Model:
+    """The plain model with hard weights (Eq. 4) and the original layers, names, nesting and sharing.
 
-    Attributes:
-        chosen: id of the layer -> `Chosen`, in call order.
+    Args:
+        model: a quantised model; it is untouched. A model without quantised layers is copied.
+        in_place: for subclassed models that cannot be rebuilt from their config: put the plain layers back into `model` itself.
+
+    Returns:
+        The plain model, not compiled.
+
+    Raises:
+        ValueError: the model cannot be copied, or a mixture is not finite; the message names the layer.
     """
-
-    def __init__(self, model: keras.Model, config: DGMSConfig) -> None:
-        self._config = config
-        found = places(model)
-        targets = {id(p.layer): targets_of(p.layer) for p in found}
-        skipped: set[int] = set()
-        if config.skip_first_last:
-            first, last = first_and_last(model, lambda l: isinstance(l, DGMSWrapper) or bool(targets[id(l)]))
-            skipped = first | last
-        self.chosen: dict[int, Chosen] = {}
-        for place in found:
-            if isinstance(place.layer, DGMSWrapper) or id(place.layer) in skipped or not targets[id(place.layer)]:
-                continue
-            weights = [
-                (t, config.for_layer(place.path)) for t in targets[id(place.layer)] if config.selects(place.path)
-            ]
-            if weights:
-                self.chosen[id(place.layer)] = Chosen(place, weights)
-
-
-def _start_mixtures(wrappers: list[tuple[str, DGMSWrapper]], given: Mapping[str, Mixture] | None) -> None:
-    for path, wrapper in wrappers:
-        for target in wrapper.targets:
-            wrapper.start_mixture(target, path=path)
-
-
-def strip(model: keras.Model) -> keras.Model:
-    """The plain model with hard weights (Eq. 4) and the original layer names; see `dgms_keras.strip`."""
+    if not is_graph(model):
+        return subclassed.strip_in_place(model) if in_place else subclassed.stripped_copy(model)
+    if in_place:
+        raise ValueError(f"`in_place=True` is for subclassed models. Received: model {model.name!r}")
     stripped: list[tuple[DGMSWrapper, keras.layers.Layer]] = []
 
     def replace(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
         if not isinstance(layer, DGMSWrapper):
             return None
-        inner = type(layer.layer).from_config(layer.layer.get_config())
-        stripped.append((layer, inner))
-        return inner
+        stripped.append((layer, fresh_copy(layer.layer)))
+        return stripped[-1][1]
 
     copy = Copier(replace).copy(model)
-    for wrapper, inner in stripped:
-        copy_state(wrapper.layer, inner)
-        wrapper.write_hard_weights(inner)
+    for wrapper, layer in stripped:
+        copy_state(wrapper.layer, layer)
+        copy_trainable(wrapper.layer, layer)
+        wrapper.write_hard_weights(layer)
     return copy

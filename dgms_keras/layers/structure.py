@@ -13,6 +13,8 @@ from typing import Any
 import keras
 from keras import tree
 
+from dgms_keras.targets import children
+
 # Given a layer and its path, returns the layer to put in its place, or None for an ordinary copy.
 Replace = Callable[[keras.layers.Layer, str], keras.layers.Layer | None]
 
@@ -35,12 +37,15 @@ class Place:
     """A layer in a model.
 
     Args:
-        path: its name behind the names of the models around it, e.g. `"backbone/conv1"`; the first one for a shared layer.
+        path: its name behind the names of the models and layers around it, e.g. `"backbone/conv1"`; the first such path for a
+            shared layer.
         layer: the layer; never a Sequential or Functional model.
+        inside: whether the layers inside it belong to this place (else they have places of their own).
     """
 
     path: str
     layer: keras.layers.Layer
+    inside: bool = True
 
 
 def places(model: keras.Model, prefix: str = "") -> list[Place]:
@@ -60,6 +65,16 @@ def _places(model: keras.Model, prefix: str, seen: set[int]) -> Iterator[Place]:
             yield Place(path, layer)
 
 
+def named_children(layer: Any) -> list[tuple[str, str, Any]]:
+    """(name, dotted path, layer) of the layers directly inside a layer or model. The name is the layer's own; where two have
+    the same, it is the path."""
+    found = children(layer)
+    names = [inner.name for _, inner in found]
+    return [
+        (inner.name if names.count(inner.name) == 1 else path.replace(".", "/"), path, inner) for path, inner in found
+    ]
+
+
 def find(model: keras.Model, layer_class: type) -> list[tuple[str, Any]]:
     """(path, layer) of all layers of a class, in any kind of model and as deep as they are, each once."""
     found: list[tuple[str, Any]] = []
@@ -72,9 +87,8 @@ def find(model: keras.Model, layer_class: type) -> list[tuple[str, Any]]:
         if isinstance(layer, layer_class):
             found.append((path, layer))
             return
-        inner = layer.layers if is_graph(layer) else layer._layers
-        for each in inner:
-            visit(each, f"{path}/{each.name}" if path else each.name)
+        for name, _, inner in named_children(layer):
+            visit(inner, f"{path}/{name}" if path else name)
 
     visit(model, "")
     return found
@@ -106,10 +120,14 @@ class Copier:
             raise ValueError(
                 f"`model` must be built: call it on data, or give it an Input. Received: model {model.name!r}, not built"
             )
-        copied = self._model(model, "")
+        copied = self._copies.get(id(model)) or self._model(model, "")
         for original, copy in reversed(self._pairs):  # outer first: setting `trainable` sets it for the layers inside
-            _copy_trainable(original, copy)
+            copy_trainable(original, copy)
         return copied
+
+    def copy_of(self, layer: Any) -> Any:
+        """The copy that was made of a layer or model; None if there is none."""
+        return self._copies.get(id(layer))
 
     def _model(self, model: keras.Model, prefix: str) -> keras.Model:
         if isinstance(model, keras.Sequential):
@@ -121,7 +139,7 @@ class Copier:
         return copy
 
     def _sequential(self, model: keras.Sequential, prefix: str) -> keras.Sequential:
-        inputs = [_copy_of(tensor._keras_history.operation) for tensor in model.inputs]
+        inputs = [fresh_copy(tensor._keras_history.operation) for tensor in model.inputs]
         layers = [self._operation(layer, prefix) for layer in model.layers]
         copy = keras.Sequential([*inputs, *layers], name=model.name)
         for original, layer in zip(model.layers, layers, strict=True):
@@ -129,7 +147,7 @@ class Copier:
         return copy
 
     def _functional(self, model: keras.Model, prefix: str) -> keras.Model:
-        inputs = tree.map_structure(lambda x: _copy_of(x._keras_history.operation).output, model.input)
+        inputs = tree.map_structure(lambda x: fresh_copy(x._keras_history.operation).output, model.input)
         outputs = model._run_through_graph(inputs, operation_fn=lambda operation: self._operation(operation, prefix))
         for operation in model.operations:
             if id(operation) in self._copies:
@@ -145,7 +163,7 @@ class Copier:
             return self._model(operation, f"{path}/")
         copy = self._replace(operation, path) if isinstance(operation, keras.layers.Layer) else None
         if copy is None:
-            copy = _copy_of(operation)
+            copy = fresh_copy(operation)
         self._copies[id(operation)] = copy
         return copy
 
@@ -173,7 +191,7 @@ def _rebuilt(model: keras.Model, inputs: Any, outputs: Any) -> keras.Model:
     return keras.Model(inputs=inputs, outputs=outputs, name=model.name)
 
 
-def _copy_of(operation: Any) -> Any:
+def fresh_copy(operation: Any) -> Any:
     """A fresh layer or operation with the same config.
 
     Raises:
@@ -224,7 +242,7 @@ def copy_state(original: keras.layers.Layer, copy: keras.layers.Layer) -> None:
             copy.load_assets(folder)
 
 
-def _copy_trainable(original: Any, copy: Any) -> None:
+def copy_trainable(original: Any, copy: Any) -> None:
     """`trainable` of a layer, of the layers inside it, and of single variables."""
     if copy.trainable != original.trainable:
         copy.trainable = original.trainable

@@ -203,13 +203,8 @@ class DGMSWrapper(keras.layers.Wrapper):
         return self.mixture_layers[self._targets.index(target)]
 
     def path_of(self, target: Target, path: str) -> str:
-        """The name of a weight's mixture in a model where this layer is at `path`: `path` for the only weight, else
-        `path/sublayer` with the weight's name behind it where that is not unique."""
-        if len(self._targets) == 1:
-            return path
-        siblings = [t for t in self._targets if t.sublayer == target.sublayer]
-        parts = [path, target.sublayer.replace(".", "/"), target.attribute if len(siblings) > 1 else ""]
-        return "/".join(p for p in parts if p)
+        """The name of a weight's mixture in a model where this layer is at `path`; see `path_of`."""
+        return path_of(path, target, self._targets)
 
     def call(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Runs the layer with quantised weights in place of its own; arguments and result are the layer's."""
@@ -359,6 +354,25 @@ class DGMSWrapper(keras.layers.Wrapper):
         wrapper = cls(layer, **kwargs)
         wrapper._start = _LATER
         return wrapper
+
+
+def path_of(path: str, target: Target, targets: Sequence[Target]) -> str:
+    """The name of one weight's mixture.
+
+    Args:
+        path: the path of the wrapped layer in its model.
+        target: the weight.
+        targets: all quantised weights of the layer.
+
+    Returns:
+        `path` for the only weight; else `path/sublayer` for a weight of a layer inside the layer, with the weight's own name
+        behind it where that layer has several: "conv/depthwise_kernel", "attention/_query_dense".
+    """
+    if len(targets) == 1:
+        return path
+    siblings = [t for t in targets if t.sublayer == target.sublayer]
+    parts = [path, target.sublayer.replace(".", "/"), target.attribute if len(siblings) > 1 else ""]
+    return "/".join(part for part in parts if part)
 
 
 def _as_config(config: DGMSConfig | dict[str, Any] | None) -> DGMSConfig:
