@@ -171,7 +171,7 @@ void DepthwiseConv2D::State::RunLine(const float* input, float* output, int64_t 
     args.kernel_w = taps.end - taps.first;
     args.output = output + x * channels;
     if (args.kernel_h == 0 || args.kernel_w == 0) {  // nothing but padding under a dilated kernel
-      BiasAlone(args.output);
+      for (int64_t i = 0; i < args.pixels; ++i) BiasAlone(args.output + i * channels);
       continue;
     }
     const int64_t first_line = line / h.output * in_h + y + lines.first * params.dilation_h;
