@@ -90,7 +90,7 @@ def run_keras(model: Any, inputs: Sequence[np.ndarray], input_signature: Any = N
     tensors = [_to_backend(model, x, spec.dtype) for x, spec in zip(inputs, signature.inputs, strict=True)]
     outputs = signature.call(tensors)
     names = signature.output_names([path for path, _ in outputs])
-    return {name: _to_numpy(value) for name, (_, value) in zip(names, outputs, strict=True)}
+    return {name: to_numpy(value) for name, (_, value) in zip(names, outputs, strict=True)}
 
 
 def _to_backend(model: Any, value: np.ndarray, dtype: str) -> Any:
@@ -101,7 +101,8 @@ def _to_backend(model: Any, value: np.ndarray, dtype: str) -> Any:
     return keras.ops.convert_to_tensor(np.asarray(value), dtype)
 
 
-def _to_numpy(value: Any) -> np.ndarray:
+def to_numpy(value: Any) -> np.ndarray:
+    """A tensor of any backend as a NumPy array of a type that NumPy knows."""
     try:
         import keras
 
