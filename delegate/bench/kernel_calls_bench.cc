@@ -1,11 +1,13 @@
-// Calls one kernel a given number of times, and does nothing else that depends on that number: an instruction counter's
-// difference between two numbers is the cost of the calls. tests/aarch64/count_kernels.sh makes a table of it.
+// Calls one kernel a given number of times between two marks, for an instruction counter (tests/aarch64/insn_count.c,
+// which also says what a mark is). tests/aarch64/count_kernels.sh makes a table of it.
 //
 // Usage: kernel_calls_bench ISA CALLS decode    COLUMNS K
 //        kernel_calls_bench ISA CALLS gemm      COLUMNS K ROWS SEGMENTS     (K in SEGMENTS equal parts)
 //        kernel_calls_bench ISA CALLS gemv      COLUMNS K
 //        kernel_calls_bench ISA CALLS depthwise CHANNELS PIXELS SIZE STRIDE (SIZE x SIZE taps)
 // Prints the kernel's name, the multiply-adds (decode: weights) of one call, and a checksum.
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -46,6 +48,16 @@ struct Panel {
   Epilogue epilogue() const { return {scale.data(), bias.data(), 0.0f, kInfinity}; }
 };
 
+void Mark() { static_cast<void>(getppid()); }
+
+template <typename Call>
+void Repeat(int calls, const Call& call) {
+  call();  // what is done once: page faults, lazy binding
+  Mark();
+  for (int i = 0; i < calls; ++i) call();
+  Mark();
+}
+
 alignas(kAlignment) float decoded[kPanelFloats];
 
 int Report(const char* name, int64_t work, const float* values, int64_t count) {
@@ -56,7 +68,7 @@ int Report(const char* name, int64_t work, const float* values, int64_t count) {
 }
 
 int Decode(const GemmF32Kernel& kernel, int calls, const Panel& panel) {
-  for (int i = 0; i < calls; ++i) kernel.decode(panel.packed.data(), panel.k, panel.n, panel.tables(), decoded);
+  Repeat(calls, [&] { kernel.decode(panel.packed.data(), panel.k, panel.n, panel.tables(), decoded); });
   return Report(kernel.name, panel.n * panel.k, decoded, 16);
 }
 
@@ -68,7 +80,7 @@ int Gemm(const GemmF32Kernel& kernel, int calls, const Panel& panel, int rows, i
   const GemmF32Args args = {
       rows,     panel.n, a.data(), panel.k, segments.data(), segment_count, panel.k / segment_count, decoded,
       c.data(), panel.n, false,    true,    panel.epilogue()};
-  for (int i = 0; i < calls; ++i) kernel.gemm(args);
+  Repeat(calls, [&] { kernel.gemm(args); });
   return Report(kernel.name, rows * panel.n * panel.k, c.data(), rows * panel.n);
 }
 
@@ -76,7 +88,7 @@ int Gemv(const GemmF32Kernel& kernel, int calls, const Panel& panel) {
   std::vector<float> x(static_cast<size_t>(panel.k), 0.5f), y(static_cast<size_t>(panel.n));
   const GemvF32Args args = {x.data(),       panel.k,  panel.n,         panel.packed.data(),
                             panel.tables(), y.data(), panel.epilogue()};
-  for (int i = 0; i < calls; ++i) kernel.gemv(args);
+  Repeat(calls, [&] { kernel.gemv(args); });
   return Report(kernel.name, panel.n * panel.k, y.data(), panel.n);
 }
 
@@ -101,7 +113,7 @@ int Depthwise(const DepthwiseF32Kernel& kernel, int calls, int64_t channels, int
   args.output_stride = channels;
   args.min = 0.0f;
   args.max = kInfinity;
-  for (int i = 0; i < calls; ++i) kernel.run(args);
+  Repeat(calls, [&] { kernel.run(args); });
   return Report(kernel.name, pixels * channels * size * size, output.data(), pixels * channels);
 }
 

@@ -6,18 +6,16 @@ cpu=cortex-a76
 [ "${1:-}" = -cpu ] && cpu=$2
 require_setup
 cross_build kernel_calls_bench
-count() {  # executed instructions of the whole program
-  { qemu-aarch64 -cpu "$cpu" -plugin "$arm_root/insn_count.so" -L /usr/aarch64-linux-gnu "$arm_build/kernel_calls_bench" "$@" >"$arm_build/count.out"; } \
-    2>&1 | awk '/^instructions/ { print $2 }'
-}
+calls=20
 row() {  # KIND NUMBER...
-  local few many work kernel per floor=0.25
-  few=$(count auto 10 "$@")
-  many=$(count auto 110 "$@")
+  local counts kernel work floor=0.25
+  counts=$({ qemu-aarch64 -cpu "$cpu" -plugin "$arm_root/insn_count.so" -L /usr/aarch64-linux-gnu \
+    "$arm_build/kernel_calls_bench" auto "$calls" "$@" >"$arm_build/count.out"; } 2>&1 | awk '/^instructions/ { print $2 }')
+  [ "$(wc -w <<<"$counts")" = 3 ] || { echo "count_kernels.sh: $* did not run" >&2; exit 1; }
   read -r kernel work _ <"$arm_build/count.out"
   [ "$1" = decode ] && floor=-
-  awk -v few="$few" -v many="$many" -v work="$work" -v floor="$floor" -v what="$*" -v kernel="$kernel" \
-    'BEGIN { calls = (many - few) / 100; printf "%-32s %-20s %10d %10.0f %10.4f %8s\n", what, kernel, work, calls, calls / work, floor }'
+  awk -v calls="$calls" -v work="$work" -v floor="$floor" -v what="$*" -v kernel="$kernel" 'NR == 1 { first = $1 }
+    NR == 2 { n = ($1 - first) / calls; printf "%-32s %-20s %10d %10.0f %10.4f %8s\n", what, kernel, work, n, n / work, floor }' <<<"$counts"
 }
 printf '%-32s %-20s %10s %10s %10s %8s\n' "call (see kernel_calls_bench.cc)" kernel work insns insns/work floor
 for k in 64 576; do row decode 12 $k; done

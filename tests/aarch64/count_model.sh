@@ -1,0 +1,23 @@
+#!/bin/bash
+# Executed instructions of one inference (one thread) on emulated aarch64: count_model.sh [-cpu NAME] MODEL [DENSE_MODEL]
+# MODEL runs with our delegate; DENSE_MODEL, the same network with float weights, runs as stock LiteRT runs it (XNNPACK). Exact and
+# repeatable, unlike time under emulation.
+source "$(dirname "$0")/env.sh"
+cpu=cortex-a76
+if [ "${1:-}" = -cpu ]; then cpu=$2; shift 2; fi
+[ $# -ge 1 ] || { sed -n 2,4p "$0" >&2; exit 2; }
+require_setup
+cross_build dgms_delegate
+one_inference() {  # MODEL [LIBRARY [option=value ...]]
+  local counts
+  counts=$({ "$here/run.sh" -cpu "$cpu" -count "$here/invoke.py" "$@" >/dev/null; } 2>&1 | awk '/^instructions/ { print $2 }')
+  [ "$(wc -w <<<"$counts")" = 3 ] || { echo "count_model.sh: $1 did not run" >&2; exit 1; }
+  awk 'NR == 1 { first = $1 } NR == 2 { print $1 - first }' <<<"$counts"
+}
+ours=$(one_inference "$1" "$arm_build/libdgms_delegate.so" num_threads=1)
+printf 'delegate  %12d instructions per inference (%s)\n' "$ours" "$(basename "$1")"
+if [ $# -ge 2 ]; then
+  stock=$(one_inference "$2")
+  printf 'XNNPACK   %12d instructions per inference (%s)\n' "$stock" "$(basename "$2")"
+  awk -v a="$ours" -v b="$stock" 'BEGIN { printf "ratio     %12.3f\n", a / b }'
+fi
