@@ -292,7 +292,7 @@ tfl::Delegate* CreateDelegate(const Options& options, std::string* error) {
   const KernelSet* kernels = KernelsFor(options.isa);
   if (kernels == nullptr) {
     *error = "`isa` must be one that this machine and this build have: " + IsaNames() + ". Received: 'isa' = '" +
-             options.isa.substr(0, 64) + "'";
+             options.isa + "'";
     return nullptr;
   }
   auto state = std::make_shared<State>(options, kernels);

@@ -15,9 +15,14 @@ namespace {
 constexpr size_t kMaxOptions = 64;  // far above what exists; a larger count is garbage, not options
 constexpr size_t kShown = 64;       // longest part of a received text that a message repeats
 
+// A received text for a message: cut, and ASCII only, since whoever reads the message may insist on valid UTF-8.
 std::string Quoted(const char* text) {
   const size_t length = strnlen(text, kShown + 1);
-  return "'" + std::string(text, std::min(length, kShown)) + (length > kShown ? "...'" : "'");
+  std::string shown(text, std::min(length, kShown));
+  for (char& c : shown) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return "'" + shown + (length > kShown ? "...'" : "'");
 }
 
 // A decimal integer and nothing else (no space, no plus sign).
@@ -39,6 +44,14 @@ bool ParseBool(const char* text, bool* value) {
   return yes || no;
 }
 
+// Letters, digits and underscores, as the names of kernel sets are: whether there is such a set is checked later.
+bool IsaName(const std::string& text) {
+  const auto fits = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  };
+  return !text.empty() && text.size() <= kShown && std::all_of(text.begin(), text.end(), fits);
+}
+
 // Sets one option; an empty result means success, else it is the rule that was broken.
 std::string SetOption(const std::string& key, const char* value, Options* options) {
   if (key == DGMS_OPTION_NUM_THREADS) {
@@ -53,9 +66,8 @@ std::string SetOption(const std::string& key, const char* value, Options* option
     return std::strcmp(value, "float32") == 0 ? "" : "`activations` must be 'float32', the only kind supported so far";
   }
   if (key == DGMS_OPTION_ISA) {
-    if (value[0] == '\0') return "`isa` must be 'auto' or the name of a kernel set";
     options->isa = value;
-    return "";
+    return IsaName(options->isa) ? "" : "`isa` must be 'auto' or the name of a kernel set";
   }
   if (key == DGMS_OPTION_LOG) return ParseBool(value, &options->log) ? "" : "`log` must be 0 or 1";
   if (key == DGMS_OPTION_PROFILE) return ParseBool(value, &options->profile) ? "" : "`profile` must be 0 or 1";
