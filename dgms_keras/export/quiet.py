@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
+from typing import IO
 
 # File descriptor 2 belongs to the whole process: one holder at a time.
 _LOCK = threading.RLock()
 # How much of the captured text is kept, from its end.
 _KEEP = 20_000
+
+
+class _Switch(io.TextIOBase):
+    """A stream that writes into the capture while it lasts and to the real stderr ever after.
+
+    A logging handler made inside the block (TensorFlow makes its own on first use) keeps whatever `sys.stderr` is then: a
+    plain file would be closed when the handler writes next.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.capture: IO[str] | None = stream
+
+    def _target(self) -> IO[str] | None:
+        if self.capture is not None:
+            return self.capture
+        return sys.stderr if sys.stderr is not self else sys.__stderr__
+
+    def write(self, text: str) -> int:
+        target = self._target()
+        return target.write(text) if target is not None else len(text)
+
+    def flush(self) -> None:
+        target = self._target()
+        if target is not None:
+            target.flush()
 
 
 class Captured:
@@ -42,12 +69,14 @@ def captured_stderr() -> Iterator[Captured]:
             saved = None
         try:
             python_side = stack.enter_context(open(os.dup(log.fileno()), "w", errors="replace"))
-            with contextlib.redirect_stderr(python_side), warnings.catch_warnings():
+            switch = _Switch(python_side)
+            with contextlib.redirect_stderr(switch), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
                     yield captured
                 finally:
                     python_side.flush()
+                    switch.capture = None
         finally:
             if saved is not None:
                 os.dup2(saved, 2)

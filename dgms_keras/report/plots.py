@@ -31,14 +31,13 @@ def draw_mixture(axes: Any, weights: np.ndarray, mixture: Mixture, title: str) -
         axes.axvline(mixture.mu[k], ymax=0.03, color="#c0392b" if k == 0 else "#1f4e79", lw=2)
     densities = component_densities(grid, mixture)[:, used]
     # A component as narrow as its neighbours' gap is far higher than the histogram: the axis follows the histogram.
-    top = axes.get_ylim()[1] * 1.6
+    top = 1.9 * axes.get_ylim()[1]
     for k, density in zip(np.flatnonzero(used), densities.T, strict=True):
         axes.plot(
             grid, density, color="#c0392b" if k == 0 else "#1f4e79", lw=0.9, label="zero component" if k == 0 else None
         )
     axes.plot(grid, densities.sum(axis=1), color="black", lw=1.2, ls="--", label="mixture")
     axes.set_ylim(0, top)
-    axes.set_xlim(grid[0], grid[-1])
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("weight")
     axes.set_ylabel("density")
@@ -63,7 +62,7 @@ def save_before_after(
             f'pictures need matplotlib: `pip install "dgms-keras[report]"`. Received: {error}'
         ) from None
     figure = Figure(figsize=(12, 3.2 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), 2, squeeze=False)
+    grid = figure.subplots(len(rows), 2, squeeze=False, sharex="row", sharey="row")
     for (left, right), (title, w_before, before, w_after, after) in zip(grid, rows, strict=True):
         draw_mixture(left, w_before, before, f"{title}: before training (k-means)")
         draw_mixture(right, w_after, after, f"{title}: after training")
