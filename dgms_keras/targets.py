@@ -192,7 +192,7 @@ def children(layer: Any) -> list[tuple[str, Any]]:
     tracked = {id(inner) for inner in getattr(layer, "_layers", ())}
     found: dict[int, tuple[str, Any]] = {}
     for name, value in list(vars(layer).items()):
-        if name in ("_layers", "_functional", "_metrics", "_tracker"):
+        if name in ("_layers", "_functional", "_metrics", "_tracker") or name.startswith("_self_"):  # bookkeeping
             continue
         for path, item in _items(name, value):
             if id(item) in tracked:

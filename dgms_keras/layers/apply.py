@@ -13,7 +13,7 @@ from dgms_keras.layers import subclassed
 from dgms_keras.layers.batch_norm_signs import make_scales_positive
 from dgms_keras.layers.order import first_and_last
 from dgms_keras.layers.plan import Plan
-from dgms_keras.layers.structure import Copier, copy_state, copy_trainable, fresh_copy, is_graph, places
+from dgms_keras.layers.structure import Copier, copy_state, copy_trainable, built_copy, is_graph, places
 from dgms_keras.layers.wrapper import DGMSWrapper
 from dgms_keras.targets import targets_of
 
@@ -94,7 +94,7 @@ def _quantized_copy(model: keras.Model, config: DGMSConfig, mixtures: Mapping[st
     def replace(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
         if id(layer) not in plan.chosen:
             return None
-        wrapped[id(layer)] = plan.chosen[id(layer)].wrap(fresh_copy(layer))
+        wrapped[id(layer)] = plan.chosen[id(layer)].wrap(built_copy(layer))
         return wrapped[id(layer)]
 
     copy = Copier(replace).copy(model)
@@ -129,7 +129,7 @@ def strip(model: keras.Model, *, in_place: bool = False) -> keras.Model:
     def replace(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
         if not isinstance(layer, DGMSWrapper):
             return None
-        stripped.append((layer, fresh_copy(layer.layer)))
+        stripped.append((layer, built_copy(layer.layer)))
         return stripped[-1][1]
 
     copy = Copier(replace).copy(model)

@@ -55,9 +55,9 @@ class Groups:
         return int(np.prod(self.shape, dtype=np.int64)) // max(1, self.channels)
 
     def split(self, w: Any) -> Any:
-        """The tensor as `[groups, n]` (zeros behind the last channel), or as it is for one mixture."""
+        """The tensor as `[groups, n]` (zeros behind the last channel), or flat for one mixture."""
         if self.size is None:
-            return w
+            return ops.reshape(w, (-1,))
         rows = ops.reshape(ops.transpose(w, self._order), (self.channels, self._per_channel))
         missing = self.count * self.size - self.channels
         if missing:
@@ -67,7 +67,7 @@ class Groups:
     def join(self, rows: Any) -> Any:
         """The inverse of `split`."""
         if self.size is None:
-            return rows
+            return ops.reshape(rows, self.shape)
         channels = ops.reshape(rows, (self.count * self.size, self._per_channel))[: self.channels]
         moved = ops.reshape(channels, [self.shape[a] for a in self._order])
         return ops.transpose(moved, np.argsort(self._order).tolist())

@@ -191,6 +191,16 @@ def _rebuilt(model: keras.Model, inputs: Any, outputs: Any) -> keras.Model:
     return keras.Model(inputs=inputs, outputs=outputs, name=model.name)
 
 
+def built_copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """A fresh layer with the same config, built for the same shapes, with weights of its own. Raises as `fresh_copy`."""
+    copy = fresh_copy(layer)
+    config = layer.get_build_config() if layer.built else None
+    if config and not copy.built:
+        copy.build_from_config(config)
+        copy.built = True
+    return copy
+
+
 def fresh_copy(operation: Any) -> Any:
     """A fresh layer or operation with the same config.
 

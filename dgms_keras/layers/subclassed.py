@@ -19,7 +19,7 @@ from dgms_keras.layers.structure import (
     Place,
     copy_state,
     copy_trainable,
-    fresh_copy,
+    built_copy,
     is_graph,
     named_children,
     places,
@@ -72,7 +72,7 @@ def quantize_in_place(model: keras.Model, config: DGMSConfig, mixtures: Mapping[
 
     def replace(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
         if id(layer) in plan.chosen and id(layer) not in wrapped:
-            wrapped[id(layer)] = plan.chosen[id(layer)].wrap(fresh_copy(layer))
+            wrapped[id(layer)] = plan.chosen[id(layer)].wrap(built_copy(layer))
         return wrapped.get(id(layer))
 
     copier = Copier(replace)

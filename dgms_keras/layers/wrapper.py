@@ -108,11 +108,13 @@ class DGMSWrapper(keras.layers.Wrapper):
         self._convert_input_args = layer._convert_input_args
         self._allow_non_tensor_positional_args = layer._allow_non_tensor_positional_args
         self.input_spec = layer.input_spec
+        self.build.__signature__ = inspect.signature(layer.build)  # Keras passes the shapes that it names
 
-    def build(self, input_shape: Any = None) -> None:
-        """Builds the layer if it is not built, then the mixtures, whose first values come from the layer's weights."""
+    def build(self, *shapes: Any, **named_shapes: Any) -> None:
+        """Builds the layer (arguments as for its own `build`) if it is not built, then the mixtures, whose first values come
+        from the layer's weights."""
         if not self.layer.built:
-            self._build_layer(input_shape)
+            self._build_layer(shapes, named_shapes)
         self.input_spec = self.layer.input_spec
         for target in self._targets:
             variable = resolve(self.layer, target.weight)
@@ -134,13 +136,24 @@ class DGMSWrapper(keras.layers.Wrapper):
             mixture.trainable = self.trainable
             self.mixture_layers.append(mixture)
 
-    def _build_layer(self, input_shape: Any) -> None:
+    def _build_layer(self, shapes: Sequence[Any], named_shapes: dict[str, Any]) -> None:
         layer = self.layer
         if type(layer).build is keras.layers.Layer.build:  # state that only a call creates, in the layers inside
-            layer(keras.KerasTensor(input_shape, dtype=layer.compute_dtype))
+            shape = next(iter((*shapes, *named_shapes.values())))
+            layer(keras.tree.map_shape_structure(lambda s: keras.KerasTensor(s, dtype=layer.compute_dtype), shape))
         else:
-            layer.build(input_shape)
+            layer.build(*shapes, **named_shapes)
         layer.built = True
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """The layer's."""
+        return self.layer.get_build_config()
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Builds the layer if its own config did not, and the mixtures."""
+        if not self.layer.built:
+            self.layer.build_from_config(config)
+        self.build()
 
     def config_of(self, target: Target) -> DGMSConfig:
         """The config of one of the weights."""
