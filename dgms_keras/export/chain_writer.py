@@ -48,17 +48,17 @@ def write_weight(editor: GraphEditor, weight: EncodedWeight) -> int:
     """Sections 3.1 to 3.5: decodes the whole weight; returns the tensor that the consumer reads."""
     name, shape, count = weight.name, weight.codes.shape, weight.codes.size
     planes = [
-        editor.cast_to_int32(editor.constant(data, f"{name}/{plane.name}"), f"{name}/{plane.name}/int32")
+        editor.cast_to_int32(editor.constant(data, f"{name}/{plane.name}"))
         for plane, data in zip(
             packing.planes_of(weight.bits), packing.pack(weight.codes.reshape(-1), weight.bits), strict=True
         )
     ]
     codebook = editor.constant(weight.codebook, f"{name}/codebook")
-    # The tensor that the consumer reads has the weight's own name.
-    decoded_name = name if weight.scale is None else f"{name}/unscaled"
+    # The tensor that the consumer reads has the weight's own name; those on the way have none (names cost bytes).
+    decoded_name = name if weight.scale is None else ""
     if weight.offset is not None:
-        index = _tail(editor, _index_blocks(editor, weight, planes), shape, count, f"{name}/index")
-        shifted = editor.binary("ADD", index, editor.constant(weight.offset, f"{name}/offset"), f"{name}/shifted")
+        index = _tail(editor, _index_blocks(editor, weight, planes), shape, count)
+        shifted = editor.binary("ADD", index, editor.constant(weight.offset, f"{name}/offset"))
         decoded = editor.gather(codebook, shifted, decoded_name)
     else:
         decoded = _tail(editor, _value_blocks(editor, weight, planes, codebook), shape, count, decoded_name)
@@ -74,10 +74,10 @@ def _table(editor: GraphEditor, plane: packing.Plane) -> int:
 def _value_blocks(editor: GraphEditor, weight: EncodedWeight, planes: list[int], codebook: int) -> int:
     """float32 `[..., codes per block]`: one lookup per byte where a byte holds whole codes, one per code for 3 bits."""
     if len(planes) > 1:
-        return editor.gather(codebook, _index_blocks(editor, weight, planes), f"{weight.name}/blocks")
+        return editor.gather(codebook, _index_blocks(editor, weight, planes))
     (plane,) = packing.planes_of(weight.bits)
-    extended = editor.gather(codebook, _table(editor, plane), f"{weight.name}/extended")
-    return editor.gather(extended, planes[0], f"{weight.name}/blocks")
+    extended = editor.gather(codebook, _table(editor, plane))
+    return editor.gather(extended, planes[0])
 
 
 def _index_blocks(editor: GraphEditor, weight: EncodedWeight, planes: list[int]) -> int:
@@ -85,24 +85,24 @@ def _index_blocks(editor: GraphEditor, weight: EncodedWeight, planes: list[int])
     total = None
     block = packing.block_size(weight.bits)
     for plane, data in zip(packing.planes_of(weight.bits), planes, strict=True):
-        fields = editor.gather(_table(editor, plane), data, f"{weight.name}/{plane.name}/fields")
+        fields = editor.gather(_table(editor, plane), data)
         if plane.codes_per_byte != block:
             *rows, size, width = editor.shape(fields)
             blocks = size * width // block
             # One free dimension at most: rows of an embedding come in any number.
             shape = [-1, blocks, block] if rows else [blocks, block]
-            fields = editor.reshape(fields, shape, f"{weight.name}/{plane.name}/blocks")
-        total = fields if total is None else editor.binary("ADD", total, fields, f"{weight.name}/codes")
+            fields = editor.reshape(fields, shape)
+        total = fields if total is None else editor.binary("ADD", total, fields)
     assert total is not None
     return total
 
 
-def _tail(editor: GraphEditor, blocks: int, shape: tuple[int, ...], count: int, name: str) -> int:
+def _tail(editor: GraphEditor, blocks: int, shape: tuple[int, ...], count: int, name: str = "") -> int:
     """Section 3.3: blocks to the weight's shape, without the padding codes."""
     padded = int(np.prod(editor.shape(blocks), dtype=np.int64))
     if padded != count:
-        flat = editor.reshape(blocks, [padded], f"{name}/padded")
-        blocks = editor.slice_from_start(flat, [count], f"{name}/flat")
+        flat = editor.reshape(blocks, [padded])
+        blocks = editor.slice_from_start(flat, [count])
     return editor.reshape(blocks, shape, name)
 
 
@@ -110,29 +110,26 @@ def write_rows(editor: GraphEditor, weight: EncodedWeight, ids: int, output: int
     """Section 3.6: gathers packed rows of a table `[V, ...]` and decodes only those, into the tensor `output`."""
     name, rest = weight.name, list(weight.codes.shape[1:])
     width = int(np.prod(rest, dtype=np.int64))
-    flat = editor.reshape(ids, [-1], f"{name}/ids")
+    flat = editor.reshape(ids, [-1])
     planes = []
     packed = packing.pack(weight.codes.reshape(len(weight.codes), width), weight.bits)
     for plane, data in zip(packing.planes_of(weight.bits), packed, strict=True):
-        rows = editor.gather(editor.constant(data, f"{name}/{plane.name}"), flat, f"{name}/{plane.name}/rows")
-        planes.append(editor.cast_to_int32(rows, f"{name}/{plane.name}/int32"))
+        rows = editor.gather(editor.constant(data, f"{name}/{plane.name}"), flat)
+        planes.append(editor.cast_to_int32(rows))
     padded = packing.padded_count(weight.bits, width)
     codebook = editor.constant(weight.codebook, f"{name}/codebook")
     if weight.offset is not None:
-        index = editor.reshape(_index_blocks(editor, weight, planes), [-1, padded], f"{name}/index")
+        index = editor.reshape(_index_blocks(editor, weight, planes), [-1, padded])
         offset = weight.offset.reshape(weight.offset.shape[0], -1)
         if offset.shape[0] == 1:  # groups of columns
             offset = np.pad(np.broadcast_to(offset, (1, width)), [(0, 0), (0, padded - width)])
             added = editor.constant(offset, f"{name}/offset")
         else:  # groups of rows
-            added = editor.gather(editor.constant(offset, f"{name}/offsets"), flat, f"{name}/offset")
-        codes = editor.gather(codebook, editor.binary("ADD", index, added, f"{name}/shifted"), f"{name}/padded")
+            added = editor.gather(editor.constant(offset, f"{name}/offsets"), flat)
+        codes = editor.gather(codebook, editor.binary("ADD", index, added))
     else:
-        codes = editor.reshape(_value_blocks(editor, weight, planes, codebook), [-1, padded], f"{name}/padded")
+        codes = editor.reshape(_value_blocks(editor, weight, planes, codebook), [-1, padded])
     if padded != width:
-        codes = editor.slice_from_start(codes, [-1, width], f"{name}/values")
-    shape = editor.concatenate(
-        [editor.shape_of(ids, f"{name}/ids_shape"), editor.constant(np.array(rest, np.int32), "shape")],
-        f"{name}/output_shape",
-    )
+        codes = editor.slice_from_start(codes, [-1, width])
+    shape = editor.concatenate([editor.shape_of(ids), editor.constant(np.array(rest, np.int32), "shape")])
     editor.reshape_to(codes, shape, output)

@@ -115,7 +115,7 @@ def to_numpy(value: Any) -> np.ndarray:
 
 
 def make_interpreter(data: bytes, num_threads: int = 1) -> Any:
-    """The stock runtime on a model, no delegate of ours, tensors allocated.
+    """The stock runtime on a model, no delegate of ours; tensors are not allocated yet.
 
     Raises:
         VerificationError: the runtime refuses the model.
@@ -124,17 +124,16 @@ def make_interpreter(data: bytes, num_threads: int = 1) -> Any:
 
     with captured_stderr() as captured:
         try:
-            interpreter = RuntimeInterpreter(model_content=data, num_threads=num_threads)
-            interpreter.allocate_tensors()
+            return RuntimeInterpreter(model_content=data, num_threads=num_threads)
         except (ValueError, RuntimeError) as error:
-            raise VerificationError(
-                f"the stock runtime refuses the file: {error} {captured.text[-300:]}".strip()
-            ) from error
-    return interpreter
+            failure = error
+    raise VerificationError(
+        f"the stock runtime refuses the file: {failure} {captured.text[-300:]}".strip()
+    ) from failure
 
 
-def run_interpreter(interpreter: Any, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Outputs by tensor name, in the model's order; inputs are resized to the given shapes.
+def run_interpreter(interpreter: Any, inputs: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    """Names and values of the outputs, in the file's order; inputs are resized to the given shapes.
 
     Raises:
         VerificationError: an input does not fit, or the runtime fails.
@@ -142,17 +141,32 @@ def run_interpreter(interpreter: Any, inputs: Sequence[np.ndarray]) -> dict[str,
     details = interpreter.get_input_details()
     if len(details) != len(inputs):
         raise VerificationError(f"the file must have {len(inputs)} inputs, as the model. Received: {len(details)}")
-    try:
-        if any(tuple(d["shape"]) != x.shape for d, x in zip(details, inputs, strict=True)):
+    with captured_stderr():
+        try:
             for detail, x in zip(details, inputs, strict=True):
-                interpreter.resize_tensor_input(detail["index"], x.shape)
+                if tuple(detail["shape"]) != x.shape:
+                    interpreter.resize_tensor_input(detail["index"], x.shape)
             interpreter.allocate_tensors()
-        for detail, x in zip(details, inputs, strict=True):
-            interpreter.set_tensor(detail["index"], np.asarray(x, detail["dtype"]))
-        interpreter.invoke()
-    except (ValueError, RuntimeError) as error:
-        raise VerificationError(f"the stock runtime cannot run the file: {error}") from error
-    return {d["name"]: interpreter.get_tensor(d["index"]).copy() for d in interpreter.get_output_details()}
+            for detail, x in zip(details, inputs, strict=True):
+                interpreter.set_tensor(detail["index"], np.asarray(x, detail["dtype"]))
+            interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise VerificationError(f"the runtime cannot run the file: {error}") from error
+    return [(d["name"], interpreter.get_tensor(d["index"]).copy()) for d in interpreter.get_output_details()]
+
+
+def output_names(data: bytes) -> list[str]:
+    """Names of a file's outputs in their order: those of its signature, else of the tensors.
+
+    They differ where one tensor is two outputs, or an input as well.
+    """
+    model = fio.read_model(data)
+    graph = model.subgraphs[0]
+    for signature in model.signatureDefs or ():
+        entries = [(e.tensorIndex, e.name) for e in signature.outputs or ()]
+        if signature.subgraphIndex == 0 and [t for t, _ in entries] == graph.outputs:
+            return [name for _, name in entries]
+    return [graph.tensors[t].name for t in graph.outputs]
 
 
 def random_inputs(data: bytes, signature: Signature, seed: int = 0, batch: int = 2, free: int = 4) -> list[np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,8 @@ from dgms_keras.export.quiet import captured_stderr
 from dgms_keras.export.signature import dtype_name, model_signature
 
 SIGNATURE_KEY = "serving_default"
+# How the converter names an operator that it refuses.
+_REFUSED_OP = re.compile(r"'(tf\.\w+)' op ([^\n(]{1,200})")
 # Seconds that a child process may take to convert a model.
 CHILD_TIMEOUT = 1800
 
@@ -133,15 +136,20 @@ def _tf_variables(model: Any) -> list[Any]:
 
 
 def _explain(model: Any, error: Exception, log: str) -> str:
-    """One message for the many ways in which the converter says no."""
+    """One message for the many ways in which the converter says no: the operators it names, else its first line."""
     text = f"{error}".strip() or log.strip()
-    wanted = ("neither a custom op nor a flex op", "is not supported", "unsupported", "needs flex", "select ops")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    causes = [line for line in lines if any(w in line.lower() for w in wanted)] or lines[:1] or lines[-1:]
-    cause = " | ".join(dict.fromkeys(causes[:4])) or type(error).__name__
+    named = dict.fromkeys(_REFUSED_OP.findall(text))
+    if named:
+        cause = "; ".join(f"{op} {why.strip()}" for op, why in named)
+    else:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        cause = lines[0] if lines else "no message"
+    hint = ""
+    if "TensorList" in text:
+        hint = ". A recurrent layer needs unroll=True or a fixed batch size (keras.Input(..., batch_size=1))"
     return (
         f"TensorFlow's converter cannot convert the model {model.name!r} to TFLite built-in operators: "
-        f"{type(error).__name__}: {cause[:1500]}"
+        f"{type(error).__name__}: {cause[:1500]}{hint}"
     )
 
 

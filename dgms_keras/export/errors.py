@@ -27,5 +27,5 @@ class FormatVersionError(InvalidFileError):
     """The file's DGMS format has a newer major version than this package reads."""
 
 
-class FileWriteError(ExportError, OSError):
+class FileWriteError(OSError, ExportError):
     """The file could not be written (disk full, read-only, the path is a folder); `errno` and `filename` are set."""

@@ -147,10 +147,11 @@ def _check_outputs(model: Any, data: bytes, input_signature: Any, sample: Any) -
     """
     signature = model_signature(model, input_signature)
     inputs, expected = _inputs_and_outputs(model, data, signature, input_signature, sample)
-    received = check.run_interpreter(check.make_interpreter(data), inputs)
-    if list(received) != list(expected):
-        raise VerificationError(f"the outputs must be {list(expected)}, as in Keras. Received: {list(received)}")
-    results = [check.deviation(name, expected[name], received[name]) for name in expected]
+    received = [values for _, values in check.run_interpreter(check.make_interpreter(data), inputs)]
+    names = check.output_names(data)
+    if names != list(expected):
+        raise VerificationError(f"the outputs must be {list(expected)}, as in Keras. Received: {names}")
+    results = [check.deviation(name, expected[name], values) for name, values in zip(names, received, strict=True)]
     for result in results:
         if not result.passed:
             raise VerificationError(

@@ -58,7 +58,7 @@ class GraphEditor:
     def tensor(self, shape: Sequence[int], dtype: Any, name: str) -> int:
         """A new tensor without data."""
         tensor = schema.TensorT()
-        tensor.shape, tensor.type, tensor.name = [int(d) for d in shape], tensor_type(dtype), name
+        tensor.shape, tensor.type, tensor.name = [int(d) for d in shape], tensor_type(dtype), name or None
         tensor.hasRank = True
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
@@ -81,20 +81,20 @@ class GraphEditor:
     def _dtype(self, tensor: int) -> np.dtype:
         return NUMPY_TYPES[self.graph.tensors[tensor].type]
 
-    def gather(self, values: int, indices: int, name: str) -> int:
+    def gather(self, values: int, indices: int, name: str = "") -> int:
         """GATHER along axis 0: shape of `indices` + shape of `values` without its first dimension."""
         output = self.tensor([*self.shape(indices), *self.shape(values)[1:]], self._dtype(values), name)
         return self._add(
             "GATHER", [values, indices], output, "GatherOptions", schema.GatherOptionsT(), indices in self._free
         )
 
-    def cast_to_int32(self, tensor: int, name: str) -> int:
+    def cast_to_int32(self, tensor: int, name: str = "") -> int:
         options = schema.CastOptionsT()
         options.inDataType, options.outDataType = self.graph.tensors[tensor].type, schema.TensorType.INT32
         output = self.tensor(self.shape(tensor), np.int32, name)
         return self._add("CAST", [tensor], output, "CastOptions", options, tensor in self._free)
 
-    def reshape(self, tensor: int, shape: Sequence[int], name: str) -> int:
+    def reshape(self, tensor: int, shape: Sequence[int], name: str = "") -> int:
         """RESHAPE; the first dimension may be -1."""
         options = schema.ReshapeOptionsT()
         options.newShape = [int(d) for d in shape]
@@ -109,7 +109,7 @@ class GraphEditor:
         """RESHAPE to a shape that is itself a tensor, into an existing tensor."""
         return self._add("RESHAPE", [tensor, shape], output, "ReshapeOptions", schema.ReshapeOptionsT())
 
-    def slice_from_start(self, tensor: int, size: Sequence[int], name: str) -> int:
+    def slice_from_start(self, tensor: int, size: Sequence[int], name: str = "") -> int:
         """SLICE from the origin; a size of -1 keeps the whole dimension."""
         begin = self.constant(np.zeros(len(size), np.int32), "begin")
         sizes = self.constant(np.array(size, np.int32), "size")
@@ -117,20 +117,20 @@ class GraphEditor:
         output = self.tensor(shape, self._dtype(tensor), name)
         return self._add("SLICE", [tensor, begin, sizes], output, "SliceOptions", schema.SliceOptionsT(), size[0] == -1)
 
-    def binary(self, op: str, left: int, right: int, name: str) -> int:
+    def binary(self, op: str, left: int, right: int, name: str = "") -> int:
         """ADD or MUL without activation; `right` is broadcast to `left`."""
         output = self.tensor(self.shape(left), self._dtype(left), name)
         options = {"ADD": schema.AddOptionsT, "MUL": schema.MulOptionsT}[op]()
         return self._add(op, [left, right], output, f"{op.capitalize()}Options", options, left in self._free)
 
-    def shape_of(self, tensor: int, name: str) -> int:
+    def shape_of(self, tensor: int, name: str = "") -> int:
         """SHAPE, int32."""
         options = schema.ShapeOptionsT()
         options.outType = schema.TensorType.INT32
         output = self.tensor([len(self.shape(tensor))], np.int32, name)
         return self._add("SHAPE", [tensor], output, "ShapeOptions", options)
 
-    def concatenate(self, parts: Sequence[int], name: str) -> int:
+    def concatenate(self, parts: Sequence[int], name: str = "") -> int:
         """CONCATENATION of vectors."""
         output = self.tensor([sum(self.shape(p)[0] for p in parts)], self._dtype(parts[0]), name)
         return self._add("CONCATENATION", parts, output, "ConcatenationOptions", schema.ConcatenationOptionsT())

@@ -244,7 +244,7 @@ def inspect_tflite(path: str | os.PathLike[str]) -> InspectReport:
     """
     data = read_file(path)
     model, version, body = parse(data, path)
-    names = _names(body)
+    names = weight_names(body)
     layers, used_constants, seen = [], set(), set()
     for number, op, chain in chains(model):
         graph = model.subgraphs[number]
@@ -268,14 +268,14 @@ def inspect_tflite(path: str | os.PathLike[str]) -> InspectReport:
     )
 
 
-def _names(body: dict[str, Any]) -> dict[str, str]:
-    """Tensor name -> `layer/weight`, from the metadata; ill-formed entries are passed over."""
+def weight_names(body: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Tensor name -> layer and weight, from the metadata; ill-formed entries are passed over."""
     entries = body.get("layers")
-    return {
-        e["tensor"]: f"{e['layer']}/{e['weight']}"
-        for e in (entries if isinstance(entries, list) else ())
-        if isinstance(e, dict) and all(isinstance(e.get(k), str) for k in ("tensor", "layer", "weight"))
-    }
+    found = {}
+    for e in entries if isinstance(entries, list) else ():
+        if isinstance(e, dict) and all(isinstance(e.get(k), str) for k in ("layer", "weight")):
+            found[str(e.get("tensor", f"{e['layer']}/{e['weight']}"))] = (e["layer"], e["weight"])
+    return found
 
 
 def _kept(body: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -288,7 +288,9 @@ def _kept(body: dict[str, Any]) -> dict[str, tuple[str, str]]:
     }
 
 
-def _layer_info(model: Any, graph: Any, op: str, chain: Chain, names: dict[str, str], shared: bool) -> LayerInfo:
+def _layer_info(
+    model: Any, graph: Any, op: str, chain: Chain, names: dict[str, tuple[str, str]], shared: bool
+) -> LayerInfo:
     used = chain.codes.astype(np.int64) + (0 if chain.offset is None else chain.offset)
     histogram = np.bincount(used.reshape(-1), minlength=chain.codebook.size)
     # The ideal coder knows each codebook's own frequencies.
@@ -305,7 +307,7 @@ def _layer_info(model: Any, graph: Any, op: str, chain: Chain, names: dict[str, 
         if graph.tensors[t].type == fio.schema.TensorType.UINT8
     )
     return LayerInfo(
-        name=names.get(name, name),
+        name="/".join(names[name]) if name in names else name,
         op=op,
         shape=tuple(chain.codes.shape),
         bits=chain.bits,

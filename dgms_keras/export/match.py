@@ -62,18 +62,30 @@ def find(weight: FrozenWeight, values: np.ndarray, channel_axis: int | None) -> 
     extended = weight.indices.astype(np.int32)
     if weight.group_size is not None:
         extended = extended + codes_of * channel_groups(weight)
-    codebook = np.ascontiguousarray(weight.codebook.reshape(-1))
+    codebooks = _roundings(np.ascontiguousarray(weight.codebook.reshape(-1)))
+    grouped = weight.group_size is not None
     best: Match | None = None
     for layout in _layouts(extended.shape):
-        if not _sample_agrees(extended, layout, codebook, values, channel_axis):
+        if not _sample_agrees(extended, layout, codebooks[0].size, values, channel_axis):
             continue
         keys = np.ascontiguousarray(extended.transpose(layout)).reshape(values.shape)
-        match = _check(keys, codebook, codes_of, values, channel_axis, weight.group_size is not None)
+        matches = (_check(keys, codebook, codes_of, values, channel_axis, grouped) for codebook in codebooks)
+        match = next((m for m in matches if m is not None), None)
         if match is not None and (best is None or _rank(match) < _rank(best)):
             best = match
             if _rank(match) == (0, 0, 0.0):
                 break
     return best
+
+
+def _roundings(codebook: np.ndarray) -> list[np.ndarray]:
+    """The codebook, and as layers hold it whose own dtype is float16 or bfloat16."""
+    with np.errstate(over="ignore", under="ignore"):
+        half = codebook.astype(np.float16).astype(np.float32)
+    bits = codebook.view(np.uint32).astype(np.uint64)  # bfloat16: the upper half, rounded to nearest, ties to even
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    brain = bits.astype(np.uint32).view(np.float32)
+    return [codebook, *(c for c in (half, brain) if np.all(np.isfinite(c)))]
 
 
 def _rank(match: Match) -> tuple[int, int, float]:
@@ -106,7 +118,7 @@ def _layouts(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 
 def _sample_agrees(
-    extended: np.ndarray, layout: tuple[int, ...], codebook: np.ndarray, values: np.ndarray, channel_axis: int | None
+    extended: np.ndarray, layout: tuple[int, ...], entries: int, values: np.ndarray, channel_axis: int | None
 ) -> bool:
     """Whether the first elements could belong together: in one channel, one code has one value."""
     count = min(values.size, _SAMPLE)
@@ -119,7 +131,7 @@ def _sample_agrees(
     target = values.reshape(-1)[:count]
     if channel_axis is not None:
         channel = np.unravel_index(flat, values.shape)[channel_axis]
-        keys = keys + channel * codebook.size
+        keys = keys + channel * entries
     table = np.zeros(int(keys.max()) + 1, np.float32)
     table[keys] = target
     return bool(np.array_equal(table[keys], target))

@@ -11,7 +11,7 @@ import numpy as np
 
 from dgms_keras.export import flatbuffer_io as fio
 from dgms_keras.export.check import run_keras, to_numpy
-from dgms_keras.export.inspect import chains, parse
+from dgms_keras.export.inspect import chains, parse, weight_names
 from dgms_keras.export.signature import flatten
 
 # How far a line of operators or layers is followed.
@@ -132,11 +132,12 @@ class EncodedOperator:
 def encoded_operators(data: bytes) -> tuple[list[EncodedOperator], list[str]]:
     """The operators of the main subgraph with decoded weights, and the names of those in other subgraphs."""
     model, _, body = parse(data)
-    names = {e.get("tensor"): (e.get("layer"), e.get("weight")) for e in body.get("layers", ()) if isinstance(e, dict)}
+    names = weight_names(body)
     found, elsewhere = [], []
     for number, op, chain in chains(model):
         graph = model.subgraphs[number]
-        layer, weight = names.get(graph.tensors[chain.tensor].name, (graph.tensors[chain.tensor].name, ""))
+        tensor = graph.tensors[chain.tensor].name or f"tensor {chain.tensor}"
+        layer, weight = names.get(tensor, (tensor, ""))
         if number:
             elsewhere.append(f"{layer}/{weight}")
             continue

@@ -159,13 +159,17 @@ def verify(
 
 
 def _run(interpreter: Any, inputs: Sequence[np.ndarray], expected: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Outputs by the model's names (files of other writers may have other names: then by position) and added ones."""
+    """The model's outputs by name and, behind them in the file, added ones by their tensor's name.
+
+    Outputs are paired by position: files of other writers have other names.
+    """
     received = check.run_interpreter(interpreter, inputs)
     if len(received) < len(expected):
-        raise VerificationError(f"the file must have the outputs {list(expected)}. Received: {list(received)}")
-    if not set(expected) <= set(received):
-        received.update(zip(expected, list(received.values()), strict=False))
-    return received
+        raise VerificationError(
+            f"the file must have the outputs {list(expected)}. Received: {[n for n, _ in received]}"
+        )
+    own = {name: values for name, (_, values) in zip(expected, received, strict=False)}
+    return {**dict(received), **own}
 
 
 def _run_delegate(
@@ -176,10 +180,10 @@ def _run_delegate(
         from dgms_keras.runtime.interpreter import Interpreter
 
         interpreter = Interpreter(model_content=data, num_threads=num_threads, delegate=True)
-        interpreter.allocate_tensors()
     except (ImportError, OSError, ValueError, RuntimeError) as error:
         return None, f"not run: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-    return _run(interpreter, inputs, expected), f"{interpreter.delegated_nodes()} nodes"
+    outputs = _run(interpreter, inputs, expected)
+    return outputs, f"{interpreter.delegated_nodes()} nodes"
 
 
 def _compare(
