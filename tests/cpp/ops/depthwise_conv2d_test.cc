@@ -119,6 +119,11 @@ TEST(DepthwiseConv2D, KernelLargerThanTheInput) {
   DepthwiseCase c = Square(2, 1, Padding::kSame, 1, 5);  // dilated so far that no tap meets the input: the bias alone
   c.params.dilation_h = c.params.dilation_w = 4;
   Check(c);
+  c.in_w = 20;  // the same up and down only: a whole run of pixels without a line
+  Check(c);
+  c.params.dilation_w = 1;
+  Check(c);
+  c.in_w = 1;
   c.params.activation = Activation::kReluN1To1;
   c.params.dilation_h = 1;
   Check(c);
