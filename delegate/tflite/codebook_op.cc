@@ -27,6 +27,11 @@ std::string Text(const std::vector<int>& dims) {
   return text + "]";
 }
 
+// TFLite's size of an output with padding VALID; below 0 where the window is much larger than the input.
+int64_t ValidSize(int64_t input, int64_t kernel, int64_t stride, int64_t dilation) {
+  return (input + stride - ((kernel - 1) * dilation + 1)) / stride;
+}
+
 // What CONV_2D and DEPTHWISE_CONV_2D share: a window over NHWC maps.
 template <typename Op>
 class WindowOp : public CodebookOp {
@@ -34,6 +39,13 @@ class WindowOp : public CodebookOp {
   WindowOp(std::unique_ptr<Op> op, const OpMatch& match, int in_channels)
       : op_(std::move(op)), in_channels_(in_channels), out_channels_(match.out_channels()) {
     const std::vector<int>& filter = match.filter.shape;
+    kernel_h_ = filter[1];
+    kernel_w_ = filter[2];
+    stride_h_ = match.stride_h;
+    stride_w_ = match.stride_w;
+    dilation_h_ = match.dilation_h;
+    dilation_w_ = match.dilation_w;
+    valid_ = match.padding == Padding::kValid;
     macs_per_output_ = static_cast<int64_t>(filter[1]) * filter[2];
     if (match.kind == OpKind::kConv2D) macs_per_output_ *= filter[3];  // below 2^63: their product is the filter's size
   }
@@ -49,6 +61,14 @@ class WindowOp : public CodebookOp {
       return Format("the input must be [batch, height, width, %d], height and width > 0. Received: %s", in_channels_,
                     Text(input_dims).c_str());
     }
+    macs_ = 0;
+    const int64_t valid_h = ValidSize(input_dims[1], kernel_h_, stride_h_, dilation_h_);
+    const int64_t valid_w = ValidSize(input_dims[2], kernel_w_, stride_w_, dilation_w_);
+    if (valid_ && valid_h >= 0 && valid_w >= 0 && (valid_h == 0 || valid_w == 0)) {
+      // Stock kernels then have an output without elements, and Run will not be called.
+      *output_dims = {input_dims[0], static_cast<int>(valid_h), static_cast<int>(valid_w), out_channels_};
+      return "";
+    }
     const Status status = op_->Reshape(input_dims[0], input_dims[1], input_dims[2], workspace);
     if (status != Status::kOk) return Format("input %s: %s", Text(input_dims).c_str(), StatusText(status));
     if (op_->output_h() < 0 || op_->output_h() > INT_MAX || op_->output_w() < 0 || op_->output_w() > INT_MAX) {
@@ -56,7 +76,6 @@ class WindowOp : public CodebookOp {
     }
     *output_dims = {input_dims[0], static_cast<int>(op_->output_h()), static_cast<int>(op_->output_w()), out_channels_};
     int64_t outputs = 0;
-    macs_ = 0;
     if (Count(*output_dims, 0, 4, &outputs)) MultiplyChecked(outputs, macs_per_output_, &macs_);
     return "";
   }
@@ -70,6 +89,8 @@ class WindowOp : public CodebookOp {
   std::unique_ptr<Op> op_;
   int in_channels_;
   int out_channels_;
+  int kernel_h_, kernel_w_, stride_h_, stride_w_, dilation_h_, dilation_w_;
+  bool valid_;  // padding VALID
   int64_t macs_per_output_ = 0;
   int64_t macs_ = 0;
 };

@@ -66,7 +66,9 @@ class Case:
         return sum(layer.kind != "add" for layer in self.layers)
 
 
-def random_weight(rng: np.random.Generator, file: GraphFile, shape: tuple[int, ...], axis: int) -> tuple[int, np.ndarray]:
+def random_weight(
+    rng: np.random.Generator, file: GraphFile, shape: tuple[int, ...], axis: int
+) -> tuple[int, np.ndarray]:
     """A chain with random bits, scale and channel groups; returns the filter's tensor and its true values."""
     bits = int(rng.choice([2, 3, 4]))
     channels = shape[axis]
