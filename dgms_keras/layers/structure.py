@@ -192,10 +192,11 @@ def _rebuilt(model: keras.Model, inputs: Any, outputs: Any) -> keras.Model:
 
 
 def built_copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A fresh layer with the same config, built for the same shapes, with weights of its own. Raises as `fresh_copy`."""
+    """A fresh layer with the same config, built for the same shapes if its class can do that without a call. Raises as
+    `fresh_copy`."""
     copy = fresh_copy(layer)
     config = layer.get_build_config() if layer.built else None
-    if config and not copy.built:
+    if config and not copy.built and type(layer).build is not keras.layers.Layer.build:
         copy.build_from_config(config)
         copy.built = True
     return copy

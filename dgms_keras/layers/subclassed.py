@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -158,7 +159,7 @@ def stripped_copy(model: keras.Model) -> keras.Model:
         f"of class {type(model).__name__}, which {{}}. Give the class a `get_config`, or call strip(model, in_place=True)"
     )
     try:
-        copy = type(model).from_config(model.get_config())
+        copy = _from_config(type(model), model.get_config())
         if not copy.built:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Keras's, where it cannot build it: said below
@@ -174,6 +175,18 @@ def stripped_copy(model: keras.Model) -> keras.Model:
         v_copy.assign(hard[id(v)] if id(v) in hard else ops.convert_to_numpy(v))
         v_copy.trainable = v.trainable
     return copy
+
+
+def _from_config(cls: type, config: dict[str, Any]) -> keras.Model:
+    """`cls.from_config`, also for the common class whose constructor takes none of `name`, `trainable` and `dtype`."""
+    try:
+        return cls.from_config(dict(config))
+    except TypeError:
+        parameters = inspect.signature(cls.__init__).parameters
+        common = ("name", "trainable", "dtype")
+        if all(name in parameters for name in common):
+            raise
+        return cls.from_config({k: v for k, v in config.items() if k in parameters or k not in common})
 
 
 def _plain_variables(layer: keras.layers.Layer, hard: dict[int, Any]) -> list[keras.Variable]:

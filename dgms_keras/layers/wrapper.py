@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
 from collections.abc import Sequence
@@ -113,36 +114,39 @@ class DGMSWrapper(keras.layers.Wrapper):
     def build(self, *shapes: Any, **named_shapes: Any) -> None:
         """Builds the layer (arguments as for its own `build`) if it is not built, then the mixtures, whose first values come
         from the layer's weights."""
-        if not self.layer.built:
-            self._build_layer(shapes, named_shapes)
-        self.input_spec = self.layer.input_spec
-        for target in self._targets:
-            variable = resolve(self.layer, target.weight)
-            if not isinstance(variable, keras.Variable):
-                raise ValueError(
-                    f"a weight to quantise must be a keras.Variable. Received: {target.weight!r}, a "
-                    f"{type(variable).__name__} (layer {self.name!r})"
-                )
-            config = self.config_of(target)
-            groups = self.groups_of(target)
-            mixture = MixtureVariables(
-                2**config.bits,
-                groups,
-                config.learn_temperature,
-                initial=lambda target=target: self._initial_mixture(target),
-                name=f"mixture_{len(self.mixture_layers)}",
+        with _outside_functions():
+            if not all(inner.built for inner in self.layer._flatten_layers()):
+                self._build_layer(shapes, named_shapes)
+            self.input_spec = self.layer.input_spec
+            for target in self._targets:
+                self._build_mixture(target)
+
+    def _build_mixture(self, target: Target) -> None:
+        variable = resolve(self.layer, target.weight)
+        if not isinstance(variable, keras.Variable):
+            raise ValueError(
+                f"a weight to quantise must be a keras.Variable. Received: {target.weight!r}, a "
+                f"{type(variable).__name__} (layer {self.name!r})"
             )
-            mixture.build()
-            mixture.trainable = self.trainable
-            self.mixture_layers.append(mixture)
+        config = self.config_of(target)
+        mixture = MixtureVariables(
+            2**config.bits,
+            self.groups_of(target),
+            config.learn_temperature,
+            initial=lambda: self._initial_mixture(target),
+            name=f"mixture_{len(self.mixture_layers)}",
+        )
+        mixture.build()
+        mixture.trainable = self.trainable
+        self.mixture_layers.append(mixture)
 
     def _build_layer(self, shapes: Sequence[Any], named_shapes: dict[str, Any]) -> None:
         layer = self.layer
-        if type(layer).build is keras.layers.Layer.build:  # state that only a call creates, in the layers inside
+        if type(layer).build is not keras.layers.Layer.build:
+            layer.build(*shapes, **named_shapes)
+        else:  # the layers inside it are built by a call
             shape = next(iter((*shapes, *named_shapes.values())))
             layer(keras.tree.map_shape_structure(lambda s: keras.KerasTensor(s, dtype=layer.compute_dtype), shape))
-        else:
-            layer.build(*shapes, **named_shapes)
         layer.built = True
 
     def get_build_config(self) -> dict[str, Any] | None:
@@ -151,9 +155,7 @@ class DGMSWrapper(keras.layers.Wrapper):
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Builds the layer if its own config did not, and the mixtures."""
-        if not self.layer.built:
-            self.layer.build_from_config(config)
-        self.build()
+        self.build(**config.get("shapes_dict", {k: v for k, v in config.items() if k == "input_shape"}))
 
     def config_of(self, target: Target) -> DGMSConfig:
         """The config of one of the weights."""
@@ -172,13 +174,7 @@ class DGMSWrapper(keras.layers.Wrapper):
 
     def latent(self, target: Target) -> np.ndarray:
         """The latent weights, float32."""
-        try:
-            return ops.convert_to_numpy(resolve(self.layer, target.weight)).astype("float32")
-        except (NotImplementedError, TypeError, AttributeError) as error:
-            raise RuntimeError(
-                "a DGMSWrapper must be built outside of compiled functions, since its mixture starts from the layer's weights. "
-                f"Received: layer {self.name!r} inside one; build the model, or call it once, before"
-            ) from error
+        return ops.convert_to_numpy(resolve(self.layer, target.weight)).astype("float32")
 
     def _initial_mixture(self, target: Target, path: str | None = None) -> Mixture:
         config, groups, name = self.config_of(target), self.groups_of(target), self.path_of(target, path or self.name)
@@ -409,6 +405,16 @@ def _check_not_refused(layer: keras.layers.Layer) -> None:
     reason = refusal(layer)
     if reason:
         raise ValueError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be quantised by DGMS: {reason}")
+
+
+def _outside_functions() -> Any:
+    """Where variables get their values at once, even if a model is built inside the first call of a compiled train step: a
+    mixture starts from the layer's weights."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.init_scope()
 
 
 def _stateless_scope() -> Any:
