@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ai_edge_litert import interpreter as litert
-
-sys.path.insert(0, str(Path(__file__).parent))
-from delegate_support import conv_model, library, make_interpreter, run  # noqa: E402
-from random_graphs import captured_stderr  # noqa: E402
+from delegate_support import conv_model, library, make_interpreter, run, run_script
+from random_graphs import captured_stderr
 
 
 def create(pairs: list[tuple[bytes | None, bytes | None]] | None, count: int | None = None) -> tuple[int | None, str]:
@@ -152,7 +148,6 @@ def test_threads_are_those_asked_for() -> None:
     """num_threads counts the caller: the process gains that many less one while the delegate lives."""
     script = """
 import os, sys
-sys.path.insert(0, {here!r})
 from delegate_support import conv_model, library, make_interpreter, run
 from ai_edge_litert import interpreter as litert
 import numpy as np
@@ -161,7 +156,7 @@ data = conv_model().file.bytes()
 kind = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 before = count()
 for threads in (1, 2, 5):
-    delegate = litert.load_delegate(library(), {{"num_threads": threads}})
+    delegate = litert.load_delegate(library(), {"num_threads": threads})
     interpreter = make_interpreter(litert, data, [delegate], experimental_op_resolver_type=kind)
     run(interpreter, np.zeros((1, 8, 8, 5), np.float32))
     print(count() - before)
@@ -170,11 +165,5 @@ for threads in (1, 2, 5):
 """
     if not Path("/proc/self/task").exists():
         pytest.skip("needs /proc")
-    done = subprocess.run(
-        [sys.executable, "-c", script.format(here=str(Path(__file__).parent))],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "DGMS_DELEGATE_LIBRARY": library()},
-    )
+    done = run_script(script)
     assert done.stdout.split() == ["0", "0", "1", "0", "4", "0"], done.stderr

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-import random_graphs  # noqa: E402
-from delegate_support import library  # noqa: E402
+import random_graphs
+from delegate_support import library
 
 COUNT = int(os.environ.get("DGMS_RANDOM_GRAPHS", "500"))
 # A Python with another version of the runtime, e.g. ai-edge-litert 1.4, for the same test.

@@ -1,7 +1,7 @@
 """Random small graphs with decode chains, run by the delegate and by stock kernels, checked against float64.
 
 As a script (in any environment with NumPy, flatbuffers and a TFLite runtime):
-    python tests/end_to_end/random_graphs.py LIBRARY [--count 500] [--seed 0]
+    python tests/support/random_graphs.py LIBRARY [--count 500] [--seed 0]
 
 What is checked of every graph:
   - the delegate claims exactly the layers that are chains;
@@ -24,11 +24,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import conv_oracle as oracle
 import numpy as np
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import oracle  # noqa: E402
-from graph_files import ACTIVATIONS, GraphFile  # noqa: E402
+from graph_files import ACTIVATIONS, GraphFile
 
 FUSED = [a for a in ACTIVATIONS if a != "tanh"]
 # Below this, products may be denormal, which the delegate flushes to zero: an absolute error that no relative bound covers.

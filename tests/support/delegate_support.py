@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import conv_oracle as oracle
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
-import oracle  # noqa: E402
-from graph_files import Chain, GraphFile  # noqa: E402
+from graph_files import Chain, GraphFile
 
 
 def library() -> str:
@@ -104,3 +103,19 @@ def run(interpreter: Any, *inputs: np.ndarray) -> list[np.ndarray]:
 def delegate_nodes(interpreter: Any) -> int:
     """How many delegate nodes (of any delegate) the runtime has made so far."""
     return sum(op["op_name"] == "DELEGATE" for op in interpreter._get_ops_details())
+
+
+def run_script(script: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Runs Python code in a child process that can import this folder: for what may crash, fork or count threads."""
+    return subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+        env={
+            **os.environ,
+            "DGMS_DELEGATE_LIBRARY": library(),
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+        },
+    )
