@@ -15,6 +15,19 @@ TABLES = [
     ((plane.width, plane.shift), plane.table())
     for plane in {(p.width, p.shift): p for planes in packing.PLANES.values() for p in planes}.values()
 ]
+# The operators of a chain: number of inputs, type of the options.
+_OPERATORS = {
+    "ADD": (2, fio.schema.AddOptionsT),
+    "CAST": (1, fio.schema.CastOptionsT),
+    "GATHER": (2, fio.schema.GatherOptionsT),
+    "MUL": (2, fio.schema.MulOptionsT),
+    "RESHAPE": (2, fio.schema.ReshapeOptionsT),
+    "SLICE": (3, fio.schema.SliceOptionsT),
+}
+# Options that a chain leaves at 0: axis and batch dimensions of GATHER, activation of ADD and MUL.
+_ZERO_OPTIONS = ("axis", "batchDims", "fusedActivationFunction")
+# More operators than the longest chain has (3 bits, groups, odd size, scale: 13).
+_LONGEST = 32
 _BITS = {frozenset((p.width, p.shift) for p in planes): bits for bits, planes in packing.PLANES.items()}
 
 
@@ -97,14 +110,14 @@ class ChainReader:
         state = _State()
         try:
             name, op = self._step(tensor, state)
-            if name != "RESHAPE" or len(op.inputs) != 2 or self._constant(op.inputs[1], np.int32) is not None:
+            if name != "RESHAPE" or self._constant(op.inputs[1], np.int32) is not None:
                 return None
             codes = self._values(op.inputs[0], state)
         except _NotAChain:
             return None
         if state.rows is None or codes.ndim != 2 or len(codes) != state.rows:
             return None
-        if state.offset is not None and state.offset.shape[1] > 1:
+        if state.offset is not None and state.offset.ndim == 2 and state.offset.shape[1] > 1:
             state.offset = state.offset[:, : codes.shape[1]]  # without the padding codes
         return self._chain(tensor, codes, None, state)
 
@@ -112,8 +125,10 @@ class ChainReader:
         bits = _BITS.get(frozenset(state.planes))
         if bits is None or state.codebook is None:
             return None
-        largest = int((codes if state.offset is None else codes + state.offset).max(initial=0))
-        if largest >= state.codebook.size:
+        if not _broadcasts(state.offset, codes) or not _broadcasts(scale, codes):
+            return None
+        index = codes if state.offset is None else codes + state.offset
+        if int(index.min(initial=0)) < 0 or int(index.max(initial=0)) >= state.codebook.size:
             return None
         return Chain(
             tensor=tensor,
@@ -128,12 +143,22 @@ class ChainReader:
         )
 
     def _step(self, tensor: int, state: _State) -> tuple[str, Any]:
+        """The operator that writes `tensor`, if it is one that chains are made of, with its inputs and options in place."""
         number = self.producer.get(tensor)
-        if number is None:
+        if number is None or len(state.operators) >= _LONGEST:  # longer than any chain: a damaged graph, perhaps a loop
             raise _NotAChain
         state.operators.append(number)
         op = self.graph.operators[number]
-        return fio.op_name(self.model, op), op
+        name = fio.op_name(self.model, op)
+        if name not in _OPERATORS:
+            raise _NotAChain
+        inputs, options = _OPERATORS[name]
+        if len(op.inputs) != inputs or not isinstance(op.builtinOptions, (options, type(None))):
+            raise _NotAChain
+        plain = op.builtinOptions is None or not any(getattr(op.builtinOptions, f, 0) for f in _ZERO_OPTIONS)
+        if not plain:
+            raise _NotAChain
+        return name, op
 
     def _constant(self, tensor: int, dtype: Any) -> np.ndarray | None:
         if tensor < 0:
@@ -146,7 +171,7 @@ class ChainReader:
         name, op = self._step(tensor, state)
         if name == "MUL":
             scale = self._constant(op.inputs[1], np.float32)
-            if scale is None or op.builtinOptions is None or op.builtinOptions.fusedActivationFunction:
+            if scale is None:
                 raise _NotAChain
             state.constants.append(op.inputs[1])
             return self._values(op.inputs[0], state), scale
@@ -160,7 +185,7 @@ class ChainReader:
             return self._reshaped(self._values(op.inputs[0], state), op)
         if name == "SLICE":
             return self._sliced(self._values(op.inputs[0], state), op)
-        if name != "GATHER" or op.builtinOptions.axis or op.builtinOptions.batchDims:
+        if name != "GATHER":
             raise _NotAChain
         params, indices = op.inputs
         codebook = self._constant(params, np.float32)
@@ -199,14 +224,17 @@ class ChainReader:
             state.offset = offset
             state.constants.append(right)
             return self._codes(left, state)
-        return self._codes(left, state) + self._codes(right, state)
+        planes = self._codes(left, state), self._codes(right, state)
+        if planes[0].shape != planes[1].shape:
+            raise _NotAChain
+        return planes[0] + planes[1]
 
     def _is_gathered_offset(self, tensor: int) -> bool:
-        number = self.producer.get(tensor)
-        if number is None:
+        try:
+            name, op = self._step(tensor, _State())
+        except _NotAChain:
             return False
-        op = self.graph.operators[number]
-        values = self._constant(op.inputs[0], np.int32) if fio.op_name(self.model, op) == "GATHER" else None
+        values = self._constant(op.inputs[0], np.int32) if name == "GATHER" else None
         return values is not None and values.ndim == 2 and values.shape[1] == 1
 
     def _fields(self, table: int, wide: int, state: _State) -> np.ndarray:
@@ -223,7 +251,7 @@ class ChainReader:
                 raise _NotAChain
             source = op.inputs[0]
         data = self._constant(source, np.uint8)
-        if data is None:
+        if data is None or plane in state.planes:
             raise _NotAChain
         if name == "GATHER":
             state.rows = len(data)
@@ -232,7 +260,7 @@ class ChainReader:
         return values[data]
 
     def _reshaped(self, codes: np.ndarray, op: Any) -> np.ndarray:
-        shape = self._constant(op.inputs[1], np.int32) if len(op.inputs) > 1 else None
+        shape = self._constant(op.inputs[1], np.int32)
         if shape is None:
             raise _NotAChain
         try:
@@ -245,3 +273,10 @@ class ChainReader:
         if begin is None or size is None or begin.any() or codes.ndim != size.size:
             raise _NotAChain
         return codes[tuple(slice(None) if s == -1 else slice(int(s)) for s in size)]
+
+
+def _broadcasts(value: np.ndarray | None, codes: np.ndarray) -> bool:
+    """Whether `value` has the rank of `codes` and each of its dimensions is that of `codes` or 1."""
+    if value is None:
+        return True
+    return value.ndim == codes.ndim and all(v in (1, c) for v, c in zip(value.shape, codes.shape, strict=True))

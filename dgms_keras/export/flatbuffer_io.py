@@ -123,7 +123,7 @@ def _decode_names(item: Any) -> None:
         if isinstance(value, bytes):
             setattr(item, name, value.decode("utf-8", "replace"))
     for side in ("inputs", "outputs"):
-        for entry in getattr(item, side, None) if hasattr(item, "signatureKey") else ():
+        for entry in _items(getattr(item, side, None)) if hasattr(item, "signatureKey") else ():
             _decode_names(entry)
 
 
