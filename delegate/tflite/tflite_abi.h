@@ -1,7 +1,7 @@
 // The part of TFLite's C ABI that a delegate touches, declared in our own words.
 //
 // No package ships TFLite's C headers for desktop builds, and the layouts below have not changed from TFLite 2.16 /
-// LiteRT 1.0 to LiteRT 2.3 (new fields only ever go to the end of a struct). tests/cpp/tflite/tflite_abi_test.cc
+// LiteRT 1.0 to LiteRT 2.3 (new fields only ever go to the end of a struct). tests/cpp/tflite/official_abi_check.h
 // compares every offset and size with the official headers where those can be had; the assertions at the end of this
 // file pin them everywhere else.
 //
@@ -53,7 +53,6 @@ enum Builtin : int32_t {
   kBuiltinReshape = 22,
   kBuiltinCustom = 32,
   kBuiltinGather = 36,
-  kBuiltinStridedSlice = 45,
   kBuiltinDelegate = 51,
   kBuiltinCast = 53,
   kBuiltinSlice = 65,
@@ -220,10 +219,6 @@ struct ReshapeParams {
 
 struct ElementwiseParams {  // ADD and MUL
   Activation activation;
-};
-
-struct StridedSliceParams {
-  int begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_axis_mask;
 };
 
 // The layouts, for 64-bit and 32-bit targets. kPointer is 8 or 4; kInt64Align differs between 32-bit ARM (8) and x86
