@@ -108,6 +108,7 @@ int Depthwise(const DepthwiseF32Kernel& kernel, int calls, int64_t channels, int
   args.channels = channels;
   args.weights = weights.data();
   args.weight_line_stride = size * channels;
+  args.weight_tap_stride = channels;
   args.bias = bias.data();
   args.output = output.data();
   args.output_stride = channels;

@@ -1,7 +1,9 @@
-// Every convolution of a network, one by one: milliseconds, GMAC/s, and percent of the cores' multiply-add peak, which
-// is measured in the same process just before and after each layer.
+// Every convolution of a network, in the network's order: milliseconds, GMAC/s, and percent of the cores' multiply-add
+// peak, which is measured in the same process between the layers.
 //
 //   networks_bench [--network resnet18|resnet50|mobilenetv2] [--threads N] [--isa NAME] [--bits 2|3|4] [--repeats N]
+//                  [--alone]
+// --alone runs every layer once more just before it is timed: its weights and input are then in the cache.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -25,6 +27,7 @@ struct Options {
   int threads = 1;
   int bits = 4;
   int repeats = 20;
+  bool alone = false;
 };
 
 // Any of the three ops.
@@ -70,20 +73,53 @@ Op MakeOp(const Layer& layer, const CodebookFilter& filter, const float* bias, c
   return op;
 }
 
-struct Timing {
-  double best, median;
+// One instance of a layer, and its times.
+struct Instance {
+  Layer layer;
+  Op op;
+  std::vector<double> seconds, peaks;
+
+  double Best() const { return *std::min_element(seconds.begin(), seconds.end()); }
+  double Median() const {
+    std::vector<double> sorted = seconds;
+    std::sort(sorted.begin(), sorted.end());
+    return sorted[sorted.size() / 2];
+  }
 };
 
-Timing Time(Op& op, const float* x, float* y, ThreadPool& pool, int repeats) {
-  std::vector<double> times;
-  op.Run(x, y, pool);
-  for (int i = 0; i < repeats; ++i) {
-    const double start = Seconds();
-    op.Run(x, y, pool);
-    times.push_back(Seconds() - start);
+std::string Name(const Layer& layer) {
+  const char* kind = layer.kind == LayerKind::kConv ? "conv" : layer.kind == LayerKind::kDepthwise ? "depthwise" : "fc";
+  char name[64];
+  std::snprintf(name, sizeof(name), "%s %dx%d/%d %dx%dx%d -> %d", kind, layer.kernel, layer.kernel, layer.stride,
+                layer.in_size, layer.in_size, layer.in_channels, layer.out_channels);
+  return name;
+}
+
+Instance MakeInstance(const Layer& layer, const Options& options, const KernelSet& kernels, Workspace* workspace) {
+  static std::mt19937 random(1);
+  const int64_t weights = layer.Macs() / (int64_t{layer.OutSize()} * layer.OutSize());
+  std::vector<uint8_t> codes(weights);
+  for (uint8_t& code : codes) code = static_cast<uint8_t>(random() % (1u << options.bits));
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  std::vector<float> codebook(16), bias(layer.out_channels), scale(layer.out_channels);
+  for (auto* values : {&codebook, &bias, &scale}) {
+    std::generate(values->begin(), values->end(), [&] { return uniform(random); });
   }
-  std::sort(times.begin(), times.end());
-  return {times.front(), times[times.size() / 2]};
+  CodebookFilter filter;
+  filter.codes = codes.data();
+  filter.count = weights;
+  filter.bits = options.bits;
+  filter.codebooks = codebook.data();
+  filter.scale = scale.data();
+  return {layer, MakeOp(layer, filter, bias.data(), kernels, workspace), {}, {}};
+}
+
+void Print(const Instance& instance, int threads) {
+  const double macs = static_cast<double>(instance.layer.Macs());
+  const double peak = *std::max_element(instance.peaks.begin(), instance.peaks.end()) * threads;
+  std::printf("%-34s %5d %8.1f %9.3f %9.3f %8.1f %7.1f\n", Name(instance.layer).c_str(), instance.layer.count,
+              macs / 1e6, instance.Best() * 1e3, instance.Median() * 1e3, macs / instance.Best() / 1e9,
+              peak > 0 ? 100 * macs / instance.Best() / peak : 0.0);
 }
 
 int Main(const Options& options) {
@@ -98,49 +134,54 @@ int Main(const Options& options) {
     return 1;
   }
   const auto pool = ThreadPool::Create(options.threads);
+  Workspace workspace;
+  std::vector<Instance> instances;
+  int64_t largest = 0;
+  for (const Layer& layer : layers) {
+    largest = std::max({largest, int64_t{layer.in_size} * layer.in_size * layer.in_channels,
+                        int64_t{layer.OutSize()} * layer.OutSize() * layer.out_channels});
+    for (int i = 0; i < layer.count; ++i) instances.push_back(MakeInstance(layer, options, *kernels, &workspace));
+  }
+  Buffer<float> buffers[2];  // every layer reads one and writes the other, as layers in a runtime's arena
+  for (Buffer<float>& buffer : buffers) {
+    if (!buffer.Reserve(largest)) return 1;
+    for (int64_t i = 0; i < largest; ++i) buffer[i] = static_cast<float>(i % 251) / 251.0f;
+  }
+  // On one thread, its own time; else the clock on the wall.
+  const auto clock = pool->num_threads() == 1 ? ThreadSeconds : Seconds;
+  std::vector<double> rounds;
+  for (int round = -1; round < options.repeats; ++round) {  // round -1 warms up
+    double total = 0;
+    for (size_t i = 0; i < instances.size(); ++i) {
+      if (options.alone) instances[i].op.Run(buffers[i % 2].data(), buffers[1 - i % 2].data(), *pool);
+      const double start = clock();
+      instances[i].op.Run(buffers[i % 2].data(), buffers[1 - i % 2].data(), *pool);
+      const double seconds = clock() - start;
+      total += seconds;
+      if (round >= 0) instances[i].seconds.push_back(seconds);
+      if (round >= 0 && i % 4 == 0) instances[i].peaks.push_back(PeakMacsPerSecond(kernels->isa));
+    }
+    if (round >= 0) rounds.push_back(total);
+  }
+  std::vector<double> peaks;
+  for (const Instance& instance : instances) peaks.insert(peaks.end(), instance.peaks.begin(), instance.peaks.end());
   std::printf("%s, %d thread(s), %s: %s, %s\n", options.network.c_str(), pool->num_threads(), IsaName(kernels->isa),
               kernels->gemm->name, kernels->depthwise->name);
   std::printf("%-34s %5s %8s %9s %9s %8s %7s\n", "layer", "count", "MMAC", "best ms", "median", "GMAC/s", "% peak");
-  std::mt19937 random(1);
-  std::uniform_real_distribution<float> uniform(-1, 1);
-  Workspace workspace;
-  double total_best = 0, total_median = 0, total_macs = 0, peak_sum = 0;
-  for (const Layer& layer : layers) {
-    const int64_t weights = layer.Macs() / (int64_t{layer.OutSize()} * layer.OutSize());
-    std::vector<uint8_t> codes(weights);
-    for (uint8_t& code : codes) code = static_cast<uint8_t>(random() % (1u << options.bits));
-    std::vector<float> codebook(16), bias(layer.out_channels), scale(layer.out_channels);
-    for (auto* values : {&codebook, &bias, &scale})
-      std::generate(values->begin(), values->end(), [&] { return uniform(random); });
-    std::vector<float> x(int64_t{layer.in_size} * layer.in_size * layer.in_channels);
-    std::generate(x.begin(), x.end(), [&] { return uniform(random); });
-    std::vector<float> y(int64_t{layer.OutSize()} * layer.OutSize() * layer.out_channels);
-    CodebookFilter filter;
-    filter.codes = codes.data();
-    filter.count = weights;
-    filter.bits = options.bits;
-    filter.codebooks = codebook.data();
-    filter.scale = scale.data();
-    Op op = MakeOp(layer, filter, bias.data(), *kernels, &workspace);
-    const double peak_before = PeakMacsPerSecond(kernels->isa);
-    const Timing timing = Time(op, x.data(), y.data(), *pool, options.repeats);
-    const double peak = std::max(peak_before, PeakMacsPerSecond(kernels->isa)) * pool->num_threads();
-    const double macs = static_cast<double>(layer.Macs());
-    const char* kind = layer.kind == LayerKind::kConv        ? "conv"
-                       : layer.kind == LayerKind::kDepthwise ? "depthwise"
-                                                             : "fc";
-    char name[64];
-    std::snprintf(name, sizeof(name), "%s %dx%d/%d %dx%dx%d -> %d", kind, layer.kernel, layer.kernel, layer.stride,
-                  layer.in_size, layer.in_size, layer.in_channels, layer.out_channels);
-    std::printf("%-34s %5d %8.1f %9.3f %9.3f %8.1f %7.1f\n", name, layer.count, macs / 1e6, timing.best * 1e3,
-                timing.median * 1e3, macs / timing.best / 1e9, peak > 0 ? 100 * macs / timing.best / peak : 0.0);
-    total_best += timing.best * layer.count;
-    total_median += timing.median * layer.count;
-    total_macs += macs * layer.count;
-    peak_sum += peak * timing.best * layer.count;
+  Instance all = {{LayerKind::kConv, 0, 0, 0, 1, 1, 1}, {}, rounds, peaks};
+  double macs = 0;
+  for (size_t i = 0, layer = 0; layer < layers.size(); i += layers[layer++].count) {
+    Instance merged = {layers[layer], {}, {}, peaks};
+    for (int c = 0; c < layers[layer].count; ++c) {
+      merged.seconds.insert(merged.seconds.end(), instances[i + c].seconds.begin(), instances[i + c].seconds.end());
+    }
+    Print(merged, pool->num_threads());
+    macs += static_cast<double>(layers[layer].Macs()) * layers[layer].count;
   }
-  std::printf("%-34s %5s %8.1f %9.3f %9.3f %8.1f %7.1f\n", "all", "", total_macs / 1e6, total_best * 1e3,
-              total_median * 1e3, total_macs / total_best / 1e9, peak_sum > 0 ? 100 * total_macs / peak_sum : 0.0);
+  const double peak = *std::max_element(peaks.begin(), peaks.end()) * pool->num_threads();
+  std::printf("%-34s %5s %8.1f %9.3f %9.3f %8.1f %7.1f\n", "all, best and median round", "", macs / 1e6,
+              all.Best() * 1e3, all.Median() * 1e3, macs / all.Best() / 1e9,
+              peak > 0 ? 100 * macs / all.Best() / peak : 0.0);
   return 0;
 }
 
@@ -161,10 +202,13 @@ int main(int argc, char** argv) {
       options.bits = std::atoi(value);
     else if (value != nullptr && std::strcmp(argv[i], "--repeats") == 0)
       options.repeats = std::atoi(value);
-    else {
+    else if (std::strcmp(argv[i], "--alone") == 0) {
+      options.alone = true;
+      --i;
+    } else {
       std::fprintf(stderr,
                    "networks_bench [--network resnet18|resnet50|mobilenetv2] [--threads N] [--isa NAME] "
-                   "[--bits 2|3|4] [--repeats N]\n");
+                   "[--bits 2|3|4] [--repeats N] [--alone]\n");
       return std::strcmp(argv[i], "--help") == 0 ? 0 : 1;
     }
   }

@@ -12,7 +12,7 @@ DGMS_INLINE void Pixel(const DepthwiseF32Args& args, int64_t pixel, int64_t c, i
   for (int64_t ky = 0; ky < args.kernel_h; ++ky) {
     const float* input = args.input + ky * args.line_stride + pixel * args.pixel_stride + c;
     const float* weights = args.weights + ky * args.weight_line_stride + c;
-    for (int64_t kx = 0; kx < args.kernel_w; ++kx, input += args.tap_stride, weights += args.channels) {
+    for (int64_t kx = 0; kx < args.kernel_w; ++kx, input += args.tap_stride, weights += args.weight_tap_stride) {
       sum = vfmaq_f32(sum, LoadFirst(input, count), LoadFirst(weights, count));
     }
   }
@@ -50,7 +50,8 @@ void Windows(const DepthwiseF32Args& args, int64_t first) {
   const ptrdiff_t line = args.line_stride * static_cast<ptrdiff_t>(sizeof(float));
   // Copies: the compiler must assume that stores to the output change `args`.
   const int64_t channels = args.channels, kernel_h = args.kernel_h, output_stride = args.output_stride;
-  const int64_t next_line = args.weight_line_stride - (taps - 1) * channels;
+  const int64_t next_tap = args.weight_tap_stride;
+  const int64_t next_line = args.weight_line_stride - (taps - 1) * next_tap;
   const float *all_weights = args.weights, *all_bias = args.bias;
   float* first_output = args.output + first * output_stride;
   for (int64_t c = 0; c + kLanes <= channels; c += kLanes) {
@@ -65,7 +66,7 @@ void Windows(const DepthwiseF32Args& args, int64_t first) {
 #pragma GCC unroll 8
       for (int kx = 0; kx < taps; ++kx) {
         w[kx] = vld1q_f32(weights);
-        if (kx + 1 < taps) weights += channels;
+        if (kx + 1 < taps) weights += next_tap;
       }
 #pragma GCC unroll 16
       for (int x = 0; x < kPositions; ++x) {

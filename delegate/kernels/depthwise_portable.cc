@@ -11,7 +11,7 @@ void f32_depthwise_portable(const DepthwiseF32Args& args) {
         const float* input = args.input + ky * args.line_stride + i * args.pixel_stride + c;
         const float* weights = args.weights + ky * args.weight_line_stride + c;
         for (int64_t kx = 0; kx < args.kernel_w; ++kx) {
-          sum += input[kx * args.tap_stride] * weights[kx * args.channels];
+          sum += input[kx * args.tap_stride] * weights[kx * args.weight_tap_stride];
         }
       }
       // NaN passes: both comparisons are false for it.

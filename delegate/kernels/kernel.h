@@ -130,7 +130,7 @@ struct GemmF32Kernel {
 // Depthwise convolution, channel by channel, with decoded (and scaled) weights: a run of output pixels of one row.
 //   output[i * output_stride + c] = clamp(bias[c] + sum over ky, kx of
 //       input[ky * line_stride + i * pixel_stride + kx * tap_stride + c] *
-//       weights[ky * weight_line_stride + kx * channels + c])
+//       weights[ky * weight_line_stride + kx * weight_tap_stride + c])
 //   summed from bias in the order of ky, then kx. At the map's edges the op leaves out lines and taps that fall outside
 //   by passing fewer of them.
 struct DepthwiseF32Args {
@@ -144,6 +144,7 @@ struct DepthwiseF32Args {
   int64_t channels;      // >= 1
   const float* weights;
   int64_t weight_line_stride;
+  int64_t weight_tap_stride;
   const float* bias;  // channels floats, never null
   float* output;
   int64_t output_stride;

@@ -158,6 +158,7 @@ void DepthwiseConv2D::State::RunLine(const float* input, float* output, int64_t 
   args.kernel_h = lines.end - lines.first;
   args.channels = channels;
   args.weight_line_stride = params.kernel_w * channels;
+  args.weight_tap_stride = channels;
   args.bias = bias.data();
   args.output_stride = channels;
   args.min = range.min;

@@ -24,7 +24,8 @@ std::vector<const DepthwiseF32Kernel*> Kernels() {
 
 struct Case {
   int64_t kernel_h = 3, kernel_w = 3, pixels = 1, channels = 1, stride = 1, dilation_h = 1, dilation_w = 1;
-  int64_t skipped_taps = 0;  // on the left of each line, as at a map's edge
+  int64_t skipped_taps = 0;    // on the left of each line, as at a map's edge
+  int64_t other_channels = 0;  // that belong to another call: only the weights' stride sees them here
   float min = -kInfinity, max = kInfinity;
 };
 
@@ -40,8 +41,9 @@ void Check(const DepthwiseF32Kernel& kernel, const Case& c, uint64_t seed) {
   const GuardedBuffer<float> input(random.Floats(((c.kernel_h - 1) * c.dilation_h + 1) * line), flush);
   const int64_t taps_per_line = c.kernel_w + c.skipped_taps;
   // The weights of the skipped taps lie between the lines; those before the first belong to nobody here.
-  const int64_t weight_line = taps_per_line * c.channels;
-  const GuardedBuffer<float> weights(random.Floats((c.kernel_h - 1) * weight_line + c.kernel_w * c.channels), flush);
+  const int64_t weight_tap = c.channels + c.other_channels, weight_line = taps_per_line * weight_tap;
+  const int64_t weight_count = (c.kernel_h - 1) * weight_line + (c.kernel_w - 1) * weight_tap + c.channels;
+  const GuardedBuffer<float> weights(random.Floats(weight_count), flush);
   const GuardedBuffer<float> bias(random.Floats(c.channels), flush);
   const int64_t output_stride = c.channels + 3;
   const std::vector<float> old = random.Floats((c.pixels - 1) * output_stride + c.channels);
@@ -58,6 +60,7 @@ void Check(const DepthwiseF32Kernel& kernel, const Case& c, uint64_t seed) {
   args.channels = c.channels;
   args.weights = weights.data();
   args.weight_line_stride = weight_line;
+  args.weight_tap_stride = weight_tap;
   args.bias = bias.data();
   args.output = output.data();
   args.output_stride = output_stride;
@@ -76,7 +79,7 @@ void Check(const DepthwiseF32Kernel& kernel, const Case& c, uint64_t seed) {
     for (int64_t ky = 0; ky < c.kernel_h; ++ky) {
       for (int64_t kx = 0; kx < c.kernel_w; ++kx) {
         const double x = input[ky * args.line_stride + pixel * args.pixel_stride + kx * args.tap_stride + channel];
-        const double w = weights[ky * weight_line + kx * c.channels + channel];
+        const double w = weights[ky * weight_line + kx * weight_tap + channel];
         sum += x * w;
         magnitude += std::abs(x * w);
       }
@@ -110,7 +113,8 @@ TEST_P(DepthwiseF32, KernelsStridesAndDilations) {
         for (const int64_t dilation : {1, 2}) {
           for (const int64_t skipped : {0, 2}) {
             for (const int64_t channels : {3, 16, 33}) {
-              Case c = {kernel_h, kernel_w, 9, channels, stride, dilation, 3 - dilation, skipped, 0.0f, 0.5f};
+              Case c = {kernel_h,     kernel_w, 9,           channels, stride, dilation,
+                        3 - dilation, skipped,  skipped * 8, 0.0f,     0.5f};
               Check(*GetParam(), c, ++seed);
             }
           }
@@ -126,8 +130,9 @@ TEST_P(DepthwiseF32, NanAndInfinityPropagate) {
     std::vector<float> input(12 * channels, 1.0f), weights(3 * channels, 1.0f), bias(channels, 0.0f),
         output(pixels * channels);
     input[5 * channels + 20] = bad;
-    DepthwiseF32Args args = {input.data(),   0, channels,    channels,      1,        3,    pixels, channels,
-                             weights.data(), 0, bias.data(), output.data(), channels, 0.0f, 6.0f};
+    DepthwiseF32Args args = {input.data(),  0,        channels,       channels, 1,        3,
+                             pixels,        channels, weights.data(), 0,        channels, bias.data(),
+                             output.data(), channels, 0.0f,           6.0f};
     GetParam()->run(args);
     for (int64_t i = 0; i < pixels * channels; ++i) {
       const bool hit = i % channels == 20 && i / channels >= 3 && i / channels <= 5;
@@ -147,8 +152,9 @@ TEST_P(DepthwiseF32, RunDoesNotChangeResults) {
   const std::vector<float> input = random.Floats(3 * 19 * channels), weights = random.Floats(9 * channels),
                            bias = random.Floats(channels);
   std::vector<float> whole(pixels * channels), part(pixels * channels);
-  DepthwiseF32Args args = {input.data(),   19 * channels, channels,    channels,     3,        3,     pixels, channels,
-                           weights.data(), 3 * channels,  bias.data(), whole.data(), channels, -1.0f, 1.0f};
+  DepthwiseF32Args args = {input.data(), 19 * channels, channels,       channels,     3,        3,
+                           pixels,       channels,      weights.data(), 3 * channels, channels, bias.data(),
+                           whole.data(), channels,      -1.0f,          1.0f};
   GetParam()->run(args);
   for (int64_t length = 1; length < pixels; ++length) {
     for (int64_t first = 0; first < pixels; first += length) {

@@ -1,0 +1,68 @@
+// AVX-512 under the names that gemm_x86.h and depthwise_x86.h use. For the *_avx512.cc files only.
+#ifndef DGMS_KERNELS_SIMD_AVX512_H_
+#define DGMS_KERNELS_SIMD_AVX512_H_
+
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12's own intrinsics trip this warning (its bug 105593); our code is checked by the other compilers.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#include <immintrin.h>
+#include <stdint.h>
+
+#define DGMS_INLINE inline __attribute__((always_inline))
+
+namespace dgms {
+namespace {
+
+constexpr int kLanes = 16;
+using Floats = __m512;
+using Words = __m512i;
+using Mask = __mmask16;
+
+DGMS_INLINE Floats Zero() { return _mm512_setzero_ps(); }
+DGMS_INLINE Floats Splat(float x) { return _mm512_set1_ps(x); }
+DGMS_INLINE Floats Load(const float* p) { return _mm512_loadu_ps(p); }
+DGMS_INLINE void Store(float* p, Floats v) { _mm512_storeu_ps(p, v); }
+DGMS_INLINE Floats MultiplyAdd(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+DGMS_INLINE Floats Add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+
+// NaN passes: max and min return their second operand if either is NaN.
+DGMS_INLINE Floats Clamp(Floats v, Floats min, Floats max) { return _mm512_min_ps(max, _mm512_max_ps(min, v)); }
+
+// The first `count` lanes; all if count is larger. Nothing beyond them is read or written.
+DGMS_INLINE Mask First(int64_t count) {
+  return count >= kLanes ? static_cast<Mask>(0xffff) : static_cast<Mask>((1u << count) - 1u);
+}
+DGMS_INLINE Floats Load(const float* p, Mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
+DGMS_INLINE void Store(float* p, Floats v, Mask mask) { _mm512_mask_storeu_ps(p, mask, v); }
+
+DGMS_INLINE Words LoadWords(const void* p) { return _mm512_loadu_si512(p); }
+DGMS_INLINE Words ShiftRight(Words words, int bits) { return _mm512_srli_epi32(words, static_cast<unsigned>(bits)); }
+
+// 16 floats, looked up by bits 4 * place .. 4 * place + 3 of every lane: one permute, which ignores all but the low 4
+// bits.
+struct Table {
+  Floats entries;
+  explicit Table(const float* table) : entries(Load(table)) {}
+  DGMS_INLINE Floats operator()(Words words, int place) const {
+    return _mm512_permutexvar_ps(ShiftRight(words, 4 * place), entries);
+  }
+};
+
+// The same with a table for each lane: lane i uses the table at `tables` + 16 * index[i].
+struct LaneTables {
+  const float* tables;
+  Words first;
+  LaneTables(const float* tables, const int32_t* index)
+      : tables(tables), first(_mm512_slli_epi32(LoadWords(index), 4)) {}
+  DGMS_INLINE Floats operator()(Words words, int place) const {
+    const Words code = _mm512_and_si512(ShiftRight(words, 4 * place), _mm512_set1_epi32(15));
+    return _mm512_i32gather_ps(_mm512_add_epi32(first, code), tables, 4);
+  }
+};
+
+}  // namespace
+}  // namespace dgms
+
+#endif  // DGMS_KERNELS_SIMD_AVX512_H_
