@@ -66,9 +66,14 @@ def quantize_apply(
     return _front_end(model).quantize_apply(model, config, mixtures=mixtures, in_place=in_place, **overrides)
 
 
-def strip(model: Any) -> Any:
-    """The plain model with hard weights (Eq. 4) and the original layer names."""
-    return _front_end(model).strip(model)
+def strip(model: Any, *, in_place: bool = False) -> Any:
+    """The plain model with hard weights (Eq. 4) and the original layer names.
+
+    Args:
+        model: a quantised model; untouched unless `in_place`.
+        in_place: for subclassed models that cannot be rebuilt from their config: put the plain layers back into `model` itself.
+    """
+    return _front_end(model).strip(model, in_place=in_place)
 
 
 def summary(model: Any, **options: Any) -> Any:

@@ -13,7 +13,7 @@ from dgms_keras.layers import subclassed
 from dgms_keras.layers.batch_norm_signs import make_scales_positive
 from dgms_keras.layers.order import first_and_last
 from dgms_keras.layers.plan import Plan
-from dgms_keras.layers.structure import Copier, copy_state, copy_trainable, built_copy, is_graph, places
+from dgms_keras.layers.structure import Copier, built_copy, copy_state, copy_trainable, is_graph, places
 from dgms_keras.layers.wrapper import DGMSWrapper
 from dgms_keras.targets import targets_of
 
@@ -101,7 +101,7 @@ def _quantized_copy(model: keras.Model, config: DGMSConfig, mixtures: Mapping[st
     for key, wrapper in wrapped.items():
         copy_state(plan.chosen[key].layer, wrapper.layer)
         copy_trainable(plan.chosen[key].layer, wrapper.layer)
-    make_scales_positive(copy)
+    make_scales_positive(copy, wrapped.values())
     for key, wrapper in wrapped.items():
         plan.chosen[key].start(wrapper, mixtures)
     return copy

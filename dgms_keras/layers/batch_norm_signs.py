@@ -10,6 +10,7 @@ the BatchNorm alone, and no constraint or activity regulariser that a sign could
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -42,24 +43,26 @@ _KERNELS: tuple[tuple[type, str], ...] = (
 )
 
 
-def make_scales_positive(model: keras.Model) -> list[str]:
+def make_scales_positive(model: keras.Model, new: Collection[DGMSWrapper]) -> list[str]:
     """Flips channels of quantised layers whose BatchNorm scale is negative, in a model that `quantize_apply` just copied.
 
     Args:
         model: a Sequential or Functional model; such models inside it are treated too.
+        new: the layers whose mixtures are not started yet; a mixture that is there already fits the signs as they are.
 
     Returns:
         The names of the layers with flipped channels.
     """
     flipped: list[str] = []
     seen: set[int] = set()
+    may_flip = {id(wrapper) for wrapper in new}
 
     def visit(graph: keras.Model) -> None:
         if id(graph) in seen:
             return
         seen.add(id(graph))
         for wrapper, batch_norm in _pairs(graph):
-            if _flip(wrapper, batch_norm):
+            if id(wrapper) in may_flip and _flip(wrapper, batch_norm):
                 flipped.append(wrapper.name)
         for layer in graph.layers:
             if is_graph(layer):
@@ -109,6 +112,8 @@ def _is_plain_batch_norm(layer: Any, before: DGMSWrapper, rank: int) -> bool:
         return False
     channels_first = getattr(before.layer, "data_format", "channels_last") == "channels_first"
     channel_axis = 1 if channels_first else rank - 1
+    if getattr(layer, "renorm", False):
+        return False  # has more statistics
     return layer.scale and layer.gamma.constraint is None and layer.axis % rank == channel_axis
 
 

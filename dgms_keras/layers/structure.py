@@ -246,7 +246,7 @@ def copy_state(original: keras.layers.Layer, copy: keras.layers.Layer) -> None:
     if type(copy).load_own_variables is not keras.layers.Layer.load_own_variables:
         store: dict[str, Any] = {}  # some preprocessing layers (Normalization) compute more from what they load
         original.save_own_variables(store)
-        copy.load_own_variables(store)
+        copy.load_own_variables({key: keras.ops.convert_to_numpy(value) for key, value in store.items()})
     if hasattr(original, "save_assets") and hasattr(copy, "load_assets"):
         with tempfile.TemporaryDirectory() as folder:
             original.save_assets(folder)

@@ -18,9 +18,9 @@ from dgms_keras.layers.plan import Plan, ends_in_order
 from dgms_keras.layers.structure import (
     Copier,
     Place,
+    built_copy,
     copy_state,
     copy_trainable,
-    built_copy,
     is_graph,
     named_children,
     places,
@@ -83,9 +83,10 @@ def quantize_in_place(model: keras.Model, config: DGMSConfig, mixtures: Mapping[
     for key, wrapper in wrapped.items():
         copy_state(plan.chosen[key].layer, wrapper.layer)
         copy_trainable(plan.chosen[key].layer, wrapper.layer)
+    in_graphs = list(wrapped.values())
     for slot in slots:
         if is_graph(slot.layer):
-            make_scales_positive(copier.copy_of(slot.layer))
+            make_scales_positive(copier.copy_of(slot.layer), in_graphs)
         elif id(slot.layer) in plan.chosen and id(slot.layer) not in wrapped:
             wrapped[id(slot.layer)] = wrapper = plan.chosen[id(slot.layer)].wrap(slot.layer)
             wrapper.build()
