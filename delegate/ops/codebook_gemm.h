@@ -40,7 +40,7 @@ class CodebookGemm {
   int64_t Chunks(int threads) const;
   Item ItemAt(int64_t index, int64_t chunks) const;
   void RunItem(const float* input, float* output, const Item& item) const;
-  void RunTile(const float* input, float* output, int64_t tile, GemmF32Args* args) const;
+  void RunTiles(const float* input, float* output, const Item& item, GemmF32Args* args) const;
   void RunGemv(const float* input, float* output, ThreadPool& pool, bool parallel) const;
 
   RowLayout rows_ = {};

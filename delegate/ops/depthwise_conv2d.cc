@@ -16,6 +16,10 @@ constexpr int64_t kMinParallelMacs = 50000;
 
 constexpr int64_t kItemsPerThread = 5;
 
+constexpr int64_t kBlockFloats = 6144;   // 24 KiB of the first-level cache
+constexpr int64_t kBlockUnit = 16;       // channels: a cache line
+constexpr int64_t kNearFloats = 262144;  // an input of 1 MiB, which the second-level cache still holds
+
 // Taps first..end-1 of a kernel's line (or lines of a kernel).
 struct TapRange {
   int64_t first, end;
@@ -50,8 +54,9 @@ struct DepthwiseConv2D::State {
   bool ValidParams() const;
   Status Decode(const CodebookFilter& filter, const float* layer_bias);
   void PlanInterior();
-  void BiasAlone(float* pixel) const;
-  void RunLine(const float* input, float* output, int64_t line) const;
+  int64_t BlockChannels() const;
+  void BiasAlone(float* pixel, int64_t c, int64_t count) const;
+  void RunLine(const float* input, float* output, int64_t line, int64_t c, int64_t count) const;
 };
 
 bool DepthwiseConv2D::State::ValidParams() const {
@@ -138,28 +143,38 @@ void DepthwiseConv2D::State::PlanInterior() {
   interior_end = std::max(interior_first, std::min(w.output, inside));
 }
 
-void DepthwiseConv2D::State::BiasAlone(float* pixel) const {
-  for (int64_t c = 0; c < channels; ++c) {  // NaN passes, as in the kernels
-    const float value = bias[c] < range.min ? range.min : bias[c];
-    pixel[c] = value > range.max ? range.max : value;
+void DepthwiseConv2D::State::BiasAlone(float* pixel, int64_t c, int64_t count) const {
+  for (int64_t i = 0; i < count; ++i) {  // NaN passes, as in the kernels
+    const float value = bias[c + i] < range.min ? range.min : bias[c + i];
+    pixel[i] = value > range.max ? range.max : value;
   }
 }
 
-// One line of the output.
-void DepthwiseConv2D::State::RunLine(const float* input, float* output, int64_t line) const {
+// Channels that are done together, line by line: few enough that the input lines under the kernel, and the line that is
+// written, stay in the first-level cache from one line to the next. A large input comes from further away, and faster
+// if it is read from beginning to end: then all channels.
+int64_t DepthwiseConv2D::State::BlockChannels() const {
+  if (in_h * in_w * channels > kNearFloats) return channels;
+  const int64_t lines = std::min<int64_t>(params.kernel_h, in_h) * in_w + w.output;
+  const int64_t fitting = kBlockFloats / lines / kBlockUnit * kBlockUnit;
+  return std::clamp(fitting, kBlockUnit, channels + kBlockUnit);
+}
+
+// One line of the output, channels c..c+count-1.
+void DepthwiseConv2D::State::RunLine(const float* input, float* output, int64_t line, int64_t c, int64_t count) const {
   const int64_t y = line % h.output * params.stride_h - h.pad_before;
   const TapRange lines = TapsInside(y, params.kernel_h, params.dilation_h, in_h);
   const int64_t in_line = in_w * channels;
-  output += line * w.output * channels;
+  output += line * w.output * channels + c;
   DepthwiseF32Args args = {};
   args.line_stride = params.dilation_h * in_line;
   args.tap_stride = params.dilation_w * channels;
   args.pixel_stride = params.stride_w * channels;
   args.kernel_h = lines.end - lines.first;
-  args.channels = channels;
+  args.channels = count;
   args.weight_line_stride = params.kernel_w * channels;
   args.weight_tap_stride = channels;
-  args.bias = bias.data();
+  args.bias = bias.data() + c;
   args.output_stride = channels;
   args.min = range.min;
   args.max = range.max;
@@ -172,12 +187,12 @@ void DepthwiseConv2D::State::RunLine(const float* input, float* output, int64_t 
     args.kernel_w = taps.end - taps.first;
     args.output = output + x * channels;
     if (args.kernel_h == 0 || args.kernel_w == 0) {  // nothing but padding under a dilated kernel
-      for (int64_t i = 0; i < args.pixels; ++i) BiasAlone(args.output + i * channels);
+      for (int64_t i = 0; i < args.pixels; ++i) BiasAlone(args.output + i * channels, c, count);
       continue;
     }
     const int64_t first_line = line / h.output * in_h + y + lines.first * params.dilation_h;
-    args.input = input + first_line * in_line + (origin + taps.first * params.dilation_w) * channels;
-    args.weights = weights.data() + lines.first * args.weight_line_stride + taps.first * channels;
+    args.input = input + first_line * in_line + (origin + taps.first * params.dilation_w) * channels + c;
+    args.weights = weights.data() + lines.first * args.weight_line_stride + taps.first * channels + c;
     kernel->run(args);
   }
 }
@@ -192,8 +207,12 @@ Status DepthwiseConv2D::Run(const float* input, float* output, ThreadPool& pool)
   }
   const int64_t lines = s.batch * s.h.output;
   const int64_t items = std::min<int64_t>(lines, kItemsPerThread * pool.num_threads());
+  const int64_t block = s.BlockChannels();
   const auto job = [&](int64_t item) {
-    for (int64_t i = lines * item / items; i < lines * (item + 1) / items; ++i) s.RunLine(input, output, i);
+    for (int64_t c = 0; c < s.channels; c += block) {
+      const int64_t count = std::min(block, s.channels - c);
+      for (int64_t i = lines * item / items; i < lines * (item + 1) / items; ++i) s.RunLine(input, output, i, c, count);
+    }
   };
   const int64_t macs = lines * s.w.output * s.channels * s.params.kernel_h * s.params.kernel_w;
   pool.Run(items, job, macs >= kMinParallelMacs);
