@@ -19,6 +19,16 @@ from dgms_keras.layers.weight_decay import NAME_MARK, exclude_mixtures_from_weig
 _PI_LIMIT, _GAMMA_LIMIT, _TAU_LIMIT = 16.0, 11.5, 3.5
 
 
+class _Within(keras.constraints.Constraint):
+    """Keeps every entry within +-limits after each update: beyond them its gradient would be zero for good."""
+
+    def __init__(self, limits: np.ndarray) -> None:
+        self._limits = limits
+
+    def __call__(self, value: Any) -> Any:
+        return ops.clip(value, -self._limits, self._limits)
+
+
 class MixtureVariables(keras.layers.Layer):
     """mu, pi, gamma and tau of one mixture, or of one mixture per channel group, as two variables.
 
@@ -66,7 +76,7 @@ class MixtureVariables(keras.layers.Layer):
         self.learned = self.add_weight(
             shape=(count * sum(self._parts),),
             initializer="zeros",
-            constraint=lambda d: ops.clip(d, -self._limits, self._limits),
+            constraint=_Within(self._limits),
             name=f"{NAME_MARK}_learned",
             **common,
         )

@@ -123,9 +123,9 @@ class DGMSWrapper(keras.layers.Wrapper):
 
     def _build_mixture(self, target: Target) -> None:
         variable = resolve(self.layer, target.weight)
-        if not isinstance(variable, keras.Variable):
+        if not any(v is variable for v in self.layer.variables):
             raise ValueError(
-                f"a weight to quantise must be a keras.Variable. Received: {target.weight!r}, a "
+                f"a weight to quantise must be a variable of its layer. Received: {target.weight!r}, a "
                 f"{type(variable).__name__} (layer {self.name!r})"
             )
         config = self.config_of(target)
