@@ -132,6 +132,7 @@ class DGMSConfig:
         for pattern, changes in self.overrides.items():
             _compile("overrides", pattern)
             self._changed(pattern, changes)
+        object.__setattr__(self, "overrides", {p: dict(c) for p, c in self.overrides.items()})  # not the caller's
 
     def _changed(self, where: str, changes: Mapping[str, Any]) -> DGMSConfig:
         """This config with one layer's changes, or an error that names the override."""

@@ -45,6 +45,7 @@ class Mixture:
 
     def __post_init__(self) -> None:
         _check_bits(self.bits, "Mixture")
+        object.__setattr__(self, "bits", int(self.bits))
         for name in ("mu", "pi", "gamma", "tau"):
             object.__setattr__(self, name, np.array(getattr(self, name), np.float32))
         codes = 2**self.bits
@@ -122,14 +123,20 @@ class FrozenWeight:
     def __post_init__(self) -> None:
         where = f"weight {self.name!r}"
         _check_bits(self.bits, where)
-        object.__setattr__(self, "indices", np.array(self.indices, np.uint8))
-        object.__setattr__(self, "codebook", np.array(self.codebook, np.float32))
+        object.__setattr__(self, "bits", int(self.bits))
         codes = 2**self.bits
+        indices = np.asarray(self.indices)  # checked before the cast, which would wrap around
+        if not np.issubdtype(indices.dtype, np.integer):
+            raise ValueError(f"`indices` must be integers. Received: dtype {indices.dtype} ({where})")
+        if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < codes:
+            raise ValueError(
+                f"`indices` must be from 0 to {codes - 1}. Received: {indices.min()} to {indices.max()} ({where})"
+            )
+        object.__setattr__(self, "indices", indices.astype(np.uint8))
+        object.__setattr__(self, "codebook", np.array(self.codebook, np.float32))
         shape = (codes,) if self.group_size is None else (self.groups, codes)
         if self.codebook.shape != shape:
             raise ValueError(f"`codebook` must have the shape {shape}. Received: {self.codebook.shape} ({where})")
-        if self.indices.size and int(self.indices.max()) >= codes:
-            raise ValueError(f"`indices` must be below {codes}. Received: {int(self.indices.max())} ({where})")
         if not np.all(np.isfinite(self.codebook)):
             raise ValueError(f"`codebook` must be finite. Received: {self.codebook} ({where})")
 
