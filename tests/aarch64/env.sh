@@ -34,6 +34,7 @@ cross_build() {
   local tests=OFF bench=OFF
   case " $* " in *" dgms_tests "*) tests=ON ;; esac
   case " $* " in *_bench" "*) bench=ON ;; esac
+  mkdir -p "$arm_build"
   [ "$tests" = ON ] && arm_flags+=(-DDGMS_BUILD_TESTS=ON)
   [ "$bench" = ON ] && arm_flags+=(-DDGMS_BUILD_BENCH=ON)
   cmake -S "$repo/delegate" -B "$arm_build" -G Ninja -DCMAKE_BUILD_TYPE=Release \

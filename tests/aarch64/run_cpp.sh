@@ -1,10 +1,13 @@
 #!/bin/bash
 # The C++ tests, cross-built and run on emulated processors: cortex-a53 (ARMv8.0), cortex-a76 (dot products), max (everything qemu knows).
-# Usage: run_cpp.sh [--cpu NAME]... [--filter GTEST_FILTER]
-# Default: all three, all tests but those named *Slow* (emulation costs 10 to 20 times).    Exit status 77: cannot run here.
+# Usage: run_cpp.sh [--cpu NAME]... [--filter GTEST_FILTER]      Exit status 77: cannot run here.
+# Default: all three, all tests but
+#   *Slow*                emulation costs 10 to 20 times;
+#   *AfterFork            qemu-user aborts where a process with several threads forks ("assertion failed: (cpu == current_cpu)");
+#   Conv2D.BitIdentical*  on cortex-a76 alone: the longest, and float kernels are the same instructions on all three.
 source "$(dirname "$0")/env.sh"
 cpus=()
-filter='-*Slow*'
+filter=
 while [ $# -gt 0 ]; do
   case $1 in
     --cpu) cpus+=("$2"); shift 2 ;;
@@ -26,10 +29,12 @@ passed=0 failed=0 skipped=0
 for cpu in "${cpus[@]}"; do
   report=$arm_build/tests-$cpu.xml
   rm -f "$report"
-  say "C++ tests on $cpu, filter $filter"
+  chosen=$filter
+  [ -n "$chosen" ] || { chosen='-*Slow*:*AfterFork'; [ "$cpu" = cortex-a76 ] || chosen+=':Conv2D.BitIdentical*'; }
+  say "C++ tests on $cpu, filter $chosen"
   if [ -n "${expected[$cpu]:-}" ]; then export DGMS_EXPECTED_KERNELS=${expected[$cpu]}; else unset DGMS_EXPECTED_KERNELS; fi
   status=0
-  qemu-aarch64 -cpu "$cpu" -L /usr/aarch64-linux-gnu "$arm_build/dgms_tests" --gtest_brief=1 --gtest_filter="$filter" \
+  qemu-aarch64 -cpu "$cpu" -L /usr/aarch64-linux-gnu "$arm_build/dgms_tests" --gtest_brief=1 --gtest_filter="$chosen" \
     --gtest_output="xml:$report" || status=$?
   if [ -f "$report" ]; then
     read -r total bad < <(sed -nE 's/^<testsuites tests="([0-9]+)" failures="([0-9]+)".*/\1 \2/p' "$report")
