@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from dgms_keras.export import check
-from dgms_keras.export import flatbuffer_io as fio
 from dgms_keras.export.atomic import check_target, write_atomically
 from dgms_keras.export.convert import convert, in_float32
 from dgms_keras.export.errors import CompressionError, VerificationError
-from dgms_keras.export.inspect import chains, parse
-from dgms_keras.export.match import RELATIVE_TOLERANCE as WEIGHT_TOLERANCE
+from dgms_keras.export.readback import check_weights
 from dgms_keras.export.report import ExportReport, OutputDeviation, WeightRow
 from dgms_keras.export.rewrite import rewrite
 from dgms_keras.export.signature import Signature, model_signature
@@ -72,7 +70,7 @@ def export_frozen(
     data, rows = rewrite(dense, frozen, even_if_larger=even_if_larger)
     if strict:
         _raise_if_kept(rows)
-    _check_weights(data, dense, rows)
+    check_weights(data, dense, rows)
     outputs = _check_outputs(model, data, input_signature, sample) if verify else ()
     write_atomically(target, data)
     return ExportReport(target, len(data), len(dense), rows, outputs)
@@ -90,53 +88,6 @@ def _raise_if_kept(rows: Sequence[WeightRow]) -> None:
     if kept:
         listed = "; ".join(f"{row.name}: {row.reason}" for row in kept)
         raise CompressionError(f"with strict=True every quantised weight must be compressed. Not compressed: {listed}")
-
-
-def _check_weights(data: bytes, dense: bytes, rows: Sequence[WeightRow]) -> None:
-    """Reads the chains back from the bytes and compares what they decode to with the converter's dense weights.
-
-    Raises:
-        VerificationError: a weight differs, bit for bit (or, where the converter rounded twice, by more than the tolerance of
-            the factors), or a chain cannot be read back.
-    """
-    model, _, _ = parse(data)
-    reference = _weights_by_reader(parse(dense)[0])
-    exact = {name for row in rows if row.exact for name in row.tensors}
-    found = 0
-    for number, op, chain in chains(model):
-        graph = model.subgraphs[number]
-        readers = (
-            [chain.tensor] if chain.by_rows else [o.outputs[0] for o in graph.operators if chain.tensor in o.inputs]
-        )
-        for reader in readers:
-            key = (number, graph.tensors[reader].name, chain.codes.size)
-            if key not in reference:
-                raise VerificationError(f"the chain of {graph.tensors[chain.tensor].name!r} has no dense counterpart")
-            name, expected = reference[key]
-            decoded = chain.decode().reshape(expected.shape)
-            tolerance = 0.0 if name in exact else 2 * WEIGHT_TOLERANCE
-            # The smallest normal number: denormal factors have fewer bits than the tolerance asks for.
-            floor = np.finfo(np.float32).tiny
-            if not np.all(np.abs(decoded - expected) <= tolerance * np.maximum(np.abs(expected), floor)):
-                raise VerificationError(
-                    f"the weight {graph.tensors[chain.tensor].name!r} ({op}) does not decode to the converter's {name!r}"
-                )
-            found += 1
-    wanted = sum(row.chains for row in rows)
-    if found != wanted:
-        raise VerificationError(f"the file must hold {wanted} readable decode chains. Found: {found}")
-
-
-def _weights_by_reader(model: Any) -> dict[tuple[int, str, int], tuple[str, np.ndarray]]:
-    """(subgraph, name of an operator's first output, number of elements) -> name and value of a constant it reads."""
-    found = {}
-    for number, graph in enumerate(model.subgraphs):
-        for op in graph.operators:
-            for tensor in (graph.tensors[t] for t in op.inputs if t >= 0):
-                value = fio.constant(model, tensor)
-                if value is not None and value.dtype == np.float32:
-                    found[number, graph.tensors[op.outputs[0]].name, value.size] = (tensor.name, value)
-    return found
 
 
 def _check_outputs(model: Any, data: bytes, input_signature: Any, sample: Any) -> tuple[OutputDeviation, ...]:

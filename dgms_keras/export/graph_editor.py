@@ -123,6 +123,13 @@ class GraphEditor:
         options = {"ADD": schema.AddOptionsT, "MUL": schema.MulOptionsT}[op]()
         return self._add(op, [left, right], output, f"{op.capitalize()}Options", options, left in self._free)
 
+    def scale_activations(self, tensor: int, factors: int) -> int:
+        """MUL of a tensor of the model with factors of its last dimension; dimensions that can be resized stay so."""
+        output = self.binary("MUL", tensor, factors)
+        signature = self.graph.tensors[tensor].shapeSignature
+        self.graph.tensors[output].shapeSignature = None if signature is None else list(signature)
+        return output
+
     def shape_of(self, tensor: int, name: str = "") -> int:
         """SHAPE, int32."""
         options = schema.ShapeOptionsT()

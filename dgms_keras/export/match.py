@@ -34,6 +34,9 @@ class Match:
         scale: float32, broadcastable to the constant, or None if every factor is 1.
         deviation: largest relative deviation of the decoded values; 0 for bit-exact.
         dead: output channels whose factor is 0 although their codes are not.
+        input_scale: float32 `[input channels]`, factors of the operator's *input*, which the converter had folded into the
+            weight (a BatchNorm before a fully connected layer); None if there are none. `decoded * scale * input_scale`
+            is the constant.
     """
 
     codes: np.ndarray
@@ -42,9 +45,12 @@ class Match:
     scale: np.ndarray | None
     deviation: float
     dead: int
+    input_scale: np.ndarray | None = None
 
 
-def find(weight: FrozenWeight, values: np.ndarray, channel_axis: int | None) -> Match | None:
+def find(
+    weight: FrozenWeight, values: np.ndarray, channel_axis: int | None, input_axis: int | None = None
+) -> Match | None:
     """The match of a frozen weight with a constant of a graph.
 
     Args:
@@ -52,17 +58,36 @@ def find(weight: FrozenWeight, values: np.ndarray, channel_axis: int | None) -> 
         values: float32, the constant.
         channel_axis: the constant's output-channel dimension, along which factors may have been folded; None if the operator
             has none.
+        input_axis: the dimension of the operator's input channels, if the converter folds factors along it as well.
 
     Returns:
-        The best match over all layouts, or None.
+        The best match over all layouts, or None. The fewer factors, the better.
     """
     if weight.indices.size != values.size or values.size == 0:
         return None
+    match = _find_along(weight, values, channel_axis)
+    if match is not None or input_axis is None or channel_axis is None:
+        return match
+    match = _find_along(weight, values, input_axis)
+    if match is None:
+        return _find_both(weight, values, channel_axis, input_axis)
+    factors = None if match.scale is None else match.scale.reshape(-1)
+    return dataclasses.replace(match, scale=None, input_scale=factors)
+
+
+def _extended(weight: FrozenWeight) -> tuple[int, np.ndarray, np.ndarray]:
+    """Codes per codebook; int32 indices into all codebooks in a row, in Keras's layout; those codebooks."""
     codes_of = 2**weight.bits
     extended = weight.indices.astype(np.int32)
     if weight.group_size is not None:
         extended = extended + codes_of * channel_groups(weight)
-    codebooks = _roundings(np.ascontiguousarray(weight.codebook.reshape(-1)))
+    return codes_of, extended, np.ascontiguousarray(weight.codebook.reshape(-1))
+
+
+def _find_along(weight: FrozenWeight, values: np.ndarray, channel_axis: int | None) -> Match | None:
+    """The match with factors along one dimension at most."""
+    codes_of, extended, codebook = _extended(weight)
+    codebooks = _roundings(codebook)
     grouped = weight.group_size is not None
     best: Match | None = None
     for layout in _layouts(extended.shape):
@@ -76,6 +101,81 @@ def find(weight: FrozenWeight, values: np.ndarray, channel_axis: int | None) -> 
             if _rank(match) == (0, 0, 0.0):
                 break
     return best
+
+
+def _find_both(weight: FrozenWeight, values: np.ndarray, channel_axis: int, input_axis: int) -> Match | None:
+    """The match of a matrix with a factor for each row and one for each column."""
+    if values.ndim != 2 or min(values.shape) < 3 or not np.all(np.isfinite(values)):
+        return None
+    codes_of, extended, codebook = _extended(weight)
+    target = values.astype(np.float64)
+    for layout in _layouts(extended.shape):
+        keys = np.ascontiguousarray(extended.transpose(layout)).reshape(values.shape)
+        base = codebook[keys].astype(np.float64)
+        if np.any((base == 0) & (target != 0)):
+            continue
+        rows, columns = _rank_one(base, target)
+        product = (base * rows[:, None]).astype(np.float32).astype(np.float64) * columns
+        error = np.abs(product - target)
+        # The two factors are estimated from rounded products of both: twice the tolerance of one.
+        if np.all(error <= 2 * RELATIVE_TOLERANCE * np.maximum(np.abs(target), np.finfo(np.float32).tiny)):
+            scale, input_scale = (rows[:, None], columns) if channel_axis == 0 else (columns[None, :], rows)
+            codes = (keys % codes_of).astype(np.uint8)
+            return Match(
+                codes=codes,
+                codebook=codebook,
+                offset=None if weight.group_size is None else _squeeze(keys - codes),
+                scale=scale.astype(np.float32),
+                deviation=float((error / np.maximum(np.abs(target), np.finfo(np.float32).tiny)).max()),
+                dead=0,
+                input_scale=input_scale.astype(np.float32),
+            )
+    return None
+
+
+def _rank_one(base: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Factors of rows and columns with `target = rows * base * columns` as far as there are any.
+
+    They spread from one row over the elements whose base is not 0, row by column by row. What cannot be reached (all of its
+    codes are 0) has the factor 1; a row or column that is 0 although its codes are not has the factor 0.
+    """
+    usable = (base != 0) & (target != 0)
+    with np.errstate(all="ignore"):
+        ratio = np.where(usable, target / base, 0.0)
+    rows, columns = np.zeros(base.shape[0]), np.zeros(base.shape[1])
+    known_rows, known_columns = np.zeros(len(rows), bool), np.zeros(len(columns), bool)
+    while True:
+        waiting = usable.any(axis=1) & ~known_rows
+        if not waiting.any():
+            break
+        start = int(np.where(waiting, usable.sum(axis=1), -1).argmax())
+        rows[start], known_rows[start] = 1.0, True
+        for _ in range(base.shape[0] + base.shape[1]):
+            reached = int(known_rows.sum() + known_columns.sum())
+            _spread(usable, ratio, rows, known_rows, columns, known_columns)
+            _spread(usable.T, ratio.T, columns, known_columns, rows, known_rows)
+            if int(known_rows.sum() + known_columns.sum()) == reached:
+                break
+    for factors, known, axis in ((rows, known_rows, 1), (columns, known_columns, 0)):
+        factors[~known] = np.where(np.any(base != 0, axis=axis)[~known], 0.0, 1.0)
+    return rows.astype(np.float32).astype(np.float64), columns.astype(np.float32).astype(np.float64)
+
+
+def _spread(
+    usable: np.ndarray,
+    ratio: np.ndarray,
+    rows: np.ndarray,
+    known_rows: np.ndarray,
+    columns: np.ndarray,
+    known: np.ndarray,
+) -> None:
+    """Factors of new columns from those of known rows, in place."""
+    bridge = usable & known_rows[:, None]
+    new = bridge.any(axis=0) & ~known
+    first = bridge.argmax(axis=0)
+    position = np.flatnonzero(new)
+    columns[position] = ratio[first[position], position] / rows[first[position]]
+    known |= new
 
 
 def _roundings(codebook: np.ndarray) -> list[np.ndarray]:

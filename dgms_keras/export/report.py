@@ -54,6 +54,7 @@ class WeightRow:
         count: number of weights.
         zeros: how many are exactly 0.
         scaled: whether per-channel factors (BatchNorm) are kept apart.
+        unfolded: whether factors per input channel, which the converter had folded into it, are back on the activations.
         exact: whether decoding reproduces the converter's weights bit for bit.
         dense_bytes: size as float32.
         file_bytes: size of its constants in the file.
@@ -71,6 +72,7 @@ class WeightRow:
     count: int
     zeros: int
     scaled: bool
+    unfolded: bool
     exact: bool
     dense_bytes: int
     file_bytes: int

@@ -157,6 +157,39 @@ def test_channel_groups_of_a_depthwise_kernel_with_multiplier():
     np.testing.assert_array_equal(decode(match), values)
 
 
+@given(seed=st.integers(0, 10**6), bits=st.sampled_from([2, 3, 4]), rows=st.integers(3, 12), columns=st.integers(3, 12))
+@settings(deadline=None, max_examples=80)
+def test_factors_of_input_channels(seed, bits, rows, columns):
+    """A BatchNorm before a fully connected layer, alone and together with one behind it."""
+    weight = make((columns, rows), bits, seed)
+    rng = np.random.default_rng(seed)
+    signs = rng.choice([-1, 1], columns)
+    inputs = (rng.uniform(0.1, 3, columns) * signs).astype(np.float32)
+    inputs[rng.integers(columns)] = rng.choice([0, 1])
+    once = (weight.dense().T * inputs).astype(np.float32)
+    match = matching.find(weight, once, 0, 1)
+    assert match is not None and match.deviation == 0
+    factors = np.ones(columns, np.float32) if match.input_scale is None else match.input_scale
+    np.testing.assert_array_equal(decode(match) * factors, once)
+
+    outputs = rng.uniform(0.1, 3, rows).astype(np.float32)
+    outputs[rng.integers(rows)] = rng.choice([0, -1])
+    both = (once * outputs[:, None]).astype(np.float32)
+    match = matching.find(weight, both, 0, 1)
+    assert match is not None
+    factors = np.ones(columns, np.float32) if match.input_scale is None else match.input_scale
+    # Two products and two recovered factors, each within RELATIVE_TOLERANCE.
+    np.testing.assert_allclose(decode(match) * factors, both, rtol=4 * matching.RELATIVE_TOLERANCE, atol=0)
+
+
+def test_factors_of_both_sides_do_not_explain_just_anything():
+    weight = make((8, 6))
+    values = weight.dense().T.copy()
+    values[2, 3] += 0.5
+    assert matching.find(weight, values, 0, 1) is None
+    assert matching.find(weight, np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32), 0, 1) is None
+
+
 def test_what_is_not_the_weight_is_not_found():
     weight = make((3, 3, 4, 8))
     values = weight.dense().transpose(3, 0, 1, 2).copy()
