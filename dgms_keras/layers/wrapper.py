@@ -79,17 +79,23 @@ class DGMSWrapper(keras.layers.Wrapper):
         config = _as_config(config).replace(**kwargs)
         super().__init__(layer, dtype="float32", autocast=False, **own)
         self.dgms_config = config.for_layer(self.name)
-        found = targets_of(layer) if targets is None else [Target(w, tuple(axes)) for w, axes in targets]
-        if not found:
-            raise ValueError(
-                "`layer` must be of a supported class, or registered with dgms_keras.register_layer. "
-                f"Received: layer {layer.name!r} of class {type(layer).__name__}"
-            )
-        self._targets = tuple(found)
+        self._targets = tuple(Target(w, tuple(axes)) for w, axes in targets or ())
+        self._looks_for_targets = targets is None
+        self._find_targets()
         self._weight_configs = {w: _as_config(c).for_layer(w) for w, c in (weight_configs or {}).items()}
         self._start = _FROM_WEIGHTS
         self.mixture_layers: list[MixtureVariables] = []
         self._take_over_call_of(layer)
+
+    def _find_targets(self) -> None:
+        """The weights of the layer's class and of the layers inside it, some of which only its `build` may make."""
+        if self._looks_for_targets:
+            self._targets = tuple(targets_of(self.layer))
+        if not self._targets and self.layer.built:
+            raise ValueError(
+                "`layer` must be of a supported class, or registered with dgms_keras.register_layer. "
+                f"Received: layer {self.layer.name!r} of class {type(self.layer).__name__}"
+            )
 
     def _take_over_call_of(self, layer: keras.layers.Layer) -> None:
         """Behaves like the layer towards Keras: argument names, masks, dtype conversion, input checks."""
@@ -118,6 +124,7 @@ class DGMSWrapper(keras.layers.Wrapper):
             if not all(inner.built for inner in self.layer._flatten_layers()):
                 self._build_layer(shapes, named_shapes)
             self.input_spec = self.layer.input_spec
+            self._find_targets()
             for target in self._targets:
                 self._build_mixture(target)
 
@@ -345,7 +352,8 @@ class DGMSWrapper(keras.layers.Wrapper):
         """The layer, the config and the weights it is for; the mixtures themselves are variables and saved as such."""
         config = super().get_config()
         config["config"] = self.dgms_config.get_config()
-        config["targets"] = [[t.weight, list(t.channel_axes)] for t in self._targets]
+        if self.built or not self._looks_for_targets:
+            config["targets"] = [[t.weight, list(t.channel_axes)] for t in self._targets]
         if self._weight_configs:
             config["weight_configs"] = {w: c.get_config() for w, c in self._weight_configs.items()}
         return config
