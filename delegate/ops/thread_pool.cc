@@ -43,6 +43,8 @@ bool Spin(const Ready& ready) {
       if (ready()) return true;
       Pause();
     }
+    // What we wait for may be waiting for this core.
+    sched_yield();
   } while (std::chrono::steady_clock::now() < deadline);
   return ready();
 }
