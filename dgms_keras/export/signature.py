@@ -5,6 +5,7 @@ Works for Keras 3 and tf_keras models alike: only attributes that both have are 
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -44,15 +45,19 @@ class Signature:
 
 
 def flatten(structure: Any, path: str = "") -> list[tuple[str, Any]]:
-    """The leaves of nested dicts, lists and tuples with their paths (`"a/0"`); dicts in the order of their sorted keys,
-    as Keras flattens them."""
+    """The leaves of nested dicts, lists and tuples with their paths (`"a/0"`); dicts in the order of their sorted keys
+    and OrderedDicts in their own, as Keras flattens them."""
     if isinstance(structure, Mapping):
-        parts = [(str(k), structure[k]) for k in sorted(structure)]
+        parts = [(str(k), structure[k]) for k in _keys(structure)]
     elif isinstance(structure, (list, tuple)):
         parts = [(str(i), v) for i, v in enumerate(structure)]
     else:
         return [(path, structure)]
     return [leaf for key, value in parts for leaf in flatten(value, f"{path}/{key}" if path else key)]
+
+
+def _keys(mapping: Mapping[Any, Any]) -> list[Any]:
+    return list(mapping) if isinstance(mapping, collections.OrderedDict) else sorted(mapping)
 
 
 def pack_as(structure: Any, flat: Sequence[Any]) -> Any:
@@ -61,8 +66,8 @@ def pack_as(structure: Any, flat: Sequence[Any]) -> Any:
 
     def build(part: Any) -> Any:
         if isinstance(part, Mapping):
-            built = {k: build(part[k]) for k in sorted(part)}
-            return {k: built[k] for k in part}
+            built = {k: build(part[k]) for k in _keys(part)}
+            return type(part)((k, built[k]) for k in part)
         if isinstance(part, (list, tuple)):
             values = [build(v) for v in part]
             return type(part)(*values) if hasattr(part, "_fields") else type(part)(values)
