@@ -43,7 +43,7 @@ class Buffer {
     FreeAligned(data_);
     data_ = nullptr;
     capacity_ = 0;
-    if (count > INT64_MAX / static_cast<int64_t>(sizeof(T))) return false;
+    if (static_cast<uint64_t>(count) > PTRDIFF_MAX / sizeof(T)) return false;
     data_ = static_cast<T*>(AllocateAligned(static_cast<size_t>(count) * sizeof(T)));
     if (data_ == nullptr) return false;
     capacity_ = count;

@@ -22,8 +22,8 @@ class CheckedSize {
     result.ok_ = !__builtin_add_overflow(a.value_, b.value_, &result.value_) && a.ok_ && b.ok_;
     return result;
   }
-  // True if the value is exact and that many floats can be addressed.
-  bool FitsFloats() const { return ok_ && value_ <= INT64_MAX / 16; }
+  // True if the value is exact and that many floats can be addressed, with room for rounding up.
+  bool FitsFloats() const { return ok_ && value_ <= PTRDIFF_MAX / 16; }
   bool ok() const { return ok_; }
   int64_t value() const { return value_; }
 

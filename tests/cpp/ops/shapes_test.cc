@@ -17,8 +17,8 @@ TEST(CheckedSize, RemembersOverflowAtEveryStep) {
   EXPECT_FALSE((CheckedSize(INT64_MAX) * 2 * 0).ok()) << "a later zero must not hide it";
   EXPECT_FALSE((CheckedSize(-1) * 0).ok());
   EXPECT_TRUE((CheckedSize(INT64_MAX) * 0).ok());
-  EXPECT_TRUE(CheckedSize(INT64_MAX / 16).FitsFloats());
-  EXPECT_FALSE(CheckedSize(INT64_MAX / 8).FitsFloats());
+  EXPECT_TRUE(CheckedSize(PTRDIFF_MAX / 16).FitsFloats());
+  EXPECT_FALSE(CheckedSize(PTRDIFF_MAX / 8).FitsFloats());
 }
 
 TEST(PlanConvDim, EqualsTFLite) {
