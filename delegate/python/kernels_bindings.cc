@@ -36,14 +36,6 @@ void CheckRank(const py::array& array, int rank, const char* name) {
   }
 }
 
-// Everything but the shapes that the three ops' functions take.
-struct Common {
-  OptionalFloats scale, bias;
-  std::string activation, isa;
-  int64_t group_size;
-  int num_threads;
-};
-
 Activation ParseActivation(const std::string& name) {
   if (name == "none") return Activation::kNone;
   if (name == "relu") return Activation::kRelu;
@@ -66,8 +58,11 @@ const KernelSet& Kernels(const std::string& isa) {
   return *kernels;
 }
 
+const float* DataOrNull(const OptionalFloats& array) { return array.has_value() ? array->data() : nullptr; }
+
 // Checks what the ops cannot see (array sizes) and views the rest.
-CodebookFilter View(const CodeArray& codes, const FloatArray& codebooks, const Common& common, int64_t channels) {
+CodebookFilter View(const CodeArray& codes, const FloatArray& codebooks, const OptionalFloats& scale,
+                    const OptionalFloats& bias, int64_t group_size, int64_t channels) {
   if (codebooks.ndim() < 1 || codebooks.ndim() > 2) {
     Refuse("`codebooks` must be [2**bits] or [groups, 2**bits]. Received: shape " + ShapeText(codebooks));
   }
@@ -75,16 +70,16 @@ CodebookFilter View(const CodeArray& codes, const FloatArray& codebooks, const C
   const int64_t entries = codebooks.shape(codebooks.ndim() - 1);
   filter.bits = entries == 4 ? 2 : entries == 8 ? 3 : entries == 16 ? 4 : 0;
   if (filter.bits == 0) Refuse("a codebook must have 4, 8 or 16 entries. Received: shape " + ShapeText(codebooks));
-  if (common.group_size < 0) {
-    Refuse("`group_size` must be at least 0. Received: group_size=" + std::to_string(common.group_size));
+  if (group_size < 0) {
+    Refuse("`group_size` must be at least 0. Received: group_size=" + std::to_string(group_size));
   }
   const int64_t groups = codebooks.ndim() == 1 ? 1 : codebooks.shape(0);
-  const int64_t needed = common.group_size == 0 ? 1 : (channels + common.group_size - 1) / common.group_size;
+  const int64_t needed = group_size == 0 ? 1 : (channels + group_size - 1) / group_size;
   if (groups != needed) {
     Refuse("`codebooks` must have one row per group of channels, " + std::to_string(needed) + ". Received: shape " +
            ShapeText(codebooks));
   }
-  for (const auto& [array, name] : {std::pair{&common.scale, "scale"}, {&common.bias, "bias"}}) {
+  for (const auto& [array, name] : {std::pair{&scale, "scale"}, {&bias, "bias"}}) {
     if (array->has_value() && ((*array)->ndim() != 1 || (*array)->shape(0) != channels)) {
       Refuse("`" + std::string(name) + "` must have shape (" + std::to_string(channels) + ",). Received: shape " +
              ShapeText(**array));
@@ -93,12 +88,10 @@ CodebookFilter View(const CodeArray& codes, const FloatArray& codebooks, const C
   filter.codes = codes.data();
   filter.count = codes.size();
   filter.codebooks = codebooks.data();
-  filter.group_size = common.group_size;
-  filter.scale = common.scale.has_value() ? common.scale->data() : nullptr;
+  filter.group_size = group_size;
+  filter.scale = DataOrNull(scale);
   return filter;
 }
-
-const float* DataOrNull(const OptionalFloats& array) { return array.has_value() ? array->data() : nullptr; }
 
 void CheckStatus(Status status) {
   if (status == Status::kOutOfMemory) throw std::bad_alloc();
@@ -147,10 +140,9 @@ FloatArray RunConv2D(const FloatArray& input, const CodeArray& codes, const Floa
   params.in_channels = input.shape(3);
   params.out_channels = codes.shape(0);
   params.activation = ParseActivation(activation);
-  const Common common = {scale, bias, activation, isa, group_size, num_threads};
   Status status;
-  const auto op = Conv2D::Create(params, View(codes, codebooks, common, params.out_channels), DataOrNull(bias),
-                                 Kernels(isa), &status);
+  const auto op = Conv2D::Create(params, View(codes, codebooks, scale, bias, group_size, params.out_channels),
+                                 DataOrNull(bias), Kernels(isa), &status);
   CheckStatus(status);
   return RunSpatial(*op, input, params.out_channels, num_threads);
 }
@@ -175,10 +167,9 @@ FloatArray RunDepthwise(const FloatArray& input, const CodeArray& codes, const F
   }
   params.depth_multiplier = static_cast<int>(channels / params.in_channels);
   params.activation = ParseActivation(activation);
-  const Common common = {scale, bias, activation, isa, group_size, num_threads};
   Status status;
-  const auto op = DepthwiseConv2D::Create(params, View(codes, codebooks, common, channels), DataOrNull(bias),
-                                          Kernels(isa), &status);
+  const auto op = DepthwiseConv2D::Create(params, View(codes, codebooks, scale, bias, group_size, channels),
+                                          DataOrNull(bias), Kernels(isa), &status);
   CheckStatus(status);
   return RunSpatial(*op, input, channels, num_threads);
 }
@@ -189,10 +180,9 @@ FloatArray RunFullyConnected(const FloatArray& input, const CodeArray& codes, co
   CheckRank(input, 2, "input");
   CheckRank(codes, 2, "codes");
   const FullyConnectedParams params = {input.shape(1), codes.shape(0), ParseActivation(activation)};
-  const Common common = {scale, bias, activation, isa, group_size, num_threads};
   Status status;
-  const auto op = FullyConnected::Create(params, View(codes, codebooks, common, params.out_channels), DataOrNull(bias),
-                                         Kernels(isa), &status);
+  const auto op = FullyConnected::Create(params, View(codes, codebooks, scale, bias, group_size, params.out_channels),
+                                         DataOrNull(bias), Kernels(isa), &status);
   CheckStatus(status);
   CheckStatus(op->Reshape(input.shape(0)));
   FloatArray output({input.shape(0), codes.shape(0)});
