@@ -13,7 +13,7 @@ from dgms_keras.layers import subclassed
 from dgms_keras.layers.batch_norm_signs import make_scales_positive
 from dgms_keras.layers.order import first_and_last
 from dgms_keras.layers.plan import Plan
-from dgms_keras.layers.structure import Copier, built_copy, copy_state, copy_trainable, is_graph, places
+from dgms_keras.layers.structure import Copier, built_copy, check_built, copy_state, copy_trainable, is_graph, places
 from dgms_keras.layers.wrapper import DGMSWrapper
 from dgms_keras.targets import targets_of
 
@@ -82,6 +82,7 @@ def _config(config: DGMSConfig | None, overrides: Mapping[str, Any]) -> DGMSConf
 
 
 def _quantized_copy(model: keras.Model, config: DGMSConfig, mixtures: Mapping[str, Mixture] | None) -> keras.Model:
+    check_built(model)
     found = places(model)
     first: set[int] = set()
     last: set[int] = set()

@@ -15,9 +15,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from dgms_keras.layers.structure import is_graph
+from dgms_keras.layers.values import to_numpy
 from dgms_keras.layers.wrapper import DGMSWrapper
 from dgms_keras.targets import Target
 
@@ -118,7 +118,7 @@ def _is_plain_batch_norm(layer: Any, before: DGMSWrapper, rank: int) -> bool:
 
 
 def _flip(wrapper: DGMSWrapper, batch_norm: keras.layers.BatchNormalization) -> bool:
-    gamma = ops.convert_to_numpy(batch_norm.gamma)
+    gamma = to_numpy(batch_norm.gamma)
     if not np.any(gamma < 0):
         return False
     layer = wrapper.layer
@@ -140,5 +140,5 @@ def _along(signs: np.ndarray, target: Target, shape: Any) -> np.ndarray:
 
 
 def _scale(variable: keras.Variable, factors: np.ndarray) -> None:
-    value = ops.convert_to_numpy(variable)
+    value = to_numpy(variable)
     variable.assign((value * factors).astype(value.dtype))

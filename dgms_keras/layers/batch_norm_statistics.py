@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from dgms_keras.layers.values import to_numpy
+
 # The statistics have settled when no channel's mean moves by more than this share of its deviation, and no deviation by more
 # than this share of itself, from one pass to the next.
 _SETTLED = 1e-4
@@ -85,9 +87,7 @@ class _Meter:
 
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """The layer's moving mean and variance."""
-        return ops.convert_to_numpy(self._layer.moving_mean).copy(), ops.convert_to_numpy(
-            self._layer.moving_variance
-        ).copy()
+        return to_numpy(self._layer.moving_mean), to_numpy(self._layer.moving_variance)
 
     def set_statistics(self, mean: np.ndarray, variance: np.ndarray) -> None:
         """Sets them."""
@@ -142,13 +142,13 @@ class _Meter:
         else:
             weights = ops.broadcast_to(ops.expand_dims(ops.cast(mask, "float32"), -1), ops.shape(x))
             sums = ops.sum(weights, axis=others)
-            count = float(ops.convert_to_numpy(sums)[0])
+            count = float(to_numpy(sums)[0])
             shape = [-1 if a == axis else 1 for a in range(len(x.shape))]
             safe = ops.maximum(sums, 1.0)
             mean = ops.sum(x * weights, axis=others) / safe
             variance = ops.sum(weights * ops.square(x - ops.reshape(mean, shape)), axis=others) / safe
         try:
-            mean, variance = (ops.convert_to_numpy(v).astype("float64") for v in (mean, variance))
+            mean, variance = (to_numpy(v).astype("float64") for v in (mean, variance))
         except (NotImplementedError, TypeError, AttributeError) as error:
             raise ValueError(
                 "recalibrate_batch_norm runs the model eagerly. Received: BatchNormalization "

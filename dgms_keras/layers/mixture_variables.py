@@ -11,6 +11,7 @@ from keras import ops
 
 from dgms_keras.frozen import Mixture
 from dgms_keras.layers.groups import Groups
+from dgms_keras.layers.values import to_numpy
 from dgms_keras.layers.weight_decay import NAME_MARK, exclude_mixtures_from_weight_decay
 
 # How far training may move pi, gamma and tau from where they started, as a factor exp(+-limit): the floors (and ceilings) that
@@ -116,7 +117,7 @@ class MixtureVariables(keras.layers.Layer):
         Raises:
             ValueError: a value is not finite: training diverged.
         """
-        mu, pi, gamma, tau = (ops.convert_to_numpy(x) for x in self.values())
+        mu, pi, gamma, tau = (to_numpy(x) for x in self.values())
         share = pi.sum(axis=-1, keepdims=True, dtype="float64")
         if np.any(np.abs(share - 1) > 1e-6):  # else it was normalised already: give back what was given, to the bit
             pi = (pi / share).astype("float32")
@@ -139,10 +140,10 @@ class MixtureVariables(keras.layers.Layer):
 
     def set_temperature(self, tau: float) -> None:
         """Sets tau, of every group; what training had learned about it is dropped."""
-        start = ops.convert_to_numpy(self.start).copy()
+        start = to_numpy(self.start)
         start[:, 3 * self._codes] = tau
         self.start.assign(start)
         if self._learn_temperature:
-            learned = ops.convert_to_numpy(self.learned).reshape(self._groups.count, -1).copy()
+            learned = to_numpy(self.learned).reshape(self._groups.count, -1).copy()
             learned[:, -1] = 0
             self.learned.assign(learned.reshape(-1))

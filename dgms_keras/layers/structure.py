@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from dgms_keras.layers.values import to_numpy
 from dgms_keras.targets import children
 
 # Given a layer and its path, returns the layer to put in its place, or None for an ordinary copy.
@@ -30,6 +31,15 @@ def _functional_class() -> type:
     from keras.src.models.functional import Functional  # no public name
 
     return Functional
+
+
+def check_built(model: keras.Model) -> None:
+    """Raises a ValueError unless the model's variables exist."""
+    is_known = getattr(model, "inputs", None) if is_graph(model) else model.variables
+    if not model.built or not is_known:
+        raise ValueError(
+            f"`model` must be built: call it on data, or give it an Input. Received: model {model.name!r}, not built"
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,10 +126,7 @@ class Copier:
         Raises:
             ValueError: the model is not built, or one of its layers cannot be copied; the message names it.
         """
-        if not model.built or not getattr(model, "inputs", None):
-            raise ValueError(
-                f"`model` must be built: call it on data, or give it an Input. Received: model {model.name!r}, not built"
-            )
+        check_built(model)
         copied = self._copies.get(id(model)) or self._model(model, "")
         for original, copy in reversed(self._pairs):  # outer first: setting `trainable` sets it for the layers inside
             copy_trainable(original, copy)
@@ -214,9 +221,15 @@ def fresh_copy(operation: Any) -> Any:
     except Exception as error:
         raise ValueError(
             f"every layer must be copyable by `from_config(get_config())`. Received: layer {operation.name!r} of class "
-            f"{type(operation).__name__}, which fails with {type(error).__name__}: {error}. Give the class a `get_config`, or "
+            f"{type(operation).__name__}, which fails with {type(error).__name__}: {_short(error)}. Give the class a `get_config`, or "
             "leave the model's structure to you: wrap layers by hand with dgms_keras.DGMSWrapper"
         ) from error
+
+
+def _short(error: Exception) -> str:
+    """The message on one line, of bearable length."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 @contextlib.contextmanager
@@ -242,11 +255,11 @@ def copy_state(original: keras.layers.Layer, copy: keras.layers.Layer) -> None:
             f"{[tuple(v.shape) for v in theirs]}. Its `get_config` or `build` misses something"
         )
     for ours_v, theirs_v in zip(ours, theirs, strict=True):
-        ours_v.assign(keras.ops.convert_to_numpy(theirs_v))
+        ours_v.assign(to_numpy(theirs_v))
     if type(copy).load_own_variables is not keras.layers.Layer.load_own_variables:
         store: dict[str, Any] = {}  # some preprocessing layers (Normalization) compute more from what they load
         original.save_own_variables(store)
-        copy.load_own_variables({key: keras.ops.convert_to_numpy(value) for key, value in store.items()})
+        copy.load_own_variables({key: to_numpy(value) for key, value in store.items()})
     if hasattr(original, "save_assets") and hasattr(copy, "load_assets"):
         with tempfile.TemporaryDirectory() as folder:
             original.save_assets(folder)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
-from keras import ops
 
 from dgms_keras.config import DGMSConfig
 from dgms_keras.frozen import Mixture
@@ -19,12 +18,14 @@ from dgms_keras.layers.structure import (
     Copier,
     Place,
     built_copy,
+    check_built,
     copy_state,
     copy_trainable,
     is_graph,
     named_children,
     places,
 )
+from dgms_keras.layers.values import to_numpy
 from dgms_keras.layers.wrapper import DGMSWrapper
 from dgms_keras.targets import is_quantizable, resolve
 
@@ -53,14 +54,9 @@ def _slots(layer: keras.layers.Layer, path: str, seen: set[int]) -> Iterator[_Sl
             yield from _slots(inner, inner_path, seen)
 
 
-def _check_built(model: keras.Model) -> None:
-    if not model.built or not model.variables:
-        raise ValueError(f"`model` must be built: call it on data once. Received: model {model.name!r}, not built")
-
-
 def quantize_in_place(model: keras.Model, config: DGMSConfig, mixtures: Mapping[str, Mixture] | None) -> keras.Model:
     """Replaces layers inside a subclassed model; see `quantize_apply`. On an error the model is as it was."""
-    _check_built(model)
+    check_built(model)
     slots = list(_slots(model, "", {id(model)}))
     found = [Place(model.name, model, inside=False)]
     for slot in slots:
@@ -173,7 +169,7 @@ def stripped_copy(model: keras.Model) -> keras.Model:
     if [tuple(v.shape) for v in ours] != [tuple(v.shape) for v in theirs]:
         raise ValueError(advice.format(f"then has {len(theirs)} variables instead of {len(ours)}, or other shapes"))
     for v, v_copy in zip(ours, theirs, strict=True):
-        v_copy.assign(hard[id(v)] if id(v) in hard else ops.convert_to_numpy(v))
+        v_copy.assign(hard[id(v)] if id(v) in hard else to_numpy(v))
         v_copy.trainable = v.trainable
     return copy
 

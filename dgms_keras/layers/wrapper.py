@@ -17,6 +17,7 @@ from dgms_keras.config import DGMSConfig
 from dgms_keras.frozen import FrozenWeight, Mixture
 from dgms_keras.layers.groups import Groups
 from dgms_keras.layers.mixture_variables import MixtureVariables
+from dgms_keras.layers.values import to_numpy
 from dgms_keras.mixture_init import initial_mixture, initial_mixtures
 from dgms_keras.targets import Target, refusal, resolve, targets_of
 
@@ -181,7 +182,7 @@ class DGMSWrapper(keras.layers.Wrapper):
 
     def latent(self, target: Target) -> np.ndarray:
         """The latent weights, float32."""
-        return ops.convert_to_numpy(resolve(self.layer, target.weight)).astype("float32")
+        return to_numpy(resolve(self.layer, target.weight)).astype("float32")
 
     def _initial_mixture(self, target: Target, path: str | None = None) -> Mixture:
         config, groups, name = self.config_of(target), self.groups_of(target), self.path_of(target, path or self.name)
@@ -335,7 +336,7 @@ class DGMSWrapper(keras.layers.Wrapper):
         return FrozenWeight(
             layer="/".join(p for p in (path or self.name, sublayer) if p),
             weight=target.attribute,
-            indices=ops.convert_to_numpy(indices),
+            indices=to_numpy(indices),
             codebook=mixture.mu,
             bits=config.bits,
             channel_axis=target.channel_axes,
@@ -382,11 +383,9 @@ def path_of(path: str, target: Target, targets: Sequence[Target]) -> str:
         targets: all quantised weights of the layer.
 
     Returns:
-        `path` for the only weight; else `path/sublayer` for a weight of a layer inside the layer, with the weight's own name
-        behind it where that layer has several: "conv/depthwise_kernel", "attention/_query_dense".
+        The path of the layer that owns the weight (the layer at `path`, or one inside it: "attention/_query_dense"), with the
+        weight's name behind it where that layer has several: "conv/depthwise_kernel".
     """
-    if len(targets) == 1:
-        return path
     siblings = [t for t in targets if t.sublayer == target.sublayer]
     parts = [path, target.sublayer.replace(".", "/"), target.attribute if len(siblings) > 1 else ""]
     return "/".join(part for part in parts if part)

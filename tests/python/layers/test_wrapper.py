@@ -78,7 +78,7 @@ def test_latents_are_the_layers_own_and_the_mixture_comes_from_them():
 
 
 def test_what_neither_has_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="nothing_such"):
+    with pytest.raises(AttributeError, match=r"nothing_such"):
         built(L.Dense(3), (None, 4)).nothing_such  # noqa: B018
 
 
@@ -100,7 +100,7 @@ def test_policies(rng, policy):
 
 
 def test_the_wrappers_own_dtype_is_not_to_be_set():
-    with pytest.raises(ValueError, match="`dtype` belongs to the wrapped layer.*'d'"):
+    with pytest.raises(ValueError, match=r"`dtype` belongs to the wrapped layer.*'d'"):
         DGMSWrapper(L.Dense(3, name="d"), dtype="mixed_float16")
 
 
@@ -295,36 +295,42 @@ def test_a_weight_that_is_no_variable_is_rejected_by_name():
     from dgms_keras.targets import _REGISTERED
 
     odd = list(_REGISTERED)[-1]
-    with pytest.raises(ValueError, match="'units', a int .layer 'odd'"):
+    with pytest.raises(ValueError, match=r"'units', a int .layer 'odd'"):
         built(odd(3, name="odd"), (None, 4))
 
 
 def test_lora_and_keras_quantisation_are_refused_later_too():
     wrapper = built(L.Dense(4, name="d"), (None, 8))
-    with pytest.raises(AttributeError, match="LoRA.*'d'"):
+    with pytest.raises(AttributeError, match=r"LoRA.*'d'"):
         wrapper.enable_lora(2)
     with pytest.raises(ValueError, match=r"dgms_keras.strip.*'d'"):
         wrapper.quantize("int8")
     wrapper.layer.enable_lora(2)
-    with pytest.raises(ValueError, match="'d'.*LoRA"):
+    with pytest.raises(ValueError, match=r"'d'.*LoRA"):
         wrapper(np.ones((1, 8), "float32"))
 
 
 def test_weights_that_are_not_finite_are_an_error_that_names_the_layer():
     wrapper = DGMSWrapper(L.Dense(4, kernel_initializer=keras.initializers.Constant(np.nan), name="bad"), bits=2)
-    with pytest.raises(ValueError, match="NaN.*'bad'"):
+    with pytest.raises(ValueError, match=r"NaN.*'bad'"):
         wrapper.build((None, 3))
 
 
 @pytest.mark.parametrize(
     ("value", "size"),
-    [("zeros", (3, 4)), ("ones", (3, 4)), ("glorot_uniform", (1, 1)), ("glorot_uniform", (0, 4)), ("glorot_uniform", (2, 3))],
+    [
+        ("zeros", (3, 4)),
+        ("ones", (3, 4)),
+        ("glorot_uniform", (1, 1)),
+        ("glorot_uniform", (0, 4)),
+        ("glorot_uniform", (2, 3)),
+    ],
 )
 def test_degenerate_weights(value, size):
     """All zero, all equal, fewer weights than codes, none at all: hard weights equal the weights exactly."""
     layer = L.Dense(size[1], kernel_initializer=value)
     wrapper = DGMSWrapper(layer, bits=4)
-    with pytest.warns(UserWarning, match="distinct weights") if size[0] else pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match=r"distinct weights") if size[0] else pytest.warns(UserWarning):
         wrapper.build((None, size[0]))
     x = np.ones((2, size[0]), "float32")
     np.testing.assert_array_equal(array(wrapper.quantized_weight(KERNEL)), array(layer.kernel))
@@ -336,5 +342,5 @@ def test_the_output_shape_is_known_without_running():
     wrapper = DGMSWrapper(L.Conv2D(5, 3, strides=2), bits=2)
     assert wrapper.compute_output_shape((None, 9, 9, 3)) == (None, 4, 4, 5)
     assert wrapper(keras.Input((9, 9, 3))).shape == (None, 4, 4, 5)
-    with pytest.raises(ValueError, match="incompatible with the layer"):
+    with pytest.raises(ValueError, match=r"incompatible with the layer"):
         wrapper(np.ones((1, 9, 9, 4), "float32"))
