@@ -175,19 +175,21 @@ TEST_P(GemmF32, Segments) {
 }
 
 TEST_P(GemmF32, BlocksOfK) {
-  for (const int n : {1, kernel().max_columns / 2 + 1, kernel().max_columns}) {
-    for (const int rows : {1, kernel().max_rows}) {
+  for (const int n : {1, 2, 3, kernel().max_columns / 2 + 1, kernel().max_columns - 1, kernel().max_columns}) {
+    for (int rows = 1; rows <= kernel().max_rows; ++rows) {
       for (const bool accumulate : {false, true}) {
         for (const bool finish : {false, true}) {
-          GemmF32Tester()
-              .rows(rows)
-              .n(n)
-              .segments(2, 9)
-              .output_gap(1)
-              .accumulate(accumulate)
-              .finish(finish)
-              .seed(n)
-              .Test(kernel());
+          for (const int seed : {0, 1}) {  // the guard touches the output's end, its start
+            GemmF32Tester()
+                .rows(rows)
+                .n(n)
+                .segments(2, 9)
+                .output_gap(1)
+                .accumulate(accumulate)
+                .finish(finish)
+                .seed(2 * n + seed)
+                .Test(kernel());
+          }
         }
       }
     }
