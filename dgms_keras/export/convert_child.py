@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import re
 import sys
 import types
 from typing import Any
@@ -21,6 +22,14 @@ def _from_json(part: Any) -> Any:
     if "list" in part:
         return [_from_json(v) for v in part["list"]]
     return types.SimpleNamespace(shape=tuple(part["shape"]), dtype=part["dtype"], name=None)
+
+
+def _cause(error: Exception) -> str:
+    """The reason in one line; Keras hides a class that it does not find behind pages of its own."""
+    text = str(error).strip()
+    missing = re.search(r"Could not locate [^.\n]*", text)
+    line = missing.group() if missing else (text.splitlines() or [""])[0]
+    return f"{type(error).__name__}: {line}"
 
 
 def main(job_file: str) -> int:
@@ -40,9 +49,8 @@ def main(job_file: str) -> int:
         model = keras.saving.load_model(job["model"], compile=False, safe_mode=False)
         data = convert(model, _from_json(job["input_signature"]))
     except Exception as error:
-        first_line = str(error).strip().splitlines()[:1] or [""]
         with open(job["error"], "w") as file:
-            file.write(f"{type(error).__name__}: {first_line[0]}")
+            file.write(_cause(error))
         return 1
     with open(job["output"], "wb") as file:
         file.write(data)
