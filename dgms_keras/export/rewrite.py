@@ -170,12 +170,11 @@ def _why_not(weight: FrozenWeight, uses: Sequence[_Use], operands: Sequence[_Ope
     if not weight.indices.size:
         return "the weight has no elements"
     if not uses:
-        same_size = sorted({o.op_name for o in operands if o.values.size == weight.indices.size})
-        seen = (
-            f"constants of its size feed {', '.join(same_size)}, with other values"
-            if same_size
-            else "none has its size"
-        )
+        same_size = [o for o in operands if o.values.size == weight.indices.size]
+        if any(not np.all(np.isfinite(o.values)) for o in same_size):
+            return "the converter's constant holds NaN or infinity, e.g. from a BatchNorm"
+        readers = ", ".join(sorted({o.op_name for o in same_size}))
+        seen = f"constants of its size feed {readers}, with other values" if readers else "none has its size"
         return (
             "no constant of the converted graph equals this weight (up to its layout and one factor per output channel): "
             f"the converter folded or changed it, or the layer is not used; {seen}"

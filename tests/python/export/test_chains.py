@@ -104,6 +104,21 @@ def test_rows_of_a_table_are_gathered_bit_exactly_for_any_shape_of_ids(rows, wid
     np.testing.assert_array_equal(chain.decode(), weight.decode())
 
 
+@pytest.mark.parametrize("factor", [-1.5, 0.0, 1e-38, 3e-42, 1e30])
+def test_scales_at_the_ends_of_the_range(factor):
+    """Negative, zero, denormal and huge factors."""
+    weight = encoded((5, 7), 4, 1, scaled=True)
+    weight = EncodedWeight(
+        "w/k", weight.codes, 4, weight.codebook, None, (weight.scale * np.float32(factor)).astype(np.float32)
+    )
+    model, editor = empty_model()
+    editor.graph.outputs = [write_weight(editor, weight)]
+    editor.graph.operators = editor.take()
+    # The runtime treats denormals as 0 (so it would in a dense weight): a factor below 2**-126 times a codebook of at most 8.
+    flushed = 0 if abs(factor) >= 1e-30 or factor == 0 else 8 * np.finfo(np.float32).tiny
+    np.testing.assert_allclose(run(fio.write_model(model)), weight.decode(), rtol=0, atol=flushed)
+
+
 def test_a_three_dimensional_table():
     weight = encoded((6, 5, 3), 4, 0)
     model, editor = empty_model()

@@ -216,6 +216,13 @@ def test_every_frozen_weight_is_in_the_report_with_its_reason(tmp_path):
     assert not path.exists()
 
 
+def test_a_factor_that_is_not_finite(tmp_path):
+    model = small_model()
+    model.layers[1].gamma.assign([np.inf] + [1.0] * 23)
+    report = export_frozen(model, freeze(model, 4), tmp_path / "m.tflite")
+    assert [row.name for row in report.kept] == ["conv/kernel"] and "NaN or infinity" in report.kept[0].reason
+
+
 def test_operator_that_cannot_take_a_decoded_weight(tmp_path):
     class Tilted(layers.Layer):
         def build(self, shape):
