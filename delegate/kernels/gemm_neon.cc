@@ -19,6 +19,7 @@ constexpr int kMaxVectors = 3;
 #else
 constexpr int kMaxVectors = 2;
 #endif
+constexpr float kInfinity = __builtin_inff();
 constexpr int kRun = 32;  // weights per 16 packed bytes: the first 16 in the low nibbles, the last 16 in the high ones
 
 inline int Vectors(int n) { return (n + kLanes - 1) / kLanes; }
@@ -166,14 +167,17 @@ DGMS_INLINE void Step1(Sums<rows, vectors>& sums, const char* const (&a)[rows], 
 template <int rows, int vectors>
 DGMS_INLINE void Accumulate(Sums<rows, vectors>& sums, const GemmF32Args& args) {
   constexpr ptrdiff_t kFloat = sizeof(float);
-  const ptrdiff_t length = args.segment_length * kFloat, fours = length / (4 * kFloat) * (4 * kFloat);
+  const ptrdiff_t length = args.segment_length * kFloat, fours = length & ~(4 * kFloat - 1);
+  const ptrdiff_t stride = args.a_row_stride * kFloat;
   const float* panel = args.panel;
   for (int64_t s = 0; s < args.segment_count; ++s) {
     const char* a[rows];
+    const char* row = reinterpret_cast<const char*>(args.a + args.segments[s]) + fours;
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
-      a[r] = reinterpret_cast<const char*>(args.a + args.segments[s] + r * args.a_row_stride) + fours;
+      a[r] = row;
       __asm__("" : "+r"(a[r]));
+      row = a[r] + stride;
     }
     for (ptrdiff_t p = -fours; p != 0; p += 4 * kFloat) {
       __asm__("" : "+r"(p));
@@ -181,6 +185,68 @@ DGMS_INLINE void Accumulate(Sums<rows, vectors>& sums, const GemmF32Args& args) 
     }
     for (ptrdiff_t p = 0; p < length - fours; p += kFloat) Step1<rows, vectors>(sums, a, p, &panel);
   }
+}
+
+// The output of one tile, row by row: `last` columns of the last vector.
+template <int rows, int vectors>
+DGMS_INLINE void AddOutput(Sums<rows, vectors>& sums, const float* c, int64_t stride, int last) {
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r, c += stride) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      sums.v[r][v] = vaddq_f32(sums.v[r][v], LoadFirst(c + v * kLanes, v + 1 < vectors ? kLanes : last));
+    }
+  }
+}
+
+template <int rows, int vectors>
+DGMS_INLINE void StoreOutput(const Sums<rows, vectors>& sums, float* c, int64_t stride, int last) {
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r, c += stride) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) StoreFirst(c + v * kLanes, sums.v[r][v], v + 1 < vectors ? kLanes : last);
+  }
+}
+
+// sum = operation(sum, its vector of columns) for all sums.
+template <int rows, int vectors, typename Operation>
+DGMS_INLINE void ForAll(Sums<rows, vectors>& sums, const Operation& operation) {
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) sums.v[r][v] = operation(sums.v[r][v], v);
+  }
+}
+
+template <int rows, int vectors>
+DGMS_INLINE void Finish(Sums<rows, vectors>& sums, const GemmF32Args& args) {
+  const Epilogue& e = args.epilogue;
+  float* c = args.c;
+  const int64_t stride = args.c_row_stride;
+  const int last = args.n - (vectors - 1) * kLanes;  // columns of the last vector
+  if (args.accumulate) {
+    last == kLanes ? AddOutput(sums, c, stride, kLanes) : AddOutput(sums, c, stride, last);
+  }
+  if (args.finish) {
+    // Multiplied and added apart: a fused multiply-add would need a copy of the bias for every sum to add to.
+    float32x4_t factor[vectors], bias[vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      factor[v] = vld1q_f32(e.scale + v * kLanes);
+      bias[v] = vld1q_f32(e.bias + v * kLanes);
+    }
+    ForAll(sums, [&](float32x4_t sum, int v) { return vaddq_f32(vmulq_f32(sum, factor[v]), bias[v]); });
+    // Most layers have no bounds, or a lower one alone. NaN passes: vmax and vmin return NaN if either operand is NaN.
+    if (e.min > -kInfinity) {
+      const float32x4_t min = vdupq_n_f32(e.min);
+      ForAll(sums, [&](float32x4_t sum, int) { return vmaxq_f32(sum, min); });
+    }
+    if (e.max < kInfinity) {
+      const float32x4_t max = vdupq_n_f32(e.max);
+      ForAll(sums, [&](float32x4_t sum, int) { return vminq_f32(sum, max); });
+    }
+  }
+  last == kLanes ? StoreOutput(sums, c, stride, kLanes) : StoreOutput(sums, c, stride, last);
 }
 
 template <int rows, int vectors>
@@ -193,33 +259,7 @@ void Tile(const GemmF32Args& args) {
   }
   Accumulate<rows, vectors>(sums, args);
 
-  const int last = args.n - (vectors - 1) * kLanes;  // columns of the last vector
-  if (args.accumulate) {
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-      const float* c = args.c + r * args.c_row_stride;
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) {
-        sums.v[r][v] = vaddq_f32(sums.v[r][v], LoadFirst(c + v * kLanes, v + 1 < vectors ? kLanes : last));
-      }
-    }
-  }
-  if (args.finish) {
-    const float32x4_t min = vdupq_n_f32(args.epilogue.min), max = vdupq_n_f32(args.epilogue.max);
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      const float32x4_t scale = vld1q_f32(args.epilogue.scale + v * kLanes);
-      const float32x4_t bias = vld1q_f32(args.epilogue.bias + v * kLanes);
-#pragma GCC unroll 8
-      for (int r = 0; r < rows; ++r) sums.v[r][v] = Clamp(vfmaq_f32(bias, sums.v[r][v], scale), min, max);
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r) {
-    float* c = args.c + r * args.c_row_stride;
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) StoreFirst(c + v * kLanes, sums.v[r][v], v + 1 < vectors ? kLanes : last);
-  }
+  Finish<rows, vectors>(sums, args);
 }
 
 using TileFn = void (*)(const GemmF32Args&);
