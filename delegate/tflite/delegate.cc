@@ -236,6 +236,13 @@ void LogClaim(const Claim& claim, size_t nodes, const std::map<int, PreparedOp>&
   }
 }
 
+struct HandoverScope {
+  HandoverScope(State* state, tfl::Context* context) : state(state), context(context) {}
+  ~HandoverScope() { state->EndHandover(context); }
+  State* state;
+  tfl::Context* context;
+};
+
 std::string PrepareGraph(tfl::Context* context, tfl::Delegate* self, State* state) {
   Graph graph;
   std::string why;
@@ -254,13 +261,13 @@ std::string PrepareGraph(tfl::Context* context, tfl::Delegate* self, State* stat
   if (nodes.empty()) return "";
   const OwnedIntArray replaced = NewIntArray(nodes);
   if (replaced == nullptr || state->pool() == nullptr) return StatusText(Status::kOutOfMemory);
+  const HandoverScope scope(state, context);
   State::Handover* handover = state->handover(context);
   handover->ops = std::move(prepared);
   handover->scratch = std::make_shared<Scratch>();
   const tfl::Status status =
       context->ReplaceNodeSubsetsWithDelegateKernels(context, NodeRegistration(), replaced.get(), self);
   const bool all_taken = handover->ops.empty();
-  state->EndHandover(context);
   if (status != tfl::kOk) return "the runtime refused the claim";
   return all_taken ? "" : "the runtime made no node for a claimed operator";
 }

@@ -127,6 +127,20 @@ bool Graph::ReadNodes(const std::vector<int>& plan, std::string* why) {
     }
     nodes_.push_back(entry);
   }
+  return InOrder(why);
+}
+
+// Partitioning runs nodes in the order of their data, which is that of the plan only if every tensor is written once
+// and before it is read.
+bool Graph::InOrder(std::string* why) const {
+  for (size_t id = 0; id < producers_.size(); ++id) {
+    const int producer = producers_[id];
+    const bool late = producer != kNone && !consumers_[id].empty() && consumers_[id].front() <= producer;
+    if (producer == kSeveral || late) {
+      *why = Format("tensor %zu is written twice, or after it is read", id);
+      return false;
+    }
+  }
   return true;
 }
 
@@ -146,6 +160,10 @@ bool Graph::ReadGraphOutputs(const std::vector<int>& plan, std::string* why) {
   }
   if (count != 1 || partitions == nullptr || partitions[0].output_tensors == nullptr) {
     *why = "the runtime keeps all tensors or does not fuse nodes";
+    return false;
+  }
+  if (partitions[0].nodes_to_replace == nullptr || partitions[0].nodes_to_replace->size != node_count()) {
+    *why = "the graph has a cycle";
     return false;
   }
   for (int id : *partitions[0].output_tensors) {

@@ -49,7 +49,6 @@ struct GraphNode {
 class Graph {
  public:
   static constexpr int kNone = -1;
-  static constexpr int kSeveral = -2;
 
   // Reads the execution plan. False if the runtime or the graph is not what a delegate can work with; `*why` says so.
   // The view holds until the plan changes.
@@ -63,7 +62,7 @@ class Graph {
   const tfl::Tensor* tensor(int id) const;
   const char* tensor_name(int id) const;
 
-  // Position of the one node that computes the tensor; kNone if there is none, kSeveral if there are more.
+  // Position of the node that computes the tensor; kNone if there is none.
   int producer(int id) const;
   // Positions of the nodes that read it, each once.
   const std::vector<int>& consumers(int id) const;
@@ -75,7 +74,10 @@ class Graph {
   const void* ConstantData(int id, tfl::Type type, int64_t* count) const;
 
  private:
+  static constexpr int kSeveral = -2;
+
   bool ReadNodes(const std::vector<int>& plan, std::string* why);
+  bool InOrder(std::string* why) const;
   bool ReadGraphOutputs(const std::vector<int>& plan, std::string* why);
 
   tfl::Context* context_ = nullptr;

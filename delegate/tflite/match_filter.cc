@@ -23,8 +23,9 @@ class Matcher {
       : graph_(graph), channel_axis_(channel_axis), rank_(rank), match_(*match) {}
 
   void Match(int id) {
+    bool scaled = false;
     int scale = tfl::kOptionalTensor;
-    const int filter = SkipScale(id, &scale);
+    const int filter = SkipScale(id, &scaled, &scale);
     const GraphNode& last = Producer(filter, "the filter");
     if (last.builtin == tfl::kBuiltinGather) {
       MatchGroups(last, filter);
@@ -32,7 +33,7 @@ class Matcher {
       MatchBlocks(SkipTail(filter), /*values=*/true);
     }
     CheckSizes();
-    if (scale != tfl::kOptionalTensor) ReadScale(scale);
+    if (scaled) ReadScale(scale);
     CheckDims(id, match_.shape);
     CheckDims(filter, match_.shape);
   }
@@ -47,7 +48,6 @@ class Matcher {
   const GraphNode& Producer(int id, const char* what) {
     const int position = graph_.producer(id);
     if (position == Graph::kNone) Fail(std::string(what) + " is not computed by a decode chain");
-    if (position == Graph::kSeveral) Fail(std::string(what) + " is computed by several operators");
     const GraphNode& node = graph_.node(position);
     if (node.output_count() != 1) Fail(std::string(what) + " is computed by an operator with several outputs");
     match_.nodes.push_back(position);
@@ -63,8 +63,9 @@ class Matcher {
   void RequireType(int id, tfl::Type type) {
     const tfl::Tensor* tensor = graph_.tensor(id);
     Require(tensor != nullptr && tensor->type == type, "an intermediate tensor has an unexpected type");
-    Require(tensor->is_variable == 0 && tensor->sparsity == nullptr && tensor->quantization.type == 0,
-            "an intermediate tensor is variable, sparse or quantised");
+    Require(tensor->is_variable == 0 && tensor->sparsity == nullptr && tensor->quantization.type == 0 &&
+                tensor->allocation_type != tfl::Allocation::kMmapRo,
+            "an intermediate tensor is constant, variable, sparse or quantised");
   }
 
   // Declared dims must be the true ones, or [0]: what this delegate makes of intermediates that it skips, and what is
@@ -117,13 +118,14 @@ class Matcher {
   }
 
   // 3.4: MUL(filter, scale), in either order. Returns the unscaled filter.
-  int SkipScale(int id, int* scale) {
+  int SkipScale(int id, bool* scaled, int* scale) {
     RequireType(id, tfl::Type::kFloat32);
     const int position = graph_.producer(id);
     if (position < 0 || graph_.node(position).builtin != tfl::kBuiltinMul) return id;
     const GraphNode& mul = Producer(id, "the filter");
     RequireNoActivation(mul);
     const int filter_input = graph_.producer(mul.input(0)) != Graph::kNone ? 0 : 1;
+    *scaled = true;
     *scale = mul.input(1 - filter_input);
     RequireType(mul.input(filter_input), tfl::Type::kFloat32);
     return mul.input(filter_input);

@@ -1,5 +1,6 @@
 #include "tflite/match_op.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace dgms {
@@ -85,6 +86,18 @@ std::string CheckInput(const tfl::IntArray& dims, const OpMatch& match) {
   return "";
 }
 
+// The ops copy what lies under the whole dilated window; stock kernels skip taps outside of the map. Windows that reach
+// further than any real network's are better left to those.
+constexpr int64_t kMaxReach = 1024;
+
+std::string CheckWindow(const OpMatch& match) {
+  if (match.kind == OpKind::kFullyConnected) return "";
+  const std::vector<int>& filter = match.filter.shape;
+  const int64_t reach_h = (filter[1] - int64_t{1}) * match.dilation_h;
+  const int64_t reach_w = (filter[2] - int64_t{1}) * match.dilation_w;
+  return std::max(reach_h, reach_w) > kMaxReach ? "its dilated filter is very large" : "";
+}
+
 std::string ReadBias(const Graph& graph, int id, OpMatch* match) {
   if (id == tfl::kOptionalTensor) return "";
   int64_t count = 0;
@@ -117,9 +130,7 @@ std::string MatchOp(const Graph& graph, int position, OpMatch* match) {
   const tfl::Tensor* input = graph.tensor(match->input);
   const tfl::Tensor* output = graph.tensor(match->output);
   if (!IsPlainFloat(input) || !IsPlainFloat(output)) return "its input or output is not plain float32";
-  if (output->allocation_type == tfl::Allocation::kMmapRo || graph.producer(match->output) != position) {
-    return "its output has other writers";
-  }
+  if (output->allocation_type == tfl::Allocation::kMmapRo) return "its output is a constant";
 
   std::string why;
   int channel_axis = 0;
@@ -143,6 +154,7 @@ std::string MatchOp(const Graph& graph, int position, OpMatch* match) {
   const int rank = match->kind == OpKind::kFullyConnected ? 2 : 4;
   if (why.empty()) why = MatchFilter(graph, node.input(1), channel_axis, rank, &match->filter);
   if (why.empty()) why = CheckInput(*input->dims, *match);
+  if (why.empty()) why = CheckWindow(*match);
   if (why.empty()) why = ReadBias(graph, node.input(2), match);
   return why;
 }

@@ -16,18 +16,6 @@ tfl::Tensor* TensorOf(tfl::Context* context, int id) {
   return id >= 0 && static_cast<size_t>(id) < context->tensors_size ? &context->tensors[id] : nullptr;
 }
 
-// Gives a tensor of the runtime a new shape.
-std::string Resize(tfl::Context* context, int id, const std::vector<int>& dims) {
-  tfl::Tensor* tensor = TensorOf(context, id);
-  if (tensor == nullptr || context->ResizeTensor == nullptr) return Format("tensor %d cannot be resized", id);
-  OwnedIntArray size = NewIntArray(dims);
-  if (size == nullptr) return StatusText(Status::kOutOfMemory);
-  if (context->ResizeTensor(context, tensor, size.release()) != tfl::kOk) {
-    return Format("the runtime could not resize tensor %d", id);
-  }
-  return "";
-}
-
 // The number of floats of a map, at most what any machine could hold.
 bool FloatCount(const std::vector<int>& dims, int64_t* count) {
   int64_t product = 1;
@@ -36,6 +24,23 @@ bool FloatCount(const std::vector<int>& dims, int64_t* count) {
   }
   *count = product;
   return product <= PTRDIFF_MAX / static_cast<int64_t>(sizeof(float)) - kMemoryUnit;
+}
+
+// Gives a tensor of the runtime a new shape.
+std::string Resize(tfl::Context* context, int id, const std::vector<int>& dims) {
+  tfl::Tensor* tensor = TensorOf(context, id);
+  if (tensor == nullptr || context->ResizeTensor == nullptr) return Format("tensor %d cannot be resized", id);
+  int64_t count = 0;
+  if (tensor->data != nullptr && DimsEqual(tensor->dims, dims) && FloatCount(dims, &count) &&
+      tensor->bytes == static_cast<size_t>(count) * sizeof(float)) {
+    return "";  // it has all that it needs
+  }
+  OwnedIntArray size = NewIntArray(dims);
+  if (size == nullptr) return StatusText(Status::kOutOfMemory);
+  if (context->ResizeTensor(context, tensor, size.release()) != tfl::kOk) {
+    return Format("the runtime could not resize tensor %d", id);
+  }
+  return "";
 }
 
 }  // namespace

@@ -1,0 +1,544 @@
+// The delegate in a mock runtime: what it claims, that it is right, and what happens when something fails.
+#include "tflite/delegate.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <new>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "dgms/delegate.h"
+#include "ops/memory.h"
+#include "tflite/chain_builder.h"
+#include "tflite/failing_new.h"
+#include "tflite/mock_runtime.h"
+
+namespace dgms::testing {
+namespace {
+
+struct DestroyDelegateLater {
+  void operator()(tfl::Delegate* delegate) const { DestroyDelegate(delegate); }
+};
+using OwnedDelegate = std::unique_ptr<tfl::Delegate, DestroyDelegateLater>;
+
+OwnedDelegate NewDelegate(int threads = 2) {
+  Options options;
+  options.num_threads = threads;
+  std::string error;
+  OwnedDelegate delegate(CreateDelegate(options, &error));
+  EXPECT_NE(delegate, nullptr) << error;
+  return delegate;
+}
+
+std::string FirstError(const MockRuntime& runtime) { return runtime.errors.empty() ? "" : runtime.errors[0]; }
+
+// Runs the graph with whatever was applied; an empty vector if the runtime reported an error.
+std::vector<float> RunGraph(MockRuntime* runtime, const LayerIds& first, int output, uint32_t seed = 9) {
+  if (runtime->Allocate() != tfl::kOk) return {};
+  int64_t count = 1;
+  for (int dim : runtime->Dims(first.input)) count *= dim;
+  MockRuntime unused;
+  runtime->Set(first.input, ChainBuilder(&unused, seed).Floats(count));
+  return runtime->Invoke() == tfl::kOk ? runtime->Get(output) : std::vector<float>();
+}
+
+// The sums here have at most a few hundred terms of size 1: errors of float sums are below 1e-4, a single wrong weight
+// is far above.
+void ExpectNear(const std::vector<float>& result, const std::vector<float>& expected) {
+  ASSERT_EQ(result.size(), expected.size());
+  for (size_t i = 0; i < result.size(); ++i) ASSERT_NEAR(result[i], expected[i], 2e-4) << "output " << i;
+}
+
+std::vector<LayerSpec> ManySpecs() {
+  std::vector<LayerSpec> specs;
+  for (int bits : {2, 3, 4}) {
+    for (bool scale : {false, true}) {
+      for (int group_size : {0, 1, 3, 4}) {
+        LayerSpec conv;
+        conv.bits = bits;
+        conv.scale = scale;
+        conv.group_size = group_size;
+        specs.push_back(conv);
+        LayerSpec strided = conv;
+        strided.filter = {4, 2, 3, 3};
+        strided.stride_h = 2;
+        strided.dilation_w = 2;
+        strided.padding = tfl::Padding::kValid;
+        strided.activation = tfl::Activation::kRelu6;
+        specs.push_back(strided);
+        LayerSpec grouped = conv;
+        grouped.input = {2, 4, 3, 6};
+        grouped.activation = tfl::Activation::kRelu;
+        grouped.bias = false;
+        specs.push_back(grouped);
+        LayerSpec depthwise = conv;
+        depthwise.builtin = tfl::kBuiltinDepthwiseConv2d;
+        depthwise.filter = {1, 3, 2, 6};
+        depthwise.stride_w = 2;
+        depthwise.activation = tfl::Activation::kReluN1To1;
+        specs.push_back(depthwise);
+        LayerSpec dense = conv;
+        dense.builtin = tfl::kBuiltinFullyConnected;
+        dense.input = {2, 3, 5};
+        dense.filter = {4, 15};
+        specs.push_back(dense);
+        dense.filter = {4, 5};
+        dense.keep_num_dims = true;
+        specs.push_back(dense);
+      }
+    }
+  }
+  return specs;
+}
+
+TEST(Delegate, ClaimsEveryKindOfChainAndIsRight) {
+  const OwnedDelegate delegate = NewDelegate();
+  uint32_t seed = 0;
+  for (const LayerSpec& spec : ManySpecs()) {
+    SCOPED_TRACE(::testing::Message() << "spec " << seed << ", operator " << spec.builtin << ", bits " << spec.bits
+                                      << ", scale " << spec.scale << ", group size " << spec.group_size);
+    MockRuntime runtime;
+    const LayerIds layer = ChainBuilder(&runtime, ++seed).Layer(spec);
+    runtime.graph_outputs = {layer.output};
+    runtime.stock_has_bias = false;
+    const std::vector<float> expected = RunGraph(&runtime, layer, layer.output);
+    ASSERT_FALSE(expected.empty()) << FirstError(runtime);
+    const std::vector<int> dims = runtime.Dims(layer.output);
+
+    ASSERT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+    ASSERT_EQ(runtime.plan().size(), 1U);
+    ASSERT_EQ(runtime.delegate_nodes().size(), 1U);
+    ExpectNear(RunGraph(&runtime, layer, layer.output), expected);
+    EXPECT_EQ(runtime.Dims(layer.output), dims);
+
+    // Taken out, the stock kernels work again; put in again, so does the delegate.
+    runtime.RemoveDelegates();
+    ExpectNear(RunGraph(&runtime, layer, layer.output), expected);
+    ASSERT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+    ASSERT_EQ(runtime.plan().size(), 1U);
+    ExpectNear(RunGraph(&runtime, layer, layer.output), expected);
+    EXPECT_EQ(FirstError(runtime), "");
+  }
+}
+
+// Three layers; between the second and the third an ADD that the delegate leaves, so that decoded filters cross from
+// one partition to another.
+struct ThreeLayers {
+  explicit ThreeLayers(int bits = 4) {
+    ChainBuilder builder(&runtime, 77);
+    LayerSpec spec;
+    spec.bits = bits;
+    spec.filter = {3, 3, 3, 3};
+    first = builder.Layer(spec);
+    spec.activation = tfl::Activation::kRelu;
+    second = builder.Layer(spec, first.output);
+    sum = runtime.AddTensor(tfl::Type::kFloat32, {1, 5, 6, 3});
+    runtime.AddNode(tfl::kBuiltinAdd, {second.output, first.input}, {sum},
+                    tfl::ElementwiseParams{tfl::Activation::kNone});
+    third = builder.Layer(spec, sum);
+    runtime.graph_outputs = {third.output};
+  }
+  MockRuntime runtime;
+  LayerIds first, second, third;
+  int sum;
+};
+
+TEST(Delegate, PartitionsPassNoDecodedFilters) {
+  for (int bits : {2, 3, 4}) {
+    ThreeLayers graph(bits);
+    const std::vector<float> expected = RunGraph(&graph.runtime, graph.first, graph.third.output);
+    const OwnedDelegate delegate = NewDelegate();
+    ASSERT_EQ(graph.runtime.Apply(delegate.get()), tfl::kOk);
+    EXPECT_EQ(graph.runtime.delegate_nodes().size(), 2U);
+    EXPECT_EQ(graph.runtime.plan().size(), 3U);
+    ExpectNear(RunGraph(&graph.runtime, graph.first, graph.third.output), expected);
+    // The third layer's filter is formally an output of the first partition; it must cost no memory.
+    EXPECT_EQ(graph.runtime.Dims(graph.third.filter), std::vector<int>{0});
+    graph.runtime.RemoveDelegates();
+    ExpectNear(RunGraph(&graph.runtime, graph.first, graph.third.output), expected);
+    ASSERT_EQ(graph.runtime.Apply(delegate.get()), tfl::kOk);
+    EXPECT_EQ(graph.runtime.delegate_nodes().size(), 2U);
+    ExpectNear(RunGraph(&graph.runtime, graph.first, graph.third.output), expected);
+  }
+}
+
+TEST(Delegate, ResizeWithoutNewNodes) {
+  ThreeLayers graph;
+  MockRuntime& runtime = graph.runtime;
+  const OwnedDelegate delegate = NewDelegate();
+  for (const std::vector<int>& dims :
+       std::vector<std::vector<int>>{{1, 5, 6, 3}, {3, 2, 9, 3}, {0, 5, 6, 3}, {1, 1, 1, 3}}) {
+    runtime.RemoveDelegates();
+    runtime.Resize(graph.first.input, dims);
+    const std::vector<float> expected = RunGraph(&runtime, graph.first, graph.third.output);
+    ASSERT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+    ExpectNear(RunGraph(&runtime, graph.first, graph.third.output), expected);
+  }
+  const std::vector<int> nodes = runtime.delegate_nodes();
+  for (int batch : {4, 1, 2}) {  // the same nodes again and again
+    runtime.Resize(graph.first.input, {batch, 5, 6, 3});
+    const std::vector<float> result = RunGraph(&runtime, graph.first, graph.third.output);
+    EXPECT_EQ(result.size(), static_cast<size_t>(batch * 5 * 6 * 3));
+    EXPECT_EQ(runtime.delegate_nodes(), nodes);
+  }
+  runtime.Resize(graph.first.input, {1, 5, 6, 4});
+  EXPECT_EQ(runtime.Allocate(), tfl::kError);
+  EXPECT_NE(FirstError(runtime).find("must be [batch, height, width, 3], height and width > 0. Received: [1,5,6,4]"),
+            std::string::npos)
+      << FirstError(runtime);
+}
+
+// -- cases that no file can make --------------------------------------------------------------------------------------
+
+using Spoil = std::function<void(MockRuntime*, const LayerIds&)>;
+
+void ExpectNothingClaimed(const std::string& name, const LayerSpec& spec, const Spoil& spoil) {
+  SCOPED_TRACE(name);
+  MockRuntime runtime;
+  const LayerIds layer = ChainBuilder(&runtime, 5).Layer(spec);
+  runtime.graph_outputs = {layer.output};
+  spoil(&runtime, layer);
+  const std::vector<int> plan = runtime.plan();
+  const OwnedDelegate delegate = NewDelegate();
+  EXPECT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+  EXPECT_EQ(runtime.plan(), plan);
+  EXPECT_EQ(FirstError(runtime), "");
+}
+
+TEST(Delegate, LeavesEveryPartThatIsDamaged) {
+  struct Kind {
+    const char* name;
+    int bits, group_size;
+    bool scale;
+  };
+  for (const Kind& kind : {Kind{"4 bits", 4, 0, true}, Kind{"3 bits", 3, 0, false}, Kind{"2 bits, groups", 2, 3, true},
+                           Kind{"3 bits, groups", 3, 2, false}}) {
+    LayerSpec spec;
+    spec.bits = kind.bits;
+    spec.group_size = kind.group_size;
+    spec.scale = kind.scale;
+    spec.filter = {5, 3, 3, 3};  // 135 codes: not a whole number of blocks
+    MockRuntime probe;
+    const LayerIds ids = ChainBuilder(&probe, 5).Layer(spec);
+    std::vector<int> constants = ids.constants;
+    constants.push_back(ids.bias);
+    for (int id : constants) {
+      const std::string name = std::string(kind.name) + ", constant " + std::to_string(id) + ": ";
+      const auto tensor = [id](const std::function<void(tfl::Tensor*)>& change) -> Spoil {
+        return [id, change](MockRuntime* runtime, const LayerIds&) { change(&runtime->tensor(id)); };
+      };
+      ExpectNothingClaimed(name + "no data", spec, tensor([](tfl::Tensor* t) { t->data = nullptr; }));
+      ExpectNothingClaimed(name + "in the arena", spec,
+                           tensor([](tfl::Tensor* t) { t->allocation_type = tfl::Allocation::kArenaRw; }));
+      ExpectNothingClaimed(name + "persistent", spec,
+                           tensor([](tfl::Tensor* t) { t->allocation_type = tfl::Allocation::kPersistentRo; }));
+      ExpectNothingClaimed(name + "custom memory", spec,
+                           tensor([](tfl::Tensor* t) { t->allocation_type = tfl::Allocation::kCustom; }));
+      ExpectNothingClaimed(name + "dynamic", spec,
+                           tensor([](tfl::Tensor* t) { t->allocation_type = tfl::Allocation::kDynamic; }));
+      ExpectNothingClaimed(name + "too few bytes", spec, tensor([](tfl::Tensor* t) { --t->bytes; }));
+      ExpectNothingClaimed(name + "variable", spec, tensor([](tfl::Tensor* t) { t->is_variable = 1; }));
+      ExpectNothingClaimed(name + "sparse", spec, tensor([](tfl::Tensor* t) { t->sparsity = t; }));
+      ExpectNothingClaimed(name + "quantised", spec, tensor([](tfl::Tensor* t) { t->quantization.type = 1; }));
+      ExpectNothingClaimed(name + "another type", spec, tensor([](tfl::Tensor* t) { t->type = tfl::Type::kInt64; }));
+      ExpectNothingClaimed(name + "a negative dim", spec, tensor([](tfl::Tensor* t) { t->dims->data()[0] *= -1; }));
+      ExpectNothingClaimed(name + "a dim too few", spec, tensor([](tfl::Tensor* t) { t->dims->data()[0] -= 1; }));
+      ExpectNothingClaimed(name + "huge", spec, tensor([](tfl::Tensor* t) { t->dims->data()[0] = 0x7fffffff; }));
+      ExpectNothingClaimed(name + "no dims", spec, [id](MockRuntime* runtime, const LayerIds&) {
+        std::free(runtime->tensor(id).dims);
+        runtime->tensor(id).dims = nullptr;
+      });
+      ExpectNothingClaimed(name + "also computed", spec, [id](MockRuntime* runtime, const LayerIds& layer) {
+        runtime->AddNode(tfl::kBuiltinAdd, {layer.input, layer.input}, {id});
+      });
+    }
+    for (int id : ids.intermediates) {
+      const std::string name = std::string(kind.name) + ", intermediate " + std::to_string(id) + ": ";
+      ExpectNothingClaimed(name + "output", spec,
+                           [id](MockRuntime* runtime, const LayerIds&) { runtime->graph_outputs.push_back(id); });
+      ExpectNothingClaimed(name + "second reader", spec, [id](MockRuntime* runtime, const LayerIds&) {
+        const int copy = runtime->AddTensor(tfl::Type::kFloat32, {1});
+        runtime->AddNode(tfl::kBuiltinAdd, {id, id}, {copy});
+      });
+      ExpectNothingClaimed(name + "second writer", spec, [id](MockRuntime* runtime, const LayerIds& layer) {
+        runtime->AddNode(tfl::kBuiltinAdd, {layer.input, layer.input}, {id});
+      });
+      ExpectNothingClaimed(name + "a wrong shape", spec,
+                           [id](MockRuntime* runtime, const LayerIds&) { runtime->SetDims(id, {3, 5}); });
+      ExpectNothingClaimed(name + "another type", spec, [id](MockRuntime* runtime, const LayerIds&) {
+        runtime->tensor(id).type = tfl::Type::kInt8;
+      });
+      ExpectNothingClaimed(name + "variable", spec,
+                           [id](MockRuntime* runtime, const LayerIds&) { runtime->tensor(id).is_variable = 1; });
+      ExpectNothingClaimed(name + "no dims", spec, [id](MockRuntime* runtime, const LayerIds&) {
+        std::free(runtime->tensor(id).dims);
+        runtime->tensor(id).dims = nullptr;
+      });
+      ExpectNothingClaimed(name + "of another delegate", spec, [id](MockRuntime* runtime, const LayerIds&) {
+        static tfl::Delegate other = {};
+        runtime->tensor(id).delegate = &other;
+      });
+    }
+    std::vector<int> nodes = ids.chain;
+    nodes.push_back(ids.node);
+    for (int index : nodes) {
+      const std::string name = std::string(kind.name) + ", node " + std::to_string(index) + ": ";
+      const int builtin = probe.registration(index).builtin_code;
+      if (builtin != tfl::kBuiltinCast && builtin != tfl::kBuiltinSlice && builtin != tfl::kBuiltinReshape) {
+        ExpectNothingClaimed(name + "no parameters", spec, [index](MockRuntime* runtime, const LayerIds&) {
+          runtime->node(index).builtin_data = nullptr;
+        });
+      }
+      ExpectNothingClaimed(name + "no inputs", spec,
+                           [index](MockRuntime* runtime, const LayerIds&) { runtime->node(index).inputs->size = 0; });
+      ExpectNothingClaimed(name + "null inputs", spec,
+                           [index](MockRuntime* runtime, const LayerIds&) { runtime->node(index).inputs = nullptr; });
+      ExpectNothingClaimed(name + "null outputs", spec,
+                           [index](MockRuntime* runtime, const LayerIds&) { runtime->node(index).outputs = nullptr; });
+      for (int wrong : {-1, -2, 1000000, ids.input}) {
+        for (int i = 0; i < probe.node(index).inputs->size; ++i) {
+          if (index == ids.node && (wrong == ids.input ? i == 0 : i == 2 && wrong == -1)) continue;  // both are fine
+          ExpectNothingClaimed(name + "input " + std::to_string(i) + " is " + std::to_string(wrong), spec,
+                               [index, i, wrong](MockRuntime* runtime, const LayerIds&) {
+                                 runtime->node(index).inputs->data()[i] = wrong;
+                               });
+        }
+        ExpectNothingClaimed(
+            name + "output is " + std::to_string(wrong), spec,
+            [index, wrong](MockRuntime* runtime, const LayerIds&) { runtime->node(index).outputs->data()[0] = wrong; });
+      }
+      ExpectNothingClaimed(name + "another operator", spec, [index](MockRuntime* runtime, const LayerIds&) {
+        runtime->registration(index).builtin_code = tfl::kBuiltinCustom;
+      });
+    }
+  }
+}
+
+TEST(Delegate, LeavesAllWhereTheRuntimeDoesNotHelp) {
+  const LayerSpec spec;
+  ExpectNothingClaimed("no fusion", spec, [](MockRuntime* runtime, const LayerIds&) { runtime->fuse_nodes = false; });
+  ExpectNothingClaimed("no preview", spec,
+                       [](MockRuntime* runtime, const LayerIds&) { runtime->preview_fails = true; });
+  for (bool errors : {true, false}) {
+    ExpectNothingClaimed("a cycle", spec, [errors](MockRuntime* runtime, const LayerIds& layer) {
+      runtime->cycles_are_errors = errors;
+      runtime->AddNode(tfl::kBuiltinAdd, {layer.output, layer.output}, {layer.input});
+    });
+  }
+  ExpectNothingClaimed("no plan", spec, [](MockRuntime* runtime, const LayerIds&) { runtime->plan_fails = true; });
+  MockRuntime empty;
+  const OwnedDelegate delegate = NewDelegate();
+  EXPECT_EQ(empty.Apply(delegate.get()), tfl::kOk);
+}
+
+TEST(Delegate, ReportsARefusedClaim) {
+  MockRuntime runtime;
+  const LayerIds layer = ChainBuilder(&runtime, 5).Layer(LayerSpec());
+  runtime.graph_outputs = {layer.output};
+  runtime.replace_fails = true;
+  const OwnedDelegate delegate = NewDelegate();
+  EXPECT_EQ(runtime.Apply(delegate.get()), tfl::kError);
+  EXPECT_EQ(FirstError(runtime), "DgmsDelegate: applying the delegate: the runtime refused the claim");
+  runtime.replace_fails = false;
+  EXPECT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+  EXPECT_EQ(runtime.delegate_nodes().size(), 1U);
+}
+
+// -- lifetimes --------------------------------------------------------------------------------------------------------
+
+TEST(Delegate, MayGoBeforeItsNodes) {
+  MockRuntime runtime;
+  const LayerIds layer = ChainBuilder(&runtime, 5).Layer(LayerSpec());
+  runtime.graph_outputs = {layer.output};
+  const std::vector<float> expected = RunGraph(&runtime, layer, layer.output);
+  OwnedDelegate delegate = NewDelegate(3);
+  tfl::Delegate* address = delegate.get();
+  ASSERT_EQ(runtime.Apply(address), tfl::kOk);
+  delegate.reset();
+  DestroyDelegate(address);  // a second time: nothing happens
+  ExpectNear(RunGraph(&runtime, layer, layer.output), expected);
+  EXPECT_EQ(address->flags, tfl::kDelegateFlagAllowDynamicTensors);  // runtimes read it through their nodes
+  // Applied again, it claims nothing, and takes its marks off the tensors.
+  runtime.RemoveDelegates();
+  ASSERT_EQ(runtime.Apply(address), tfl::kOk);
+  EXPECT_TRUE(runtime.delegate_nodes().empty());
+  EXPECT_EQ(runtime.tensor(layer.output).delegate, nullptr);
+  ExpectNear(RunGraph(&runtime, layer, layer.output), expected);
+  EXPECT_EQ(FirstError(runtime), "");
+}
+
+TEST(Delegate, ManyAtOnceAndOneAfterAnother) {
+  std::vector<OwnedDelegate> delegates;
+  for (int i = 0; i < 20; ++i) delegates.push_back(NewDelegate());
+  std::vector<tfl::Delegate*> addresses;
+  for (const OwnedDelegate& delegate : delegates) addresses.push_back(delegate.get());
+  std::sort(addresses.begin(), addresses.end());
+  EXPECT_EQ(std::unique(addresses.begin(), addresses.end()), addresses.end());
+  delegates.clear();
+  for (int i = 0; i < 100; ++i) {
+    const OwnedDelegate delegate = NewDelegate();
+    EXPECT_TRUE(std::binary_search(addresses.begin(), addresses.end(), delegate.get())) << "shells are used again";
+  }
+}
+
+TEST(Delegate, ServesSeveralThreads) {
+  Options options;
+  options.num_threads = 3;
+  options.profile = true;
+  std::string error;
+  OwnedDelegate delegate(CreateDelegate(options, &error));
+  ThreeLayers probe;
+  const std::vector<float> expected = RunGraph(&probe.runtime, probe.first, probe.third.output);
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int repeat = 0; repeat < 10; ++repeat) {
+        ThreeLayers graph;
+        if (graph.runtime.Apply(delegate.get()) != tfl::kOk) ++wrong;
+        for (int run = 0; run < 5; ++run) {
+          const std::vector<float> result = RunGraph(&graph.runtime, graph.first, graph.third.output);
+          if (result.size() != expected.size() || std::abs(result[0] - expected[0]) > 2e-4F) ++wrong;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(Delegate, MeasuresOperations) {
+  Options options;
+  options.profile = true;
+  std::string error;
+  const OwnedDelegate delegate(CreateDelegate(options, &error));
+  ThreeLayers graph;
+  ASSERT_EQ(graph.runtime.Apply(delegate.get()), tfl::kOk);
+  for (int i = 0; i < 2; ++i) RunGraph(&graph.runtime, graph.first, graph.third.output);
+  const std::vector<OpProfile> profile = ReadProfile(delegate.get());
+  ASSERT_EQ(profile.size(), 1U);  // the three layers' outputs have the same name here, so they share an entry
+  EXPECT_EQ(profile[0].name, "output");
+  EXPECT_EQ(profile[0].calls, 6);
+  EXPECT_EQ(profile[0].macs, 5 * 6 * 3 * 3 * 3 * 3);
+  EXPECT_GT(profile[0].packed_bytes, 0);
+  EXPECT_GT(profile[0].nanoseconds, 0);
+  EXPECT_TRUE(ReadProfile(nullptr).empty());
+}
+
+// -- memory -----------------------------------------------------------------------------------------------------------
+
+int64_t allowed_allocations = 0;
+
+TEST(Delegate, RunsOutOfMemoryAnywhere) {
+  // Every allocation of the ops and of the plugin's larger buffers fails once. Whatever happens, it is an error with a
+  // message, the graph works with stock kernels afterwards, and the delegate can be applied when memory is back.
+  int failures = 0;
+  for (int64_t nth = 0;; ++nth) {
+    ThreeLayers graph(3);
+    MockRuntime& runtime = graph.runtime;
+    const std::vector<float> expected = RunGraph(&runtime, graph.first, graph.third.output);
+    const OwnedDelegate delegate = NewDelegate();
+    allowed_allocations = nth;
+    SetAllocationHook([](size_t) { return allowed_allocations-- != 0; });
+    const bool applied = runtime.Apply(delegate.get()) == tfl::kOk;
+    const std::vector<float> result =
+        applied ? RunGraph(&runtime, graph.first, graph.third.output) : std::vector<float>();
+    SetAllocationHook(nullptr);
+    if (allowed_allocations >= 0) {  // nothing had to fail any more
+      ExpectNear(result, expected);
+      break;
+    }
+    if (result.empty()) {
+      ++failures;
+      ASSERT_FALSE(runtime.errors.empty()) << "allocation " << nth;
+      EXPECT_NE(FirstError(runtime).find("out of memory"), std::string::npos) << FirstError(runtime);
+      EXPECT_NE(FirstError(runtime).find("DgmsDelegate: "), std::string::npos);
+    } else {
+      ExpectNear(result, expected);
+    }
+    runtime.RemoveDelegates();
+    ExpectNear(RunGraph(&runtime, graph.first, graph.third.output), expected);
+    ASSERT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+    ExpectNear(RunGraph(&runtime, graph.first, graph.third.output), expected);
+  }
+  EXPECT_GT(failures, 10);
+}
+
+// The same for the small things that C++ allocates itself, which throw: nothing may cross into the runtime. (The mock
+// runtime's own allocations fail as well, and it may throw: those are its errors, not the delegate's.)
+TEST(Delegate, RunsOutOfMemoryInTheSmall) {
+  int failures = 0;
+  bool failed = true;
+  for (int64_t nth = 0; failed; ++nth) {
+    ThreeLayers graph(3);
+    MockRuntime& runtime = graph.runtime;
+    const std::vector<float> expected = RunGraph(&runtime, graph.first, graph.third.output);
+    const OwnedDelegate delegate = NewDelegate(1);
+    tfl::Status status = tfl::kOk;
+    try {
+      const FailNew fail(nth);
+      status = runtime.Apply(delegate.get());
+      if (status == tfl::kOk) status = runtime.Allocate();
+      failed = fail.happened();
+    } catch (const std::bad_alloc&) {
+      runtime.errors.push_back("the mock runtime is out of memory");
+      status = tfl::kError;
+    }
+    if (status != tfl::kOk) ++failures;
+    EXPECT_EQ(status != tfl::kOk, failed) << nth;
+    runtime.RemoveDelegates();
+    ExpectNear(RunGraph(&runtime, graph.first, graph.third.output), expected);
+    ASSERT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+    ExpectNear(RunGraph(&runtime, graph.first, graph.third.output), expected);
+    if (::testing::Test::HasFailure()) return;
+  }
+  EXPECT_GT(failures, 100);
+}
+
+TEST(Delegate, CreationRunsOutOfMemory) {
+  bool failed = true;
+  for (int64_t nth = 0; failed; ++nth) {
+    TfLiteDelegate* delegate = nullptr;
+    const char* keys[] = {"num_threads", "isa"};
+    const char* values[] = {"2", "portable"};
+    {
+      const FailNew fail(nth);
+      delegate = tflite_plugin_create_delegate(keys, values, 2, nullptr);
+      failed = fail.happened();
+    }
+    EXPECT_EQ(delegate == nullptr, failed) << nth;
+    tflite_plugin_destroy_delegate(delegate);
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(Delegate, PlansAgainAfterSharedMemoryWasLost) {
+  ThreeLayers graph;
+  MockRuntime& runtime = graph.runtime;
+  const OwnedDelegate delegate = NewDelegate();
+  const std::vector<float> expected = RunGraph(&runtime, graph.first, graph.third.output);
+  ASSERT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+  ExpectNear(RunGraph(&runtime, graph.first, graph.third.output), expected);
+  // Only the second partition is prepared for something larger, and fails: as if its input were dynamic.
+  const int last = runtime.delegate_nodes().back();
+  runtime.Resize(graph.sum, {1, 500, 600, 3});
+  SetAllocationHook([](size_t bytes) { return bytes < 1000000; });
+  EXPECT_EQ(runtime.registration(last).prepare(runtime.context(), &runtime.node(last)), tfl::kError);
+  SetAllocationHook(nullptr);
+  EXPECT_EQ(runtime.registration(last).invoke(runtime.context(), &runtime.node(last)), tfl::kError);
+  runtime.errors.clear();
+  // The first partition's scratch memory may be gone, and it must notice.
+  const int first = runtime.delegate_nodes().front();
+  EXPECT_EQ(runtime.registration(first).invoke(runtime.context(), &runtime.node(first)), tfl::kOk)
+      << FirstError(runtime);
+  ExpectNear(RunGraph(&runtime, graph.first, graph.third.output), expected);
+}
+
+}  // namespace
+}  // namespace dgms::testing
