@@ -18,11 +18,12 @@ from dgms_keras.export.signature import Signature, model_signature
 # How far an output may be from the Keras model's, as a share of the largest magnitude of that output.
 #
 # The weights in the file are checked bit for bit beforehand, so this bounds rounding alone: two float32 libraries sum in different
-# orders, and the converter folds BatchNorm. Measured on ResNet-18, ResNet-50 and MobileNetV2 with random weights: below 1e-6. A
-# hundred times that leaves room for models that amplify rounding; a wrong layout, scale or activation shows up as 1e-2 or more.
-RELATIVE_TOLERANCE = 1e-4
-# Outputs smaller than this are compared absolutely: they are all rounding.
-SMALLEST_SCALE = 1e-6
+# orders, and the converter folds BatchNorm. Measured: below 1e-6 at the outputs of ResNet-18, ResNet-50 and MobileNetV2 with
+# random weights; up to 2e-4 inside a fresh MobileNetV2, whose activations fade to 1e-7 and are differences of larger numbers.
+# A wrong layout, scale or activation shows up as 1e-2 or more.
+RELATIVE_TOLERANCE = 1e-3
+# The magnitude that is taken where all values are smaller: what is left of them is rounding.
+SMALLEST_SCALE = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
