@@ -10,85 +10,125 @@ Shapes. One mixture: `mu`, `pi`, `gamma` are `[K]` (2 to 256 components, `mu[0]`
 `[G, K]`, `tau` is a scalar or `[G]` and the *first* axis of `w` is G; group g of `w` meets row g of the parameters.
 
 `pi` need not be normalised: the functions use `|pi| / sum|pi|`. The math runs in float32 (float64 where the difference of two
-log posteriors needs it) whatever the dtype of `w`; results come back in the dtype of `w`.
+log posteriors needs it) whatever the dtype of `w`; results come back in the dtype of `w`, gradients in each argument's own.
+gamma and tau below `GAMMA_FLOOR` and `TAU_FLOOR` count as these, with gradient 0; a tau at or below 0 given as a Python number
+is an error.
+
+Soft weights have closed-form gradients in O(N) memory (`mixture_blocks`), hard weights come from thresholds
+(`mixture_thresholds`). On TensorFlow both are compiled by XLA on their own, also when the code around them is not; the compiled
+code is shared by weights of similar size.
 """
 
 from __future__ import annotations
 
+import functools
+import math
+import numbers
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
-# The least gamma and tau that the formulas see; the gradient of a parameter below its floor is zero.
-GAMMA_FLOOR = 1e-8
-TAU_FLOOR = 1e-6
+from dgms_keras import mixture_blocks, mixture_thresholds
+from dgms_keras.backend_ops import compiled, inside_xla, xla_available
+from dgms_keras.config import POSTERIORS, TRAINING_WEIGHTS, WEIGHT_GRADIENTS
+from dgms_keras.mixture_blocks import GAMMA_FLOOR, TAU_FLOOR
 
-POSTERIORS = ("mixture", "paper")
-WEIGHT_GRADIENTS = ("straight_through", "mixture")
-TRAINING_WEIGHTS = ("soft", "hard")
+__all__ = [
+    "GAMMA_FLOOR",
+    "TAU_FLOOR",
+    "hard_indices",
+    "hard_weights",
+    "responsibilities",
+    "soft_weights",
+    "training_weights",
+]
 
-
-def _choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}. Received: {name}={value!r}")
-
-
-def _float32(x: Any) -> Any:
-    return ops.cast(ops.convert_to_tensor(x), "float32")
-
-
-def _log_posterior(w: Any, mu: Any, pi: Any, gamma: Any) -> Any:
-    """log(pi_k N_k(w)) up to one constant for all k, `[..., K]`."""
-    w, mu, pi, gamma = _float32(w), _float32(mu), _float32(pi), _float32(gamma)
-    if len(mu.shape) == 2:
-        shape = (mu.shape[0],) + (1,) * (len(w.shape) - 1) + (mu.shape[1],)
-        mu, pi, gamma = (ops.reshape(x, shape) for x in (mu, pi, gamma))
-    pi = ops.abs(pi) / ops.sum(ops.abs(pi), axis=-1, keepdims=True)
-    gamma = ops.maximum(gamma, GAMMA_FLOOR)
-    z = (ops.expand_dims(w, -1) - mu) / gamma
-    return ops.log(pi) - ops.log(gamma) - 0.5 * z * z
+# On TensorFlow one compiled program serves all weights up to each of these sizes (they are padded; only as many blocks as the
+# weights fill are computed). Larger weights get programs of their own.
+_BUCKETS = (512, 4096, 1 << 15, 1 << 18, 1 << 21)
 
 
 def responsibilities(w: Any, mu: Any, pi: Any, gamma: Any, posterior: str = "mixture") -> Any:
-    """phi_k(w), Eq. 6: `w.shape + [K]`."""
+    """phi_k(w): how much each component answers for each weight.
+
+    Args:
+        w: weights, any shape, float; with channel groups the first axis is the group.
+        mu, pi, gamma: means, shares (> 0 up to a common factor) and standard deviations: `[K]`, or `[groups, K]`.
+        posterior: `"mixture"`: phi_k = pi_k N_k(w) / sum_i pi_i N_i(w), evaluated in the log domain, so nothing underflows
+            however far from all means a weight is. `"paper"`: softmax_k(pi_k N_k(w)), Eq. 6 as printed (all phi_k are 1/K
+            where all densities underflow, as there).
+
+    Returns:
+        `w.shape + [K]`, the dtype of `w`; sums to 1 over the last axis. O(N K) memory, naturally; differentiable.
+
+    Raises:
+        ValueError: an unknown `posterior`, or shapes that do not fit.
+
+    Source: Eq. 6.
+    """
     _choice("posterior", posterior, POSTERIORS)
-    score = _log_posterior(w, mu, pi, gamma)
-    if posterior == "paper":
-        score = ops.exp(score - 0.9189385332046727)  # log sqrt(2 pi)
-    return ops.cast(ops.softmax(score, axis=-1), keras.backend.standardize_dtype(ops.convert_to_tensor(w).dtype))
+    if keras.utils.is_keras_tensor(w):
+        return _Operation(responsibilities, last_axis=True)(w, mu, pi, gamma, posterior=posterior)
+    w = ops.convert_to_tensor(w)
+    rows, mu, pi, gamma = _rows(w, mu, pi, gamma)
+    p = mixture_blocks.prepare(mu, pi, gamma, ops.ones((mu.shape[0],), "float32"))
+    phi = ops.moveaxis(mixture_blocks.block_responsibilities(rows, p, posterior), 0, -1)
+    return ops.cast(ops.reshape(phi, (*w.shape, mu.shape[1])), keras.backend.standardize_dtype(w.dtype))
 
 
 def soft_weights(w: Any, mu: Any, pi: Any, gamma: Any, tau: Any, posterior: str = "mixture") -> Any:
-    """sum_k mu_k softmax_k(phi_k / tau), Eq. 7 and 8: the shape and dtype of `w`."""
-    w = ops.convert_to_tensor(w)
-    phi = responsibilities(_float32(w), mu, pi, gamma, posterior)
-    mu, tau = _float32(mu), ops.maximum(_float32(tau), TAU_FLOOR)
-    if len(mu.shape) == 2:
-        mu = ops.reshape(mu, (mu.shape[0],) + (1,) * (len(w.shape) - 1) + (mu.shape[1],))
-    if len(tau.shape) == 1:
-        tau = ops.reshape(tau, (tau.shape[0],) + (1,) * len(w.shape))
-    soft = ops.sum(mu * ops.softmax(phi / tau, axis=-1), axis=-1)
-    return ops.cast(soft, keras.backend.standardize_dtype(w.dtype))
+    """sum_k mu_k softmax_k(phi_k / tau): the weights used while training.
+
+    Args:
+        w, mu, pi, gamma, posterior: as in `responsibilities`.
+        tau: temperature, > 0: a scalar, or `[groups]`.
+
+    Returns:
+        The shape and dtype of `w`. Differentiable once with respect to all five, in O(N) memory.
+
+    Raises:
+        ValueError: as in `responsibilities`, or `tau` is a Python number <= 0.
+
+    Source: Eq. 7 and 8.
+    """
+    return training_weights(w, mu, pi, gamma, tau, posterior, weight_gradient="mixture", training_weight="soft")
 
 
 def hard_indices(w: Any, mu: Any, pi: Any, gamma: Any, posterior: str = "mixture") -> Any:
-    """argmax_k phi_k(w), Eq. 5: int32, the shape of `w`."""
-    _choice("posterior", posterior, POSTERIORS)
-    return ops.cast(ops.argmax(_log_posterior(w, mu, pi, gamma), axis=-1), "int32")
+    """argmax_k phi_k(w).
+
+    Args:
+        w, mu, pi, gamma, posterior: as in `responsibilities`. Both posteriors have the same argmax (where "paper" underflows
+            the log domain decides), so `posterior` changes nothing.
+
+    Returns:
+        int32, the shape of `w`. The largest float64 log posterior wins, of equal ones the lowest index.
+
+    Raises:
+        ValueError: as in `responsibilities`.
+
+    Source: Eq. 5.
+    """
+    return _hard(w, mu, pi, gamma, posterior, "indices")
 
 
 def hard_weights(w: Any, mu: Any, pi: Any, gamma: Any, posterior: str = "mixture") -> Any:
-    """mu at the hard index, Eq. 4: the shape and dtype of `w`."""
-    w = ops.convert_to_tensor(w)
-    index = hard_indices(w, mu, pi, gamma, posterior)
-    mu = _float32(mu)
-    if len(mu.shape) == 2:
-        flat = ops.take_along_axis(mu, ops.reshape(index, (mu.shape[0], -1)), axis=1)
-        hard = ops.reshape(flat, w.shape)
-    else:
-        hard = ops.take(mu, index)
-    return ops.cast(hard, keras.backend.standardize_dtype(w.dtype))
+    """mu at `hard_indices`: the weights used for inference and export.
+
+    Args:
+        w, mu, pi, gamma, posterior: as in `hard_indices`.
+
+    Returns:
+        The shape and dtype of `w`. A step function of `w`: no gradient flows back to any argument.
+
+    Raises:
+        ValueError: as in `responsibilities`.
+
+    Source: Eq. 4.
+    """
+    return _hard(w, mu, pi, gamma, posterior, "weights")
 
 
 def training_weights(
@@ -101,18 +141,174 @@ def training_weights(
     weight_gradient: str = "straight_through",
     training_weight: str = "soft",
 ) -> Any:
-    """What a layer multiplies with while it trains: the shape and dtype of `w`.
+    """What a layer multiplies with while it trains.
 
-    Forward: the soft weights, or the hard ones with `training_weight="hard"`. Gradient to `mu`, `pi`, `gamma` and `tau`: the
-    soft weights'. Gradient to `w`: the soft weights', plus the identity with `weight_gradient="straight_through"`.
+    Args:
+        w, mu, pi, gamma, tau, posterior: as in `soft_weights`.
+        weight_gradient: `"straight_through"` adds the identity to the gradient with respect to `w`; `"mixture"` does not.
+        training_weight: `"soft"`: the result is `soft_weights`. `"hard"`: the result is `hard_weights`, with the gradient of
+            `soft_weights`.
+
+    Returns:
+        The shape and dtype of `w`.
+
+    Raises:
+        ValueError: as in `soft_weights`, or an unknown option.
     """
+    _choice("posterior", posterior, POSTERIORS)
     _choice("weight_gradient", weight_gradient, WEIGHT_GRADIENTS)
     _choice("training_weight", training_weight, TRAINING_WEIGHTS)
+    if isinstance(tau, numbers.Real) and not (tau > 0 and math.isfinite(tau)):
+        raise ValueError(f"`tau` must be a finite number > 0. Received: tau={tau!r}")
+    options = (posterior, weight_gradient, training_weight)
+    if keras.utils.is_keras_tensor(w):
+        return _Operation(training_weights)(w, mu, pi, gamma, tau, *options)
     w = ops.convert_to_tensor(w)
-    soft = soft_weights(w, mu, pi, gamma, tau, posterior)
-    out = soft
-    if training_weight == "hard":
-        out = soft + ops.stop_gradient(hard_weights(w, mu, pi, gamma, posterior) - soft)
-    if weight_gradient == "straight_through":
-        out = out + (w - ops.stop_gradient(w))
-    return out
+    rows, mu, pi, gamma = _rows(w, mu, pi, gamma)
+    tau = _float32(tau)
+    if len(tau.shape) > 1 or (len(tau.shape) == 1 and tau.shape[0] != mu.shape[0]):
+        raise ValueError(
+            f"`tau` must be a scalar or have the shape {(mu.shape[0],)}. Received: shape {tuple(tau.shape)}"
+        )
+    tau = ops.broadcast_to(tau, (mu.shape[0],))
+    if 0 in rows.shape:
+        return w
+    out = _training_function(*options)(rows, mu, pi, gamma, tau)
+    return ops.cast(ops.reshape(out, w.shape), keras.backend.standardize_dtype(w.dtype))
+
+
+@functools.cache
+def _training_function(posterior: str, weight_gradient: str, training_weight: str) -> Callable[..., Any]:
+    """(w `[G, n]`, mu, pi, gamma `[G, K]`, tau `[G]`) -> `[G, n]`, with its own gradient; all float32."""
+
+    @ops.custom_gradient
+    def function(w: Any, mu: Any, pi: Any, gamma: Any, tau: Any) -> Any:
+        if training_weight == "hard":
+            value = _run("weights", posterior, w, mu, pi, gamma)
+        else:
+            value = _run("forward", posterior, w, mu, pi, gamma, tau)
+
+        def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any, Any, Any, Any]:
+            g = args[0] if upstream is None else upstream  # PyTorch passes the arguments first, then upstream=
+            g = _float32(g)
+            dw, *others = _run("backward", posterior, w, g, mu, pi, gamma, tau)
+            if weight_gradient == "straight_through":
+                dw = dw + g
+            return dw, *others
+
+        return value, gradient
+
+    return function
+
+
+def _hard(w: Any, mu: Any, pi: Any, gamma: Any, posterior: str, what: str) -> Any:
+    _choice("posterior", posterior, POSTERIORS)
+    if keras.utils.is_keras_tensor(w):
+        public = hard_indices if what == "indices" else hard_weights
+        return _Operation(public, dtype="int32" if what == "indices" else None)(w, mu, pi, gamma, posterior)
+    w = ops.convert_to_tensor(w)
+    dtype = "int32" if what == "indices" else keras.backend.standardize_dtype(w.dtype)
+    rows, mu, pi, gamma = _rows(w, mu, pi, gamma)
+    if 0 in rows.shape:
+        return ops.cast(w, dtype)
+    fixed = (ops.stop_gradient(x) for x in (rows, mu, pi, gamma))
+    return ops.cast(ops.reshape(_run(what, posterior, *fixed), w.shape), dtype)
+
+
+def _choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}. Received: {name}={value!r}")
+
+
+def _float32(x: Any) -> Any:
+    return ops.cast(ops.convert_to_tensor(x), "float32")
+
+
+def _rows(w: Any, mu: Any, pi: Any, gamma: Any) -> tuple[Any, Any, Any, Any]:
+    """All in float32: w `[G, n]`, the parameters `[G, K]`."""
+    mu, pi, gamma = _float32(mu), _float32(pi), _float32(gamma)
+    shape = tuple(mu.shape)
+    for name, x in (("pi", pi), ("gamma", gamma)):
+        if tuple(x.shape) != shape:
+            raise ValueError(f"`{name}` must have the shape of `mu`, {shape}. Received: shape {tuple(x.shape)}")
+    if len(shape) not in (1, 2) or shape[-1] < 2:
+        raise ValueError(f"`mu` must have the shape [K] or [groups, K] with K >= 2. Received: shape {shape}")
+    if len(shape) == 2 and (len(w.shape) == 0 or w.shape[0] != shape[0]):
+        raise ValueError(
+            f"`w` must have the groups of `mu`, {shape[0]}, on its first axis. Received: shape {tuple(w.shape)}"
+        )
+    groups = shape[0] if len(shape) == 2 else 1
+    size = math.prod(w.shape) // max(groups, 1)
+    w = ops.reshape(_float32(w), (groups, size))
+    return w, *(ops.reshape(x, (groups, shape[-1])) for x in (mu, pi, gamma))
+
+
+def _forward(posterior: str) -> Callable[..., Any]:
+    return lambda count, *args: mixture_blocks.forward(*args, count, posterior)
+
+
+def _backward(posterior: str) -> Callable[..., Any]:
+    return lambda count, *args: mixture_blocks.backward(*args, count, posterior)
+
+
+_FUNCTIONS: dict[str, Callable[[str], Callable[..., Any]]] = {
+    "forward": _forward,
+    "backward": _backward,
+    "indices": lambda posterior: lambda count, *args: mixture_thresholds.indices(*args),
+    "weights": lambda posterior: lambda count, *args: mixture_thresholds.weights(*args),
+}
+
+
+@functools.cache
+def _compiled(name: str, posterior: str) -> Callable[..., Any]:
+    return compiled(_FUNCTIONS[name](posterior))
+
+
+def _run(name: str, posterior: str, w: Any, *args: Any) -> Any:
+    """One of the functions on `[G, n]` weights, compiled where that helps.
+
+    Args:
+        name: a key of `_FUNCTIONS`.
+        posterior: passed on.
+        w: float32 `[G, n]`; for "backward" the first of `args` is the upstream gradient, in the same shape.
+        args: the function's other arguments.
+    """
+    # The blocks need no derivatives of their own: TensorFlow would look for them in a compiled function otherwise.
+    w, *args = (ops.stop_gradient(x) for x in (w, *args))
+    if keras.backend.backend() != "tensorflow" or not xla_available():
+        return (_compiled(name, posterior) if keras.backend.backend() == "jax" else _FUNCTIONS[name](posterior))(
+            None, w, *args
+        )
+    if inside_xla():
+        return _FUNCTIONS[name](posterior)(None, w, *args)
+    size = w.shape[1]
+    bucket = next((b for b in _BUCKETS if size <= b), size)
+    if w.shape[0] > 1 or bucket == size:
+        return _compiled(name, posterior)(None, w, *args)
+
+    def padded(x: Any) -> Any:
+        return ops.pad(x, ((0, 0), (0, bucket - size)))
+
+    if name == "backward":
+        args = (padded(args[0]), *args[1:])
+    out = _compiled(name, posterior)(ops.convert_to_tensor(size, "int32"), padded(w), *args)
+    if name == "backward":
+        return out[0][:, :size], *out[1:]
+    return out[:, :size]
+
+
+class _Operation(keras.Operation):
+    """One of the public functions on symbolic tensors, for Functional models."""
+
+    def __init__(self, function: Callable[..., Any], dtype: str | None = None, last_axis: bool = False) -> None:
+        super().__init__()
+        self._function = function
+        self._dtype = dtype
+        self._last_axis = last_axis
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    def compute_output_spec(self, w: Any, mu: Any, *args: Any, **kwargs: Any) -> Any:
+        shape = (*w.shape, ops.shape(mu)[-1]) if self._last_axis else w.shape
+        return keras.KerasTensor(shape, dtype=self._dtype or w.dtype)

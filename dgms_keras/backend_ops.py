@@ -1,0 +1,91 @@
+"""The few things that `keras.ops` lacks or does differently on TensorFlow, JAX and PyTorch: float64, bits, compilation."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def float64_scope() -> Any:
+    """In which float64 tensors can be made. JAX turns them into float32 outside, unless the user has switched x64 on."""
+    if keras.backend.backend() != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64
+
+    return enable_x64()
+
+
+def bitcast(x: Any, dtype: str) -> Any:
+    """The bits of `x` read as another dtype of the same size."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.bitcast(x, dtype)
+    if backend == "jax":
+        import jax
+
+        return jax.lax.bitcast_convert_type(x, np.dtype(dtype))
+    import torch
+
+    return x.view(getattr(torch, dtype))
+
+
+def inside_xla() -> bool:
+    """Whether TensorFlow traces a function that is compiled as a whole, so that nothing in it needs compiling by itself."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+    from tensorflow.python.ops import control_flow_util
+
+    if tf.executing_eagerly():
+        return False
+    return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+@functools.lru_cache(maxsize=1)
+def xla_available() -> bool:
+    """Whether TensorFlow can compile with XLA on its default device."""
+    import tensorflow as tf
+
+    try:
+        with tf.init_scope():
+            return float(tf.function(lambda x: x + 1.0, jit_compile=True)(tf.constant(1.0))) == 2.0
+    except (tf.errors.OpError, ValueError, NotImplementedError):
+        return False
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` compiled by XLA where the backend has it (TensorFlow, JAX); once for each combination of shapes."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True if xla_available() else None, autograph=False)
+    if backend == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
+
+
+def put(buffer: Any, start: tuple[Any, ...], block: Any) -> Any:
+    """`buffer` with `block` written at `start`; in place where compiled."""
+    if keras.backend.backend() == "tensorflow" and not xla_available():
+        import tensorflow as tf
+
+        places = tf.stack(
+            tf.meshgrid(*[s + tf.range(size) for s, size in zip(start, block.shape, strict=True)], indexing="ij"), -1
+        )
+        return tf.tensor_scatter_nd_update(buffer, places, block)
+    return ops.slice_update(buffer, start, block)

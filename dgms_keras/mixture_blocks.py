@@ -1,0 +1,316 @@
+"""Soft weights and their gradient, block by block: the closed forms behind `mixture.soft_weights`, in O(N) memory.
+
+Phi is a scalar function of one weight, so its value and all derivatives have closed forms. A block of weights is small enough
+that its `[K, ...]` intermediates stay in the processor's cache; only w, the result and the sums over the weights are stored.
+
+Notation, for one weight w and components k (m is the one with the largest posterior):
+
+    l_k = log pi_k - log gamma_k - (w - mu_k)^2 / (2 gamma_k^2)     log posterior up to a constant, in float64
+    "mixture":  r_k = softmax_k(l_k)                                 Eq. 6 as the authors' code has it
+    "paper":    r_k = softmax_k(s_k), s_k = exp(l_k) / sqrt(2 pi)    Eq. 6 as printed
+    p_k = softmax_k(r_k / tau)                                       Eq. 7
+    v = sum_k mu_k p_k                                               Eq. 8
+
+Numerics. A softmax over r / tau multiplies errors of r by 1 / tau (up to 1000), and l_k is a small difference of large squares,
+so float32 alone loses all digits near a transition. What keeps them: the differences l_k - l_m are formed in float64 and then
+cast (a difference near 0 keeps its full relative precision); r_k - r_m = r_m * expm1(l_k - l_m) instead of a difference of
+rounded exponentials; and mu_k - v is formed from differences to mu_m.
+
+Derivatives, with D = sum_j r_j d_j:
+
+    d_k = dv/dr_k = p_k (mu_k - v) / tau       dv/dtau = -D / tau
+    e_k = dv/dl_k = r_k (d_k - D)              (times s_k for "paper")
+    dv/dw = -sum_k e_k (w - mu_k) / gamma_k^2  dv/dmu_k = p_k + e_k (w - mu_k) / gamma_k^2
+    dv/dlog pi_k = e_k                         dv/dgamma_k = e_k ((w - mu_k)^2 / gamma_k^2 - 1) / gamma_k
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from dgms_keras.backend_ops import bitcast, float64_scope, put
+
+# The least gamma and tau that the formulas see; below its floor a parameter's gradient is zero.
+GAMMA_FLOOR = 1e-12
+TAU_FLOOR = 1e-6
+
+_LOG2_E = math.log2(math.e)
+# log posterior (base 2) of a component with pi = 0: below every other at any float32 weight.
+_NEVER = -1e300
+# Elements of a `[K, ...]` intermediate: 512 KiB each, a handful of them in a second-level cache.
+_BLOCK_ELEMENTS = 1 << 17
+_LEAST_BLOCK = 512
+
+# (2^f - 1) / f for |f| <= 1/2: minimax in relative error, 1e-8, fitted by weighted least squares on Chebyshev nodes.
+_EXP2_COEFFICIENTS = (
+    0.6931471824645996,
+    0.24022649228572845,
+    0.05550357326865196,
+    0.009618237614631653,
+    0.0013390735257416964,
+    0.0001540354423923418,
+)
+
+
+class Parameters(NamedTuple):
+    """Mixtures prepared for blocks; all `[K, G, 1]` (`tau` `[G, 1]`): the component first, so that sums over the components add
+    whole rows."""
+
+    mu: Any
+    inverse_gamma: Any
+    tau: Any
+    # l_k in base 2 is (square * w + linear) * w + constant; float64.
+    square: Any
+    linear: Any
+    constant: Any
+
+
+def prepare(mu: Any, pi: Any, gamma: Any, tau: Any) -> Parameters:
+    """Coefficients of the log posteriors. `mu`, `pi`, `gamma`: float32 `[G, K]`; `tau`: float32 `[G]`."""
+
+    def columns(x: Any) -> Any:
+        return ops.expand_dims(ops.transpose(x), -1)
+
+    gamma = ops.maximum(gamma, GAMMA_FLOOR)
+    with float64_scope():
+        mu64, gamma64, pi64 = (ops.cast(x, "float64") for x in (mu, gamma, ops.abs(pi)))
+        share = pi64 / ops.maximum(ops.sum(pi64, axis=-1, keepdims=True), 1e-300)
+        square = -0.5 * _LOG2_E / (gamma64 * gamma64)
+        log_share = ops.where(share > 0, ops.log(ops.maximum(share, 1e-300)) * _LOG2_E, _NEVER)
+        constant = log_share - ops.log(gamma64) * _LOG2_E + square * mu64 * mu64
+        linear = -2.0 * square * mu64
+        square, linear, constant = columns(square), columns(linear), columns(constant)
+    tau = ops.expand_dims(ops.maximum(tau, TAU_FLOOR), -1)
+    return Parameters(columns(mu), columns(1.0 / gamma), tau, square, linear, constant)
+
+
+def log_posterior(w: Any, p: Parameters) -> Any:
+    """l_k in base 2, float64 `[K, *w.shape]`. To be called, and its result used, in a `float64_scope`."""
+    w = ops.expand_dims(ops.cast(w, "float64"), 0)
+    return (p.square * w + p.linear) * w + p.constant
+
+
+def _exp2_parts(y: Any) -> tuple[Any, Any]:
+    """(2^f - 1, 2^n) with y = n + f, n whole, |f| <= 1/2, for y <= 127; what is below 2^-126 comes out as that."""
+    y = ops.maximum(y, -126.0)
+    whole = ops.round(y)
+    f = y - whole
+    q = _EXP2_COEFFICIENTS[-1]
+    for c in _EXP2_COEFFICIENTS[-2::-1]:
+        q = q * f + c
+    # Adding 1.5 * 2^23 leaves `whole` in the low bits; moved to the exponent's place it makes 2^whole.
+    bits = bitcast(whole + 12582912.0, "int32") + 127
+    return f * q, bitcast(bits * (1 << 23), "float32")
+
+
+# Both results end in a sum of two products, not in a bit operation: XLA writes such a value to memory once where several sums
+# read it, instead of computing it again in each of them.
+def _exp2(y: Any) -> Any:
+    q, scale = _exp2_parts(y)
+    return q * scale + scale
+
+
+def _exp2_and_less_1(y: Any) -> tuple[Any, Any]:
+    """(2^y, 2^y - 1), each with small relative error, also near y = 0."""
+    q, scale = _exp2_parts(y)
+    return q * scale + scale, q * scale + (scale - 1.0)
+
+
+class _Assigned(NamedTuple):
+    """Eq. 6 to 8 for a block; `[K, g, n]`, sums over k `[g, n]`."""
+
+    odds: Any  # r_k / r_m
+    odds_less_1: Any
+    odds_sum: Any  # 1 / r_m
+    density: Any  # s_k for "paper", else None
+    weight: Any  # p_k / p_m
+    weight_sum: Any  # 1 / p_m
+    from_reference: Any  # mu_k - mu_m
+    reference: Any  # mu_m
+
+
+def _assign(w: Any, p: Parameters, posterior: str) -> _Assigned:
+    with float64_scope():
+        score = log_posterior(w, p)
+        best = ops.max(score, axis=0)
+        odds = ops.cast(score - best, "float32")
+        mu = p.mu + ops.zeros_like(odds)
+        reference = ops.max(ops.where(score == best, mu, -3e38), axis=0)
+        if posterior == "paper":
+            log_density = best - math.log2(math.sqrt(2 * math.pi))
+            log_density = ops.minimum(ops.maximum(log_density, -126.0), 126.0)
+            whole = ops.round(log_density)
+            part, whole = ops.cast(log_density - whole, "float32"), ops.cast(whole, "float32")
+    odds, less_1 = _exp2_and_less_1(odds)
+    density = None
+    if posterior == "paper":
+        scale = _exp2(whole) * _exp2(
+            part
+        )  # s_m; in two factors, because float32 cannot hold both parts of the logarithm
+        density = odds * scale
+        odds, less_1 = _exp2_and_less_1(less_1 * (scale * _LOG2_E))
+    odds_sum = ops.sum(odds, axis=0)
+    weight = _exp2(less_1 * (_LOG2_E / (odds_sum * p.tau)))
+    return _Assigned(odds, less_1, odds_sum, density, weight, ops.sum(weight, axis=0), p.mu - reference, reference)
+
+
+def block_responsibilities(w: Any, p: Parameters, posterior: str) -> Any:
+    """r_k, `[K, g, n]`."""
+    a = _assign(w, p, posterior)
+    return a.odds / a.odds_sum
+
+
+def _block_forward(w: Any, p: Parameters, posterior: str) -> Any:
+    a = _assign(w, p, posterior)
+    return a.reference + ops.sum(a.weight * a.from_reference, axis=0) / a.weight_sum
+
+
+def _block_backward(w: Any, g: Any, p: Parameters, posterior: str) -> tuple[Any, Any, Any]:
+    """(dw `[g, n]`; sums over n of g dv/dmu, g dv/dlog pi, g dv/dlog gamma `[3, K, g]`; of -g dv/dlog tau `[g]`)."""
+    a = _assign(w, p, posterior)
+    shift = ops.sum(a.weight * a.from_reference, axis=0) / a.weight_sum  # v - mu_m
+    scale = 1.0 / (a.weight_sum * p.tau)
+    # d_k - d_m in place of d_k: e_k stays the same, and e_m, a difference of nearly equal numbers where r_m is nearly 1, keeps
+    # its digits.
+    to_value = a.weight * (a.from_reference - shift)
+    d = (to_value + shift) * scale
+    mean = ops.sum(a.odds * d, axis=0) / a.odds_sum  # D - d_m
+    e = a.odds * (d - mean) * (g / a.odds_sum)
+    # D itself: as the d_k sum to 0, r_k may be taken relative to its mean under p, without which D, small where the leading
+    # r_k are nearly equal, would be a difference of large numbers.
+    mean_odds = ops.sum(a.weight * a.odds_less_1, axis=0) / a.weight_sum
+    tau_slope = ops.sum((a.odds_less_1 - mean_odds) * to_value, axis=0) * scale / a.odds_sum
+    if a.density is not None:
+        e = e * a.density
+    z = (ops.expand_dims(w, 0) - p.mu) * p.inverse_gamma
+    slope = e * z * p.inverse_gamma
+    dw = -ops.sum(slope, axis=0)
+
+    def over_n(
+        x: Any,
+    ) -> Any:  # as a matrix-vector product, which XLA vectorises; a sum along the last axis it does not
+        rows = ops.reshape(x, (-1, x.shape[-1]))
+        return ops.reshape(ops.matmul(rows, ops.ones((x.shape[-1],), "float32")), x.shape[:-1])
+
+    d_mu = over_n(a.weight * (g / a.weight_sum) + slope)
+    d_log_pi = over_n(e)
+    d_log_gamma = over_n(e * z * z) - d_log_pi
+    return dw, ops.stack([d_mu, d_log_pi, d_log_gamma]), over_n(g * tau_slope)
+
+
+class _Grid(NamedTuple):
+    """Blocks that cover `[G, n]`; where a side does not divide evenly the last block overlaps the one before."""
+
+    groups: int
+    size: int
+    block: tuple[int, int]
+    counts: tuple[int, int]
+
+    @classmethod
+    def over(cls, groups: int, size: int, components: int) -> _Grid:
+        target = max(_LEAST_BLOCK, _BLOCK_ELEMENTS // components)
+        if size > target:
+            columns = next((c for c in range(target, target // 2, -1) if size % c == 0), target)
+            block = (1, columns)
+        else:
+            block = (min(groups, max(1, target // max(size, 1))), size)
+        return cls(groups, size, block, (-(-groups // block[0]), -(-size // block[1])))
+
+    def place(self, i: Any) -> tuple[Any, Any, Any]:
+        """Start of block i in both axes, and None or a `[g, n]` mask of what no earlier block covers."""
+        (rows, columns), (_, across) = self.block, self.counts
+        first, second = (i // across) * rows, (i % across) * columns
+        row, column = ops.minimum(first, self.groups - rows), ops.minimum(second, self.size - columns)
+        if self.groups % rows == 0 and self.size % columns == 0:
+            return row, column, None
+        fresh_row = ops.expand_dims(ops.arange(rows, dtype="int32") + row >= first, 1)
+        fresh_column = ops.expand_dims(ops.arange(columns, dtype="int32") + column >= second, 0)
+        return row, column, ops.logical_and(fresh_row, fresh_column)
+
+    def cut(self, x: Any, row: Any, column: Any) -> Any:
+        return ops.slice(x, (row, column), self.block)
+
+    def parameters(self, p: Parameters, row: Any) -> Parameters:
+        rows = self.block[0]
+        if rows == self.groups:
+            return p
+        with float64_scope():
+            return Parameters(
+                *(
+                    ops.slice(x, (row, 0), (rows, 1))
+                    if len(x.shape) == 2
+                    else ops.slice(x, (0, row, 0), (x.shape[0], rows, 1))
+                    for x in p
+                )
+            )
+
+
+def forward(w: Any, mu: Any, pi: Any, gamma: Any, tau: Any, count: Any, posterior: str) -> Any:
+    """Soft weights `[G, n]`.
+
+    Args:
+        w: float32 `[G, n]`, not empty.
+        mu, pi, gamma: float32 `[G, K]`.
+        tau: float32 `[G]`.
+        count: None, or how many of the weights matter (with G = 1): blocks behind them are left out.
+        posterior: see `mixture`.
+    """
+    p = prepare(mu, pi, gamma, tau)
+    grid = _Grid.over(w.shape[0], w.shape[1], mu.shape[1])
+    if grid.counts == (1, 1):
+        return _block_forward(w, p, posterior)
+
+    def step(i: Any, out: Any) -> Any:
+        row, column, _ = grid.place(i)
+        block = _block_forward(grid.cut(w, row, column), grid.parameters(p, row), posterior)
+        return put(out, (row, column), block)
+
+    return ops.fori_loop(0, _steps(grid, count), step, ops.zeros_like(w))
+
+
+def _steps(grid: _Grid, count: Any) -> Any:
+    return grid.counts[0] * grid.counts[1] if count is None else (count + (grid.block[1] - 1)) // grid.block[1]
+
+
+def backward(
+    w: Any, upstream: Any, mu: Any, pi: Any, gamma: Any, tau: Any, count: Any, posterior: str
+) -> tuple[Any, Any, Any, Any, Any]:
+    """Gradients with respect to (w, mu, pi, gamma, tau), in their shapes; arguments as for `forward`."""
+    p = prepare(mu, pi, gamma, tau)
+    components, groups = mu.shape[1], w.shape[0]
+    grid = _Grid.over(groups, w.shape[1], components)
+    if grid.counts == (1, 1):
+        dw, sums, tau_sums = _block_backward(w, upstream, p, posterior)
+    else:
+
+        def step(i: Any, carry: Any) -> Any:
+            dw, sums, tau_sums = carry
+            row, column, fresh = grid.place(i)
+            g = grid.cut(upstream, row, column)
+            # What an earlier block covered already: written again below, but not summed again.
+            weighted = g if fresh is None else ops.where(fresh, g, 0.0)
+            block, more, more_tau = _block_backward(
+                grid.cut(w, row, column), weighted, grid.parameters(p, row), posterior
+            )
+            if fresh is not None:
+                block = ops.where(fresh, block, grid.cut(dw, row, column))
+            dw = put(dw, (row, column), block)
+            if grid.block[0] == groups:
+                return dw, sums + more, tau_sums + more_tau
+            rows = grid.block[0]
+            sums = put(sums, (0, 0, row), ops.slice(sums, (0, 0, row), (3, components, rows)) + more)
+            return dw, sums, put(tau_sums, (row,), ops.slice(tau_sums, (row,), (rows,)) + more_tau)
+
+        start = (ops.zeros_like(w), ops.zeros((3, components, groups), "float32"), ops.zeros((groups,), "float32"))
+        dw, sums, tau_sums = ops.fori_loop(0, _steps(grid, count), step, start)
+    d_mu, d_log_pi, d_log_gamma = (ops.transpose(sums[i]) for i in range(3))
+    size = ops.abs(pi)
+    total = ops.maximum(ops.sum(size, axis=-1, keepdims=True), 1e-37)
+    d_pi = d_log_pi / ops.maximum(size, 1e-37) - ops.sum(d_log_pi, axis=-1, keepdims=True) / total
+    d_pi = ops.where(size > 0, ops.sign(pi) * d_pi, 0.0)
+    d_gamma = ops.where(gamma > GAMMA_FLOOR, d_log_gamma / ops.maximum(gamma, GAMMA_FLOOR), 0.0)
+    d_tau = ops.where(tau > TAU_FLOOR, -tau_sums / ops.maximum(tau, TAU_FLOOR), 0.0)
+    return dw, d_mu, d_pi, d_gamma, d_tau
