@@ -41,7 +41,7 @@ template <int taps, int stride, int pixels>
 void Windows(const DepthwiseF32Args& args, int64_t first) {
   constexpr int kPositions = (pixels - 1) * stride + taps;
   const char* input[kPositions];  // one register each; an offset in bytes selects line and channels
-#pragma GCC unroll 16
+#pragma GCC unroll 32
   for (int x = 0; x < kPositions; ++x) {
     input[x] = reinterpret_cast<const char*>(args.input + first * args.pixel_stride + x * args.tap_stride);
     __asm__("" : "+r"(input[x]));  // else compilers compute them anew for every line
@@ -68,7 +68,7 @@ void Windows(const DepthwiseF32Args& args, int64_t first) {
         w[kx] = vld1q_f32(weights);
         if (kx + 1 < taps) weights += next_tap;
       }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int x = 0; x < kPositions; ++x) {
         const float32x4_t value = vld1q_f32(reinterpret_cast<const float*>(input[x] + offset));
 #pragma GCC unroll 8
@@ -97,25 +97,30 @@ DGMS_INLINE void Run(const DepthwiseF32Args& args, const WindowsFn (&windows)[ma
 
 #define DGMS_WINDOWS_4(taps, stride) \
   Windows<taps, stride, 1>, Windows<taps, stride, 2>, Windows<taps, stride, 3>, Windows<taps, stride, 4>
-#define DGMS_WINDOWS_8(taps, stride)                                                                          \
-  DGMS_WINDOWS_4(taps, stride), Windows<taps, stride, 5>, Windows<taps, stride, 6>, Windows<taps, stride, 7>, \
-      Windows<taps, stride, 8>
+#define DGMS_WINDOWS_7(taps, stride) \
+  DGMS_WINDOWS_4(taps, stride), Windows<taps, stride, 5>, Windows<taps, stride, 6>, Windows<taps, stride, 7>
+#define DGMS_WINDOWS_8(taps, stride) DGMS_WINDOWS_7(taps, stride), Windows<taps, stride, 8>
 
 // The number of taps has code of its own.
 template <int taps>
 DGMS_INLINE void RunTaps(const DepthwiseF32Args& args) {
+  constexpr bool kManyRegisters = DGMS_AARCH64 && taps <= 5;
   if (args.pixel_stride == args.tap_stride) {
-#if DGMS_AARCH64
-    if constexpr (taps <= 5) {
+    if constexpr (kManyRegisters) {
       static constexpr WindowsFn kStride1[] = {DGMS_WINDOWS_8(taps, 1)};
-      return Run(args, kStride1);
+      Run(args, kStride1);
+    } else {
+      static constexpr WindowsFn kStride1[] = {DGMS_WINDOWS_4(taps, 1)};
+      Run(args, kStride1);
     }
-#endif
-    static constexpr WindowsFn kStride1[] = {DGMS_WINDOWS_4(taps, 1)};
-    Run(args, kStride1);
   } else if (args.pixel_stride == 2 * args.tap_stride) {
-    static constexpr WindowsFn kStride2[] = {DGMS_WINDOWS_4(taps, 2)};
-    Run(args, kStride2);
+    if constexpr (kManyRegisters) {
+      static constexpr WindowsFn kStride2[] = {DGMS_WINDOWS_7(taps, 2)};
+      Run(args, kStride2);
+    } else {
+      static constexpr WindowsFn kStride2[] = {DGMS_WINDOWS_4(taps, 2)};
+      Run(args, kStride2);
+    }
   } else {
     static constexpr WindowsFn kApart[] = {Windows<taps, 1, 1>};
     Run(args, kApart);
@@ -123,6 +128,7 @@ DGMS_INLINE void RunTaps(const DepthwiseF32Args& args) {
 }
 
 #undef DGMS_WINDOWS_4
+#undef DGMS_WINDOWS_7
 #undef DGMS_WINDOWS_8
 
 }  // namespace
