@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "tflite/log.h"
 
@@ -216,7 +217,8 @@ class Matcher {
     ReadOffsets(add.input(1 - index_input), entries);
   }
 
-  // offset[c] must be 2^b * (c / group_size) for one group_size, and the codebooks as many as that gives.
+  // offset[c] is where the codebook of channel c starts: 2^b * (c / group_size), or anything else inside the codebooks
+  // (a converter may merge or reorder channels), and then every channel gets a copy of its own.
   void ReadOffsets(int id, int entries) {
     const int channels = match_.shape[channel_axis_];
     const int book = match_.format->codebook_size();
@@ -227,15 +229,21 @@ class Matcher {
     const void* data = Constant(id, tfl::Type::kInt32, dims, "the offset of the channel groups");
     std::vector<int> offset = Ints(data, dims[channel_axis_]);
     offset.resize(channels, offset[0]);  // broadcast
+    for (int start : offset) Require(start >= 0 && start <= entries - book, "a channel's codes leave the codebooks");
     int group_size = 0;
     while (group_size < channels && offset[group_size] == 0) ++group_size;
-    Require(group_size > 0, "the first channel group has an offset");
-    for (int c = 0; c < channels; ++c) {
-      Require(offset[c] == static_cast<int64_t>(book) * (c / group_size), "the channel groups are not regular");
+    bool regular = group_size > 0;
+    for (int c = 0; c < channels && regular; ++c) {
+      regular = offset[c] == static_cast<int64_t>(book) * (c / group_size);
     }
-    const int64_t groups = (static_cast<int64_t>(channels) + group_size - 1) / group_size;
-    Require(entries == groups * book, "the codebooks are not one per channel group");
-    match_.group_size = group_size;
+    match_.group_size = regular ? group_size : 1;
+    if (regular) return;
+    std::vector<float> own;
+    own.reserve(static_cast<size_t>(channels) * book);
+    for (int start : offset) {
+      own.insert(own.end(), match_.codebooks.begin() + start, match_.codebooks.begin() + start + book);
+    }
+    match_.codebooks = std::move(own);
   }
 
   // [M, r]: decoded values (`values`) or int32 codes.

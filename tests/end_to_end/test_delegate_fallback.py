@@ -318,6 +318,30 @@ def test_claimed_all_the_same(name: str, delegate: Any) -> None:
     check_claimed(model, delegate)
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_codebooks_in_any_order(bits: int, delegate: Any) -> None:
+    """Where a converter has merged or reordered channels, the offsets do not follow from a group size."""
+    model = conv_model(bits=bits, group_size=3, scale=False)  # 7 channels, 3 codebooks
+    books = get_buffer(model, "codebook", np.float32).reshape(3, 2**bits)
+    order = np.array([2, 0, 0, 1, 2, 2, 1])
+    set_buffer(model, "offset", (2**bits * order).astype(np.int32))
+    x = np.random.default_rng(1).standard_normal(model.shape).astype(np.float32)
+    stock, _ = answer(model.file.bytes(), x, [])
+    regular = np.arange(7) // 3
+    for channel in range(7):  # codes are what they were; only the codebook changes
+        codes = [np.flatnonzero(books[regular[channel]] == w)[0] for w in model.weight[channel].reshape(-1)]
+        model.weight[channel] = books[order[channel]][codes].reshape(model.weight[channel].shape)
+    check_claimed(model, delegate)
+    assert np.all(np.abs(stock[0] - model.expected(x)) <= model.bound(x))
+
+
+@pytest.mark.parametrize("bad", [-16, 33, 48, 2**31 - 8])
+def test_codebooks_that_are_not_there(bad: int, delegate: Any) -> None:
+    model = conv_model(group_size=3)  # 3 codebooks of 16
+    edit_buffer("offset", np.int32, 4, bad)(model)
+    check_left(model, delegate)
+
+
 @pytest.mark.parametrize("bias", [-1, -2])
 def test_no_bias(bias: int, delegate: Any) -> None:
     """Stock convolutions refuse to run without a bias; the format allows it, and so does the delegate."""
