@@ -261,7 +261,7 @@ def constant(model: Any, tensor: Any) -> np.ndarray | None:
     shape = [int(d) for d in _items(tensor.shape)]
     if len(data) != dtype.itemsize * int(np.prod(shape, dtype=np.int64)):
         return None
-    return np.frombuffer(memoryview(np.ascontiguousarray(data)), dtype).reshape(shape)
+    return np.ascontiguousarray(data).view(dtype).reshape(shape)
 
 
 def op_name(model: Any, op: Any) -> str:

@@ -141,13 +141,12 @@ class InspectReport:
             rows.append((layer.name, layer.op, "x".join(map(str, layer.shape)), *codes, *sizes, ", ".join(notes)))
         for entry in (d for d in self.dense if not d.is_vector):
             name = entry.name.split(";")[0]  # the converter joins the names of all operators it merged
-            sizes = (entry.file_bytes, None, None, None)
-            rows.append((name, entry.op, "x".join(map(str, entry.shape)), None, None, "-", *sizes, entry.reason))
+            shape = "x".join(map(str, entry.shape))
+            rows.append((name, entry.op, shape, None, None, "-", entry.file_bytes, None, None, None, entry.reason))
         vectors = [d for d in self.dense if d.is_vector]
         if vectors:
-            sizes = (sum(d.file_bytes for d in vectors), None, None, None)
-            note = "biases and other vectors are never encoded"
-            rows.append((f"{len(vectors)} vectors", "-", "-", None, None, "-", *sizes, note))
+            size, note = sum(d.file_bytes for d in vectors), "biases and other vectors are never encoded"
+            rows.append((f"{len(vectors)} vectors", "-", "-", None, None, "-", size, None, None, None, note))
         return build_table(f"{self.path} ({self.version_line()})", columns, rows, self._footer())
 
     def version_line(self) -> str:
@@ -245,7 +244,9 @@ def inspect_tflite(path: str | os.PathLike[str]) -> InspectReport:
     data = read_file(path)
     model, version, body = parse(data, path)
     names = weight_names(body)
-    layers, used_constants, seen = [], set(), set()
+    layers: list[LayerInfo] = []
+    used_constants: set[int] = set()
+    seen: set[frozenset[int]] = set()
     for number, op, chain in chains(model):
         graph = model.subgraphs[number]
         buffers = frozenset(graph.tensors[t].buffer for t in chain.constants)

@@ -157,7 +157,8 @@ def _rank_one(base: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndar
             if int(known_rows.sum() + known_columns.sum()) == reached:
                 break
     for factors, known, axis in ((rows, known_rows, 1), (columns, known_columns, 0)):
-        factors[~known] = np.where(np.any(base != 0, axis=axis)[~known], 0.0, 1.0)
+        coded = np.count_nonzero(base, axis=axis) > 0
+        factors[~known] = np.where(coded, 0.0, 1.0)[~known]
     return rows.astype(np.float32).astype(np.float64), columns.astype(np.float32).astype(np.float64)
 
 
@@ -182,9 +183,8 @@ def _roundings(codebook: np.ndarray) -> list[np.ndarray]:
     """The codebook, and as layers hold it whose own dtype is float16 or bfloat16."""
     with np.errstate(over="ignore", under="ignore"):
         half = codebook.astype(np.float16).astype(np.float32)
-    bits = codebook.view(np.uint32).astype(np.uint64)  # bfloat16: the upper half, rounded to nearest, ties to even
-    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
-    brain = bits.astype(np.uint32).view(np.float32)
+    raw = codebook.view(np.uint32).astype(np.uint64)  # bfloat16: the upper half, rounded to nearest, ties to even
+    brain = ((raw + 0x7FFF + ((raw >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
     return [codebook, *(c for c in (half, brain) if np.all(np.isfinite(c)))]
 
 

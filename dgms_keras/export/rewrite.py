@@ -245,9 +245,9 @@ def _keep_small_ones(
 
 def _write_chains(model: Any, uses: Sequence[Sequence[_Use]], encoded: Sequence[Sequence[EncodedWeight]]) -> None:
     jobs: dict[int, list[tuple[_Use, EncodedWeight]]] = {}
-    for use, weights in zip(uses, encoded, strict=True):
-        for u, weight in zip(use, weights, strict=False):
-            jobs.setdefault(id(u.operand.op), []).append((u, weight))
+    for uses_of_one, weights in zip(uses, encoded, strict=True):
+        for use, weight in zip(uses_of_one, weights, strict=False):
+            jobs.setdefault(id(use.operand.op), []).append((use, weight))
     for number, graph in enumerate(model.subgraphs):
         editor = GraphEditor(model, graph)
         operators = []

@@ -67,7 +67,7 @@ def pack_as(structure: Any, flat: Sequence[Any]) -> Any:
     def build(part: Any) -> Any:
         if isinstance(part, Mapping):
             built = {k: build(part[k]) for k in _keys(part)}
-            return type(part)((k, built[k]) for k in part)
+            return type(part)((k, built[k]) for k in part)  # type: ignore[call-arg]
         if isinstance(part, (list, tuple)):
             values = [build(v) for v in part]
             return type(part)(*values) if hasattr(part, "_fields") else type(part)(values)

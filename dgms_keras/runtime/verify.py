@@ -141,7 +141,7 @@ def verify(
     model = in_float32(model)
     inputs = check.as_flat_inputs(x, model_signature(model, input_signature))
     operators, unmapped = intermediates.encoded_operators(data) if per_layer else ([], [])
-    watched, names = data, {}
+    watched, names = data, dict[int, str]()
     if per_layer:
         watched, names = intermediates.with_outputs(data, [t for o in operators for t in o.outputs])
         expected, calls = intermediates.keras_calls(model, inputs, input_signature)
@@ -150,7 +150,7 @@ def verify(
     stock = _run(check.make_interpreter(watched, num_threads or 1), inputs, expected)
     delegate, note = _run_delegate(watched, num_threads, inputs, expected)
     outputs = tuple(
-        _compare(name, "output", "", values, stock[name], delegate and delegate[name], tolerance)
+        _compare(name, "output", "", values, stock[name], None if delegate is None else delegate[name], tolerance)
         for name, values in expected.items()
     )
     layers, missing = _compare_layers(operators, names, calls, stock, delegate, tolerance)
@@ -216,23 +216,24 @@ def _compare_layers(
     """Pairs the operators with the layers' outputs.
 
     One operator is a layer with the BatchNorm and the activation behind it, and a few more operators may undo a reshape. Along
-    both lines the first pair that agrees is the one meant; if none does, the closest one is reported.
+    both lines the closest pair is the one meant; the operators behind count only where the layer's own agrees with nothing.
     """
     compared, missing = [], []
     for operator in operators:
         name = f"{operator.layer}/{operator.weight}"
         firsts = [c for c in calls if c.path == operator.layer]
-        found = []
+        lines = [c.output for first in firsts for c in intermediates.downstream(calls, first)]
+        found: list[Comparison] = []
         for tensor in operator.outputs:
             values = stock[names[tensor]]
-            for keras in (c.output for first in firsts for c in intermediates.downstream(calls, first)):
-                if values.size != keras.size or (found and found[-1].passed):
-                    continue
+            for keras in (k for k in lines if k.size == values.size):
                 other = None if delegate is None else delegate[names[tensor]].reshape(keras.shape)
                 stock_values = values.reshape(keras.shape)
                 found.append(_compare(name, "layer", operator.op, keras, stock_values, other, tolerance))
+            if any(c.stock.passed for c in found):
+                break
         if found:
-            compared.append(min(found, key=lambda c: (not c.stock.passed, _share(c.stock))))
+            compared.append(min(found, key=lambda c: _share(c.stock)))
         elif not firsts:
             missing.append((name, "no layer of the model was called under this name"))
         else:
