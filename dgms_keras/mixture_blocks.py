@@ -14,7 +14,7 @@ Notation, for one weight w and components k (m is the one with the largest poste
 Numerics. A softmax over r / tau multiplies errors of r by 1 / tau (up to 1000), and l_k is a small difference of large squares,
 so float32 alone loses all digits near a transition. What keeps them: the differences l_k - l_m are formed in float64 and then
 cast (a difference near 0 keeps its full relative precision); r_k - r_m = r_m * expm1(l_k - l_m) instead of a difference of
-rounded exponentials; and mu_k - v is formed from differences to mu_m.
+rounded exponentials; and means over the components that are then subtracted (v, D) are kept with what their rounding lost.
 
 Derivatives, with D = sum_j r_j d_j:
 
@@ -113,23 +113,31 @@ def _exp2(y: Any) -> Any:
     return q * scale + scale
 
 
-def _exp2_and_less_1(y: Any) -> tuple[Any, Any]:
-    """(2^y, 2^y - 1), each with small relative error, also near y = 0."""
+def _exp2_coded(y: Any) -> Any:
+    """2^y for y <= 0 in one number that keeps small relative error in 2^y as well as in 2^y - 1: the former where it is below
+    1/2, else the latter (which is <= 0). `_ratio` and `_less_1` read it."""
     q, scale = _exp2_parts(y)
-    return q * scale + scale, q * scale + (scale - 1.0)
+    return ops.where(y < -1.0, q * scale + scale, q * scale + (scale - 1.0))
+
+
+def _ratio(coded: Any) -> Any:
+    return ops.where(coded > 0, coded, coded + 1.0)
+
+
+def _less_1(coded: Any) -> Any:
+    return ops.where(coded > 0, coded - 1.0, coded)
 
 
 class _Assigned(NamedTuple):
     """Eq. 6 to 8 for a block; `[K, g, n]`, sums over k `[g, n]`."""
 
-    odds: Any  # r_k / r_m
-    odds_less_1: Any
+    odds: Any  # r_k / r_m, as `_exp2_coded`
     odds_sum: Any  # 1 / r_m
     density: Any  # s_k for "paper", else None
     weight: Any  # p_k / p_m
     weight_sum: Any  # 1 / p_m
-    from_reference: Any  # mu_k - mu_m
-    reference: Any  # mu_m
+    value: Any  # v, rounded
+    rest: Any  # what the rounding took from v
 
 
 def _assign(w: Any, p: Parameters, posterior: str) -> _Assigned:
@@ -137,52 +145,61 @@ def _assign(w: Any, p: Parameters, posterior: str) -> _Assigned:
         score = log_posterior(w, p)
         best = ops.max(score, axis=0)
         odds = ops.cast(score - best, "float32")
-        mu = p.mu + ops.zeros_like(odds)
-        reference = ops.max(ops.where(score == best, mu, -3e38), axis=0)
         if posterior == "paper":
             log_density = best - math.log2(math.sqrt(2 * math.pi))
             log_density = ops.minimum(ops.maximum(log_density, -126.0), 126.0)
             whole = ops.round(log_density)
             part, whole = ops.cast(log_density - whole, "float32"), ops.cast(whole, "float32")
-    odds, less_1 = _exp2_and_less_1(odds)
+    odds = _exp2_coded(odds)
     density = None
     if posterior == "paper":
         scale = _exp2(whole) * _exp2(
             part
         )  # s_m; in two factors, because float32 cannot hold both parts of the logarithm
-        density = odds * scale
-        odds, less_1 = _exp2_and_less_1(less_1 * (scale * _LOG2_E))
-    odds_sum = ops.sum(odds, axis=0)
-    weight = _exp2(less_1 * (_LOG2_E / (odds_sum * p.tau)))
-    return _Assigned(odds, less_1, odds_sum, density, weight, ops.sum(weight, axis=0), p.mu - reference, reference)
+        density = _ratio(odds) * scale
+        odds = _exp2_coded(_less_1(odds) * (scale * _LOG2_E))
+    odds_sum = _sum_of_ratios(odds)
+    weight = _exp2(_less_1(odds) * (_LOG2_E / (odds_sum * p.tau)))
+    weight_sum = ops.sum(weight, axis=0)
+    value = ops.sum(weight * p.mu, axis=0) / weight_sum
+    rest = ops.sum(weight * (p.mu - value), axis=0) / weight_sum
+    return _Assigned(odds, odds_sum, density, weight, weight_sum, value, rest)
+
+
+def _sum_of_ratios(coded: Any) -> Any:
+    # The plain sum of the codes as a product with ones, which XLA does not fuse: so the codes are written to memory, once, and
+    # read by all that follows, instead of being computed again there.
+    shape = coded.shape
+    plain = ops.matmul(ops.ones((1, shape[0]), "float32"), ops.reshape(coded, (shape[0], -1)))
+    return ops.reshape(plain, shape[1:]) + ops.sum(ops.where(coded > 0, 0.0, 1.0), axis=0)
 
 
 def block_responsibilities(w: Any, p: Parameters, posterior: str) -> Any:
     """r_k, `[K, g, n]`."""
     a = _assign(w, p, posterior)
-    return a.odds / a.odds_sum
+    return _ratio(a.odds) / a.odds_sum
 
 
 def _block_forward(w: Any, p: Parameters, posterior: str) -> Any:
     a = _assign(w, p, posterior)
-    return a.reference + ops.sum(a.weight * a.from_reference, axis=0) / a.weight_sum
+    return a.value + a.rest
 
 
 def _block_backward(w: Any, g: Any, p: Parameters, posterior: str) -> tuple[Any, Any, Any]:
     """(dw `[g, n]`; sums over n of g dv/dmu, g dv/dlog pi, g dv/dlog gamma `[3, K, g]`; of -g dv/dlog tau `[g]`)."""
     a = _assign(w, p, posterior)
-    shift = ops.sum(a.weight * a.from_reference, axis=0) / a.weight_sum  # v - mu_m
+    odds, less_1 = _ratio(a.odds), _less_1(a.odds)
     scale = 1.0 / (a.weight_sum * p.tau)
-    # d_k - d_m in place of d_k: e_k stays the same, and e_m, a difference of nearly equal numbers where r_m is nearly 1, keeps
-    # its digits.
-    to_value = a.weight * (a.from_reference - shift)
-    d = (to_value + shift) * scale
-    mean = ops.sum(a.odds * d, axis=0) / a.odds_sum  # D - d_m
-    e = a.odds * (d - mean) * (g / a.odds_sum)
-    # D itself: as the d_k sum to 0, r_k may be taken relative to its mean under p, without which D, small where the leading
-    # r_k are nearly equal, would be a difference of large numbers.
-    mean_odds = ops.sum(a.weight * a.odds_less_1, axis=0) / a.weight_sum
-    tau_slope = ops.sum((a.odds_less_1 - mean_odds) * to_value, axis=0) * scale / a.odds_sum
+    to_value = a.weight * ((p.mu - a.value) - a.rest)
+    d = to_value * scale
+    # D, the mean of d_k under r, and what its rounding took from it: where one r_k is nearly 1, d_k - D is a small difference.
+    mean = ops.sum(odds * d, axis=0) / a.odds_sum
+    rest = ops.sum(odds * (d - mean), axis=0) / a.odds_sum
+    e = odds * ((d - mean) - rest) * (g / a.odds_sum)
+    # D once more, for tau, to small relative error also where the leading r_k are nearly equal: the d_k sum to 0, so r_k may be
+    # taken relative to its mean under p.
+    mean_odds = ops.sum(a.weight * less_1, axis=0) / a.weight_sum
+    tau_slope = ops.sum((less_1 - mean_odds) * to_value, axis=0) * scale / a.odds_sum
     if a.density is not None:
         e = e * a.density
     z = (ops.expand_dims(w, 0) - p.mu) * p.inverse_gamma
