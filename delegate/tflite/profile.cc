@@ -1,5 +1,7 @@
 #include "tflite/profile.h"
 
+#include <algorithm>
+
 #include "tflite/log.h"
 
 namespace dgms {
@@ -14,6 +16,7 @@ void Profile::Add(const std::string& name, const std::string& kernel, int64_t ma
   op.kernel = kernel;
   op.macs = macs;
   op.packed_bytes = packed_bytes;
+  op.fastest_nanoseconds = op.calls == 0 ? nanoseconds : std::min(op.fastest_nanoseconds, nanoseconds);
   ++op.calls;
   op.nanoseconds += nanoseconds;
 }
@@ -25,17 +28,18 @@ std::vector<OpProfile> Profile::Read() const {
 
 std::string Profile::Table() const {
   std::string table =
-      Format("%10s %9s %10s %9s  %-16s %s", "calls", "us/call", "MMAC/call", "GMAC/s", "kernel", "output");
-  double total = 0;
+      Format("%8s %9s %9s %9s %9s  %-20s %s", "calls", "mean us", "best us", "MMAC", "GMAC/s", "kernel", "output");
+  double mean_sum = 0, best_sum = 0;
   for (const OpProfile& op : Read()) {
-    const double calls = static_cast<double>(op.calls);
-    const double microseconds = static_cast<double>(op.nanoseconds) * 1e-3 / calls;
-    total += microseconds;
+    const double mean = static_cast<double>(op.nanoseconds) * 1e-3 / static_cast<double>(op.calls);
+    const double best = static_cast<double>(op.fastest_nanoseconds) * 1e-3;
     const double mmacs = static_cast<double>(op.macs) * 1e-6;
-    table += Format("\n%10lld %9.1f %10.3f %9.1f  %-16s %s", static_cast<long long>(op.calls), microseconds, mmacs,
-                    microseconds > 0 ? mmacs * 1e3 / microseconds : 0.0, op.kernel.c_str(), op.name.c_str());
+    table += Format("\n%8lld %9.1f %9.1f %9.3f %9.1f  %-20s %s", static_cast<long long>(op.calls), mean, best, mmacs,
+                    best > 0 ? mmacs * 1e3 / best : 0.0, op.kernel.c_str(), op.name.c_str());
+    mean_sum += mean;
+    best_sum += best;
   }
-  return table + Format("\n%10s %9.1f", "sum", total);
+  return table + Format("\n%8s %9.1f %9.1f", "sum", mean_sum, best_sum);
 }
 
 }  // namespace dgms

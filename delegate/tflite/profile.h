@@ -18,6 +18,8 @@ struct OpProfile {
   int64_t packed_bytes = 0;
   int64_t calls = 0;
   int64_t nanoseconds = 0;  // of all calls
+  int64_t fastest_nanoseconds =
+      0;  // of the fastest call: what the others would take on a machine that does nothing else
 };
 
 class Profile {
