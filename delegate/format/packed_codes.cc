@@ -26,7 +26,8 @@ struct ByteTable {
   uint8_t fields[kByteValues][kMaxFields] = {};
 };
 
-// Stores (kFirst) or adds a plane's part of the codes. kFields, known to the compiler, makes one byte one wide store.
+// Stores (kFirst) or adds a plane's part of the codes. kFields, known to the compiler, makes the fields of one byte one
+// wide load, or and store.
 template <int kFields, bool kFirst>
 void UnpackPlane(const ByteTable& table, const uint8_t* bytes, int64_t count, uint8_t* codes) {
   const int64_t whole = count / kFields;
@@ -35,7 +36,11 @@ void UnpackPlane(const ByteTable& table, const uint8_t* bytes, int64_t count, ui
     if (kFirst) {
       std::memcpy(codes + i * kFields, fields, kFields);
     } else {
-      for (int j = 0; j < kFields; ++j) codes[i * kFields + j] |= fields[j];
+      uint64_t sum = 0, part = 0;  // codes do not overlap: or is addition, whatever the byte order
+      std::memcpy(&sum, codes + i * kFields, kFields);
+      std::memcpy(&part, fields, kFields);
+      sum |= part;
+      std::memcpy(codes + i * kFields, &sum, kFields);
     }
   }
   for (int64_t i = whole * kFields; i < count; ++i) {  // the last byte, where padding follows the codes
