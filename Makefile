@@ -64,7 +64,7 @@ $(BUILD)/.environment: pyproject.toml
 	@echo "== virtual environment in $(VENV) (a few minutes the first time: TensorFlow is large)"
 	@test -x $(py) || $(PYTHON) -m venv $(VENV) || { \
 	  echo "a virtual environment needs Python 3.10 or newer with its venv module (Debian: python3-venv)"; exit 1; }
-	$(py) -m pip install --quiet --upgrade pip
+	$(py) -m pip install --quiet --upgrade pip "setuptools>=77"
 	$(py) -m pip install --quiet --editable ".[test,demo]"
 	@mkdir -p $(BUILD) && touch $@
 
