@@ -6,23 +6,26 @@ source "$(dirname "$0")/env.sh"
 # 2.x for aarch64 stops in its own start-up under qemu 7.2 (Debian 12), before any code of ours runs.
 litert="ai-edge-litert==1.4.0"
 
+missing_packages() {  # Debian's packages for tools of the host that are not there
+  command -v qemu-aarch64 >/dev/null || echo qemu-user
+  command -v aarch64-linux-gnu-g++ >/dev/null || echo g++-aarch64-linux-gnu
+  command -v gcc >/dev/null || echo gcc libc6-dev
+  command -v cmake >/dev/null || echo cmake
+  command -v ninja >/dev/null || echo ninja-build
+  [ -f /usr/src/googletest/CMakeLists.txt ] || echo googletest
+  "$host_python" -m pip --version >/dev/null 2>&1 || echo python3-pip
+}
+
+is_ready() { [ -f "$arm_root/.ready" ] && cmp -s "$arm_root/.ready" <(setup_version); }
+
+missing=($(missing_packages))
 [ "${1:-}" = --force ] && rm -f "$arm_root/.ready"
-if [ -f "$arm_root/.ready" ] && cmp -s "$arm_root/.ready" <(setup_version); then exit 0; fi
+if is_ready && [ ${#missing[@]} = 0 ]; then exit 0; fi
 mkdir -p "$arm_root"
 exec 9>"$arm_root/.lock"
 flock 9
-if [ -f "$arm_root/.ready" ] && cmp -s "$arm_root/.ready" <(setup_version); then exit 0; fi  # another run was faster
-rm -f "$arm_root/.ready"
 
 # 1. The host's tools.
-missing=()
-command -v qemu-aarch64 >/dev/null || missing+=(qemu-user)
-command -v aarch64-linux-gnu-g++ >/dev/null || missing+=(g++-aarch64-linux-gnu)
-command -v gcc >/dev/null || missing+=(gcc libc6-dev)
-command -v cmake >/dev/null || missing+=(cmake)
-command -v ninja >/dev/null || missing+=(ninja-build)
-[ -f /usr/src/googletest/CMakeLists.txt ] || missing+=(googletest)
-"$host_python" -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || unavailable "Debian's apt-get and dpkg-deb are needed. Received: none on the PATH"
 if [ ${#missing[@]} -gt 0 ]; then
   [ "$(id -u)" = 0 ] || unavailable "not root, and these packages are missing: ${missing[*]} (apt-get install ${missing[*]})"
@@ -30,6 +33,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } \
     >"$arm_root/apt.log" 2>&1 || unavailable "apt-get could not install ${missing[*]} (see $arm_root/apt.log)"
 fi
+if is_ready; then exit 0; fi  # or another run was faster
+rm -f "$arm_root/.ready"
 
 # 2. arm64 packages from the archive this machine already uses, resolved by apt itself against an empty system and only unpacked: no chroot, no root.
 apt=$arm_root/.apt
