@@ -65,7 +65,7 @@ $(BUILD)/.environment: pyproject.toml
 	@test -x $(py) || $(PYTHON) -m venv $(VENV) || { \
 	  echo "a virtual environment needs Python 3.10 or newer with its venv module (Debian: python3-venv)"; exit 1; }
 	$(py) -m pip install --quiet --upgrade pip "setuptools>=77"
-	$(py) -m pip install --quiet --editable ".[test,demo]"
+	DGMS_BUILD_LIBRARIES=0 $(py) -m pip install --quiet --editable ".[test,demo]"
 	@mkdir -p $(BUILD) && touch $@
 
 $(BUILD)/.library: $(BUILD)/.environment setup.py $(native_sources)

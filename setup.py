@@ -27,7 +27,9 @@ class CMakeBuild(build_ext):
 
     def run(self) -> None:
         if shutil.which("c++") is None and shutil.which("g++") is None and "CXX" not in os.environ:
-            raise RuntimeError("a C++17 compiler is needed to build the delegate. Received: no c++, g++ or $CXX on the PATH")
+            raise RuntimeError(
+                "a C++17 compiler is needed to build the delegate. Received: no c++, g++ or $CXX on the PATH"
+            )
         super().run()
 
     def build_extension(self, ext: Extension) -> None:
@@ -65,7 +67,10 @@ class CMakeBuild(build_ext):
         subprocess.run(["cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 2)], check=True)
 
 
+# The Makefile installs first and builds afterwards, where a changed source costs one file and not all.
+without_libraries = os.environ.get("DGMS_BUILD_LIBRARIES") == "0"
+
 setup(
-    ext_modules=[Extension(DELEGATE, sources=[]), Extension(BINDINGS, sources=[])],
+    ext_modules=[] if without_libraries else [Extension(DELEGATE, sources=[]), Extension(BINDINGS, sources=[])],
     cmdclass={"build_ext": CMakeBuild},
 )
