@@ -275,26 +275,28 @@ def _run(name: str, posterior: str, w: Any, *args: Any) -> Any:
     """
     # The blocks need no derivatives of their own: TensorFlow would look for them in a compiled function otherwise.
     w, *args = (ops.stop_gradient(x) for x in (w, *args))
-    if keras.backend.backend() != "tensorflow" or not xla_available():
-        return (_compiled(name, posterior) if keras.backend.backend() == "jax" else _FUNCTIONS[name](posterior))(
-            None, w, *args
-        )
-    if inside_xla():
-        return _FUNCTIONS[name](posterior)(None, w, *args)
-    size = w.shape[1]
-    bucket = next((b for b in _BUCKETS if size <= b), size)
-    if w.shape[0] > 1 or bucket == size:
-        return _compiled(name, posterior)(None, w, *args)
-
-    def padded(x: Any) -> Any:
-        return ops.pad(x, ((0, 0), (0, bucket - size)))
-
-    if name == "backward":
-        args = (padded(args[0]), *args[1:])
-    out = _compiled(name, posterior)(ops.convert_to_tensor(size, "int32"), padded(w), *args)
-    if name == "backward":
-        return out[0][:, :size], *out[1:]
-    return out[:, :size]
+    backend, groups, size = keras.backend.backend(), *w.shape
+    # One group is a plain vector: the code that XLA makes for it is better.
+    one = groups == 1 and name in ("forward", "backward")
+    large = 2 if name == "backward" else 1  # how many of the arguments are as large as w
+    values = [w, *args]
+    if one:
+        values[:large] = [ops.reshape(x, (size,)) for x in values[:large]]
+    count = None
+    if backend == "tensorflow" and xla_available() and not inside_xla():
+        function = _compiled(name, posterior)
+        bucket = next((b for b in _BUCKETS if size <= b), size)
+        if groups == 1 and bucket != size:
+            count = ops.convert_to_tensor(size, "int32")
+            axes = ((0, 0),) * (len(values[0].shape) - 1)
+            values[:large] = [ops.pad(x, (*axes, (0, bucket - size))) for x in values[:large]]
+    else:
+        function = _compiled(name, posterior) if backend == "jax" else _FUNCTIONS[name](posterior)
+    out = function(count, *values)
+    first, *others = out if name == "backward" else (out,)
+    first = first if count is None else first[..., :size]
+    first = ops.reshape(first, (groups, size))
+    return (first, *others) if name == "backward" else first
 
 
 class _Operation(keras.Operation):

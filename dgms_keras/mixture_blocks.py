@@ -140,7 +140,8 @@ class _Assigned(NamedTuple):
     rest: Any  # what the rounding took from v
 
 
-def _assign(w: Any, p: Parameters, posterior: str) -> _Assigned:
+def _odds_of(w: Any, p: Parameters, posterior: str) -> tuple[Any, ...]:
+    """r_k / r_m as `_exp2_coded`, and for "paper" s_k."""
     with float64_scope():
         score = log_posterior(w, p)
         best = ops.max(score, axis=0)
@@ -151,27 +152,39 @@ def _assign(w: Any, p: Parameters, posterior: str) -> _Assigned:
             whole = ops.round(log_density)
             part, whole = ops.cast(log_density - whole, "float32"), ops.cast(whole, "float32")
     odds = _exp2_coded(odds)
-    density = None
-    if posterior == "paper":
-        scale = _exp2(whole) * _exp2(
-            part
-        )  # s_m; in two factors, because float32 cannot hold both parts of the logarithm
-        density = _ratio(odds) * scale
-        odds = _exp2_coded(_less_1(odds) * (scale * _LOG2_E))
-    odds_sum = _sum_of_ratios(odds)
+    if posterior == "mixture":
+        return (odds,)
+    scale = _exp2(whole) * _exp2(part)  # s_m; in two factors, because float32 cannot hold both parts of the logarithm
+    return _exp2_coded(_less_1(odds) * (scale * _LOG2_E)), _ratio(odds) * scale
+
+
+def _odds(w: Any, p: Parameters, posterior: str) -> tuple[Any, Any]:
+    """`_odds_of`, in a loop over two halves of the block: XLA fuses across everything but a loop, and without it would compute
+    the odds again, in float64, for each of the sums that read them."""
+    size, lead = w.shape[-1], (0,) * (len(w.shape) - 1)
+    if size < 2 * _LEAST_BLOCK:
+        made = _odds_of(w, p, posterior)
+    else:
+        half = (size + 1) // 2
+        shape = (p.mu.shape[0], *w.shape)
+
+        def step(i: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            at = i * (size - half)
+            part = _odds_of(ops.slice(w, (*lead, at), (*w.shape[:-1], half)), p, posterior)
+            return tuple(put(whole, (0, *lead, at), x) for whole, x in zip(carry, part, strict=True))
+
+        made = ops.fori_loop(0, 2, step, tuple(ops.zeros(shape, "float32") for _ in range(1 + (posterior == "paper"))))
+    return made[0], made[1] if posterior == "paper" else None
+
+
+def _assign(w: Any, p: Parameters, posterior: str) -> _Assigned:
+    odds, density = _odds(w, p, posterior)
+    odds_sum = ops.sum(_ratio(odds), axis=0)
     weight = _exp2(_less_1(odds) * (_LOG2_E / (odds_sum * p.tau)))
     weight_sum = ops.sum(weight, axis=0)
     value = ops.sum(weight * p.mu, axis=0) / weight_sum
     rest = ops.sum(weight * (p.mu - value), axis=0) / weight_sum
     return _Assigned(odds, odds_sum, density, weight, weight_sum, value, rest)
-
-
-def _sum_of_ratios(coded: Any) -> Any:
-    # The plain sum of the codes as a product with ones, which XLA does not fuse: so the codes are written to memory, once, and
-    # read by all that follows, instead of being computed again there.
-    shape = coded.shape
-    plain = ops.matmul(ops.ones((1, shape[0]), "float32"), ops.reshape(coded, (shape[0], -1)))
-    return ops.reshape(plain, shape[1:]) + ops.sum(ops.where(coded > 0, 0.0, 1.0), axis=0)
 
 
 def block_responsibilities(w: Any, p: Parameters, posterior: str) -> Any:
@@ -180,13 +193,19 @@ def block_responsibilities(w: Any, p: Parameters, posterior: str) -> Any:
     return _ratio(a.odds) / a.odds_sum
 
 
-def _block_forward(w: Any, p: Parameters, posterior: str) -> Any:
+def _without_group_axis(p: Parameters) -> Parameters:
+    """The only group's parameters: `[K, 1]`, tau `[1]`. XLA's code for `[K, n]` blocks is better than for `[K, 1, n]`."""
+    with float64_scope():
+        return Parameters(*(ops.reshape(x, (*x.shape[:-2], 1)) for x in p))
+
+
+def _value(w: Any, p: Parameters, posterior: str) -> Any:
     a = _assign(w, p, posterior)
     return a.value + a.rest
 
 
-def _block_backward(w: Any, g: Any, p: Parameters, posterior: str) -> tuple[Any, Any, Any]:
-    """(dw `[g, n]`; sums over n of g dv/dmu, g dv/dlog pi, g dv/dlog gamma `[3, K, g]`; of -g dv/dlog tau `[g]`)."""
+def _gradients(w: Any, g: Any, p: Parameters, posterior: str) -> tuple[Any, Any, Any]:
+    """(dw, the shape of w; sums over n of g dv/dmu, g dv/dlog pi, g dv/dlog gamma `[3, K, g]`; of -g dv/dlog tau `[g]`)."""
     a = _assign(w, p, posterior)
     odds, less_1 = _ratio(a.odds), _less_1(a.odds)
     scale = 1.0 / (a.weight_sum * p.tau)
@@ -209,8 +228,7 @@ def _block_backward(w: Any, g: Any, p: Parameters, posterior: str) -> tuple[Any,
     def over_n(
         x: Any,
     ) -> Any:  # as a matrix-vector product, which XLA vectorises; a sum along the last axis it does not
-        rows = ops.reshape(x, (-1, x.shape[-1]))
-        return ops.reshape(ops.matmul(rows, ops.ones((x.shape[-1],), "float32")), x.shape[:-1])
+        return ops.matmul(x, ops.ones((x.shape[-1],), "float32"))
 
     d_mu = over_n(a.weight * (g / a.weight_sum) + slope)
     d_log_pi = over_n(e)
@@ -219,7 +237,8 @@ def _block_backward(w: Any, g: Any, p: Parameters, posterior: str) -> tuple[Any,
 
 
 class _Grid(NamedTuple):
-    """Blocks that cover `[G, n]`; where a side does not divide evenly the last block overlaps the one before."""
+    """Blocks that cover `[G, n]`, or `[n]` for one group; where a side does not divide evenly the last block overlaps the one
+    before."""
 
     groups: int
     size: int
@@ -236,98 +255,111 @@ class _Grid(NamedTuple):
             block = (min(groups, max(1, target // max(size, 1))), size)
         return cls(groups, size, block, (-(-groups // block[0]), -(-size // block[1])))
 
-    def place(self, i: Any) -> tuple[Any, Any, Any]:
-        """Start of block i in both axes, and None or a `[g, n]` mask of what no earlier block covers."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.block[1:] if self.groups == 1 else self.block
+
+    def place(self, i: Any) -> tuple[tuple[Any, ...], Any]:
+        """Where block i starts, and None or a mask, in the block's shape, of what no earlier block covers."""
         (rows, columns), (_, across) = self.block, self.counts
+        if self.groups == 1:
+            second = i * columns
+            column = ops.minimum(second, self.size - columns)
+            fresh = None if self.size % columns == 0 else ops.arange(columns, dtype="int32") + column >= second
+            return (column,), fresh
         first, second = (i // across) * rows, (i % across) * columns
         row, column = ops.minimum(first, self.groups - rows), ops.minimum(second, self.size - columns)
         if self.groups % rows == 0 and self.size % columns == 0:
-            return row, column, None
+            return (row, column), None
         fresh_row = ops.expand_dims(ops.arange(rows, dtype="int32") + row >= first, 1)
         fresh_column = ops.expand_dims(ops.arange(columns, dtype="int32") + column >= second, 0)
-        return row, column, ops.logical_and(fresh_row, fresh_column)
+        return (row, column), ops.logical_and(fresh_row, fresh_column)
 
-    def cut(self, x: Any, row: Any, column: Any) -> Any:
-        return ops.slice(x, (row, column), self.block)
+    def cut(self, x: Any, at: tuple[Any, ...]) -> Any:
+        return ops.slice(x, at, self.shape)
 
-    def parameters(self, p: Parameters, row: Any) -> Parameters:
+    def parameters(self, p: Parameters, at: tuple[Any, ...]) -> Parameters:
         rows = self.block[0]
         if rows == self.groups:
             return p
         with float64_scope():
             return Parameters(
-                *(
-                    ops.slice(x, (row, 0), (rows, 1))
-                    if len(x.shape) == 2
-                    else ops.slice(x, (0, row, 0), (x.shape[0], rows, 1))
-                    for x in p
-                )
+                *(ops.slice(x, (0,) * (len(x.shape) - 2) + (at[0], 0), (*x.shape[:-2], rows, 1)) for x in p)
             )
+
+    def steps(self, count: Any) -> Any:
+        """How many blocks there are, or how many hold the first `count` weights."""
+        return self.counts[0] * self.counts[1] if count is None else (count + (self.block[1] - 1)) // self.block[1]
 
 
 def forward(w: Any, mu: Any, pi: Any, gamma: Any, tau: Any, count: Any, posterior: str) -> Any:
-    """Soft weights `[G, n]`.
+    """Soft weights, the shape of `w`.
 
     Args:
-        w: float32 `[G, n]`, not empty.
+        w: float32 `[G, n]`, or `[n]` for one group; not empty.
         mu, pi, gamma: float32 `[G, K]`.
         tau: float32 `[G]`.
-        count: None, or how many of the weights matter (with G = 1): blocks behind them are left out.
+        count: None, or how many of the weights matter (one group only): blocks behind them are left out.
         posterior: see `mixture`.
     """
-    p = prepare(mu, pi, gamma, tau)
-    grid = _Grid.over(w.shape[0], w.shape[1], mu.shape[1])
+    p, grid = _start(w, mu, pi, gamma, tau)
     if grid.counts == (1, 1):
-        return _block_forward(w, p, posterior)
+        return _value(w, p, posterior)
 
     def step(i: Any, out: Any) -> Any:
-        row, column, _ = grid.place(i)
-        block = _block_forward(grid.cut(w, row, column), grid.parameters(p, row), posterior)
-        return put(out, (row, column), block)
+        at, _ = grid.place(i)
+        return put(out, at, _value(grid.cut(w, at), grid.parameters(p, at), posterior))
 
-    return ops.fori_loop(0, _steps(grid, count), step, ops.zeros_like(w))
+    return ops.fori_loop(0, grid.steps(count), step, ops.zeros_like(w))
 
 
-def _steps(grid: _Grid, count: Any) -> Any:
-    return grid.counts[0] * grid.counts[1] if count is None else (count + (grid.block[1] - 1)) // grid.block[1]
+def _start(w: Any, mu: Any, pi: Any, gamma: Any, tau: Any) -> tuple[Parameters, _Grid]:
+    p = prepare(mu, pi, gamma, tau)
+    groups, components = mu.shape
+    return (_without_group_axis(p) if groups == 1 else p), _Grid.over(groups, w.shape[-1], components)
 
 
 def backward(
     w: Any, upstream: Any, mu: Any, pi: Any, gamma: Any, tau: Any, count: Any, posterior: str
 ) -> tuple[Any, Any, Any, Any, Any]:
-    """Gradients with respect to (w, mu, pi, gamma, tau), in their shapes; arguments as for `forward`."""
-    p = prepare(mu, pi, gamma, tau)
-    components, groups = mu.shape[1], w.shape[0]
-    grid = _Grid.over(groups, w.shape[1], components)
+    """Gradients with respect to (w, mu, pi, gamma, tau), in their shapes; arguments as for `forward`, `upstream` as `w`."""
+    p, grid = _start(w, mu, pi, gamma, tau)
+    groups, components = mu.shape
+    lead = () if groups == 1 else (groups,)
+
+    def step(i: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        dw, sums, tau_sums = carry
+        at, fresh = grid.place(i)
+        g = grid.cut(upstream, at)
+        # What an earlier block covered already must not be summed again, and keeps its gradient.
+        weighted = g if fresh is None else ops.where(fresh, g, 0.0)
+        block, more, more_tau = _gradients(grid.cut(w, at), weighted, grid.parameters(p, at), posterior)
+        if fresh is not None:
+            block = ops.where(fresh, block, grid.cut(dw, at))
+        dw = put(dw, at, block)
+        rows = grid.block[0]
+        if rows == groups:
+            return dw, sums + more, tau_sums + more_tau
+        row = at[0]
+        sums = put(sums, (0, 0, row), ops.slice(sums, (0, 0, row), (3, components, rows)) + more)
+        return dw, sums, put(tau_sums, (row,), ops.slice(tau_sums, (row,), (rows,)) + more_tau)
+
     if grid.counts == (1, 1):
-        dw, sums, tau_sums = _block_backward(w, upstream, p, posterior)
+        dw, sums, tau_sums = _gradients(w, upstream, p, posterior)
     else:
+        start = (ops.zeros_like(w), ops.zeros((3, components, *lead), "float32"), ops.zeros(lead, "float32"))
+        dw, sums, tau_sums = ops.fori_loop(0, grid.steps(count), step, start)
+    return dw, *_parameter_gradients(ops.reshape(sums, (3, components, groups)), tau_sums, pi, gamma, tau)
 
-        def step(i: Any, carry: Any) -> Any:
-            dw, sums, tau_sums = carry
-            row, column, fresh = grid.place(i)
-            g = grid.cut(upstream, row, column)
-            # What an earlier block covered already: written again below, but not summed again.
-            weighted = g if fresh is None else ops.where(fresh, g, 0.0)
-            block, more, more_tau = _block_backward(
-                grid.cut(w, row, column), weighted, grid.parameters(p, row), posterior
-            )
-            if fresh is not None:
-                block = ops.where(fresh, block, grid.cut(dw, row, column))
-            dw = put(dw, (row, column), block)
-            if grid.block[0] == groups:
-                return dw, sums + more, tau_sums + more_tau
-            rows = grid.block[0]
-            sums = put(sums, (0, 0, row), ops.slice(sums, (0, 0, row), (3, components, rows)) + more)
-            return dw, sums, put(tau_sums, (row,), ops.slice(tau_sums, (row,), (rows,)) + more_tau)
 
-        start = (ops.zeros_like(w), ops.zeros((3, components, groups), "float32"), ops.zeros((groups,), "float32"))
-        dw, sums, tau_sums = ops.fori_loop(0, _steps(grid, count), step, start)
+def _parameter_gradients(sums: Any, tau_sums: Any, pi: Any, gamma: Any, tau: Any) -> tuple[Any, Any, Any, Any]:
+    """From the logarithms of pi, gamma and tau to themselves, with the normalisation of pi and the floors."""
     d_mu, d_log_pi, d_log_gamma = (ops.transpose(sums[i]) for i in range(3))
     size = ops.abs(pi)
     total = ops.maximum(ops.sum(size, axis=-1, keepdims=True), 1e-37)
     d_pi = d_log_pi / ops.maximum(size, 1e-37) - ops.sum(d_log_pi, axis=-1, keepdims=True) / total
     d_pi = ops.where(size > 0, ops.sign(pi) * d_pi, 0.0)
     d_gamma = ops.where(gamma > GAMMA_FLOOR, d_log_gamma / ops.maximum(gamma, GAMMA_FLOOR), 0.0)
+    tau_sums = ops.reshape(tau_sums, tau.shape)
     d_tau = ops.where(tau > TAU_FLOOR, -tau_sums / ops.maximum(tau, TAU_FLOOR), 0.0)
-    return dw, d_mu, d_pi, d_gamma, d_tau
+    return d_mu, d_pi, d_gamma, d_tau
