@@ -49,7 +49,11 @@ class Match:
 
 
 def find(
-    weight: FrozenWeight, values: np.ndarray, channel_axis: int | None, input_axis: int | None = None
+    weight: FrozenWeight,
+    values: np.ndarray,
+    channel_axis: int | None,
+    input_axis: int | None = None,
+    both: bool = True,
 ) -> Match | None:
     """The match of a frozen weight with a constant of a graph.
 
@@ -59,6 +63,8 @@ def find(
         channel_axis: the constant's output-channel dimension, along which factors may have been folded; None if the operator
             has none.
         input_axis: the dimension of the operator's input channels, if the converter folds factors along it as well.
+
+        both: whether factors along both dimensions at once are tried, which takes longest.
 
     Returns:
         The best match over all layouts, or None. The fewer factors, the better.
@@ -70,7 +76,7 @@ def find(
         return match
     match = _find_along(weight, values, input_axis)
     if match is None:
-        return _find_both(weight, values, channel_axis, input_axis)
+        return _find_both(weight, values, channel_axis) if both else None
     factors = None if match.scale is None else match.scale.reshape(-1)
     return dataclasses.replace(match, scale=None, input_scale=factors)
 
@@ -103,7 +109,7 @@ def _find_along(weight: FrozenWeight, values: np.ndarray, channel_axis: int | No
     return best
 
 
-def _find_both(weight: FrozenWeight, values: np.ndarray, channel_axis: int, input_axis: int) -> Match | None:
+def _find_both(weight: FrozenWeight, values: np.ndarray, channel_axis: int) -> Match | None:
     """The match of a matrix with a factor for each row and one for each column."""
     if values.ndim != 2 or min(values.shape) < 3 or not np.all(np.isfinite(values)):
         return None
@@ -288,7 +294,7 @@ def _shared_codebook(table: np.ndarray, present: np.ndarray, codebook: np.ndarra
 
     The factor must explain the values: a constant is not a weight's image only because some codebook fits it.
     """
-    used = present.any(axis=0)
+    used = np.asarray(present.any(axis=0))
     first = table[present.argmax(axis=0), np.arange(table.shape[1])]
     if not np.array_equal(np.where(present, table, 0), np.where(present, first, 0)):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -142,27 +143,37 @@ def _assign(operands: Sequence[_Operand], frozen: Sequence[FrozenWeight]) -> lis
         by_size.setdefault(weight.indices.size, []).append(number)
     cache: dict[tuple[Any, ...], matching.Match | None] = {}
     for operand in operands:
+        candidates = by_size.get(operand.values.size, ())
         best: tuple[Any, int, matching.Match] | None = None
-        for number in by_size.get(operand.values.size, ()):
-            input_axis = INPUT_AXES.get(operand.op_name)
-            key = (number, operand.graph, operand.tensor, operand.channel_axis, input_axis)
-            if key not in cache:
-                cache[key] = matching.find(frozen[number], operand.values, operand.channel_axis, input_axis)
-            match = cache[key]
-            if match is None:
-                continue
-            named = _layer_name(frozen[number]) in operand.name
-            factors = (match.input_scale is not None) + (match.scale is not None)
-            rank = (factors, match.dead, not named, bool(uses[number]), match.deviation)
-            if best is None or rank < best[0]:
-                best = (rank, number, match)
+        # The search with factors on both sides takes long: only where nothing simpler explains the constant.
+        for both in (False, True):
+            for number in candidates if best is None else ():
+                input_axis = INPUT_AXES.get(operand.op_name)
+                key = (number, operand.graph, operand.tensor, operand.channel_axis, input_axis, both)
+                if key not in cache:
+                    cache[key] = matching.find(
+                        frozen[number], operand.values, operand.channel_axis, input_axis, both=both
+                    )
+                match = cache[key]
+                if match is not None:
+                    rank = _rank(match, _is_named(frozen[number], operand.name), bool(uses[number]))
+                    if best is None or rank < best[0]:
+                        best = (rank, number, match)
         if best is not None:
             uses[best[1]].append(_Use(operand, best[2]))
     return uses
 
 
-def _layer_name(weight: FrozenWeight) -> str:
-    return weight.layer.rsplit("/", 1)[-1]
+def _rank(match: matching.Match, named: bool, used: bool) -> tuple[Any, ...]:
+    """The smaller, the likelier: few factors, none of them 0, the layer's name in the tensor's, a weight not yet found."""
+    factors = (match.input_scale is not None) + (match.scale is not None)
+    return (factors, match.dead, not named, used, match.deviation)
+
+
+def _is_named(weight: FrozenWeight, tensor: str) -> bool:
+    """Whether the layer's name is a part of a tensor's; Keras puts _1, _2, ... behind names."""
+    layer = re.escape(weight.layer.rsplit("/", 1)[-1])
+    return re.search(rf"(^|[/;]){layer}(_\d+)?([/;]|$)", tensor) is not None
 
 
 def _why_not(weight: FrozenWeight, uses: Sequence[_Use], operands: Sequence[_Operand]) -> str | None:

@@ -389,3 +389,9 @@ def test_resnet18_is_small(bits, limit, tmp_path):
     report = export_frozen(model, freeze(model, bits), tmp_path / "m.tflite", strict=True)
     assert len(report.compressed) == 21 and all(row.exact for row in report.layers)
     assert report.file_bytes <= limit and report.dense_bytes > 46_000_000
+
+
+def test_recurrent_layers_with_a_free_batch_size_get_a_hint(tmp_path):
+    model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(4)])
+    with pytest.raises(errors.ConversionError, match=r"unroll=True or a fixed batch size"):
+        export_frozen(model, [], tmp_path / "m.tflite")

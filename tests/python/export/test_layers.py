@@ -276,3 +276,38 @@ def test_random_graphs_decode_bit_exactly(seed, tmp_path):
         np.testing.assert_array_equal(
             np.bincount(chain.codes.reshape(-1), minlength=16), np.bincount(weight.indices.reshape(-1), minlength=16)
         )
+
+
+def test_weights_inside_loops_are_compressed_there(tmp_path):
+    """A recurrent layer becomes WHILE with subgraphs of its own; the cell's kernel is a constant of the body."""
+
+    class Cell(layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.state_size, self.mix = 16, layers.Dense(16, name="mix", activation="tanh")
+
+        def build(self, shape):
+            self.mix.build((shape[0], shape[-1] + 16))
+
+        def call(self, x, states):
+            state = self.mix(keras.ops.concatenate([x, states[0]], -1))
+            return state, [state]
+
+    recurrent = layers.RNN(Cell(name="cell"), name="recurrent")
+    model = keras.Sequential([keras.Input((12, 6), batch_size=2), recurrent, layers.Dense(8, name="head")])
+    kernel = recurrent.cell.mix.kernel
+    weight = freeze_array("recurrent/cell/mix", "kernel", kernel.numpy(), 4, np.random.default_rng(0))
+    kernel.assign(weight.dense())
+    path = tmp_path / "model.tflite"
+    export_frozen(model, [weight], path, strict=True, even_if_larger=True)
+    ((subgraph, op, chain),) = chains(fio.read_model(path.read_bytes()))
+    assert subgraph > 0 and op == "FULLY_CONNECTED"
+    np.testing.assert_array_equal(chain.decode(), weight.dense().T)
+
+
+def test_the_same_weights_give_the_same_bytes(tmp_path):
+    model = randomize(ZOO["separable"](), negative=True)
+    frozen = freeze(model, 3)
+    for name in ("a", "b"):
+        export_frozen(model, frozen, tmp_path / name, even_if_larger=True)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
