@@ -154,6 +154,33 @@ def test_shared_weights(runtime: Any) -> None:
         assert claims(lines) == claimed
 
 
+def test_shared_constants(runtime: Any) -> None:
+    """The format's own way to use a weight twice: two chains that read the same constants."""
+    model = conv_model(bits=3)
+    graph = model.file.graph
+    first = len(graph.operators)
+    other = model.file.tensor([1, 8, 8, 5], name="other")
+    again = model.file.tensor([1, 8, 8, 7], name="again")
+    numbers = {}  # tensor of the first chain -> tensor of the copy
+    for op in graph.operators[: first - 1]:
+        source = graph.tensors[op.outputs[0]]
+        dtype = np.int32 if source.type == schema.TensorType.INT32 else np.float32
+        numbers[op.outputs[0]] = model.file.tensor(source.shape, dtype)
+        copy = schema.OperatorT()
+        copy.__dict__.update(op.__dict__)
+        copy.inputs = [numbers.get(i, i) for i in op.inputs]
+        copy.outputs = [numbers[op.outputs[0]]]
+        graph.operators.append(copy)
+    model.file.conv(other, numbers[graph.operators[model.operator].inputs[1]], model.bias, again, activation="relu")
+    model.file.returns([model.x, other], [model.y, again])
+    x = [rows(model, 1, seed) for seed in (1, 2)]
+    with captured_stderr() as lines:
+        interpreter = make_interpreter(runtime, model.file.bytes(), [runtime.load_delegate(library(), {"log": "1"})])
+        for value, result in zip(x, run(interpreter, *x), strict=True):
+            check(model, value, result)
+    assert claims(lines) == (2, 2)
+
+
 def test_a_filter_as_activations(runtime: Any) -> None:
     """A convolution over another's decoded filter: that filter must exist, so its own convolution is not claimed."""
     rng = np.random.default_rng(5)

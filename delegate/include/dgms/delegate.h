@@ -22,11 +22,17 @@ struct TfLiteDelegate; /* TFLite's own type (tensorflow/lite/c/common.h) */
 
 /* Options, as text. An unknown key, a key given twice and a value that is not in this list are errors.
  *
- *   num_threads   "-1" (default): the number of CPUs, at most 4; or "1" to "64", the calling thread included.
- *   activations   "float32" (default), the only kind so far.
- *   isa           "auto" (default), or one of the kernel sets of this build, for tests and comparisons: "portable",
- * "avx2", "avx512", "neon". log           "0" (default), or "1": what is claimed, what is not and why, on stderr.
- *   profile       "0" (default), or "1": measure every operation, and report on stderr when the delegate is destroyed.
+ * num_threads: "-1" (default), the number of CPUs, at most 4; or "1" to "64", the calling thread included. The
+ *              interpreter's own number of threads is another thing and has no effect here.
+ *
+ * activations: "float32" (default), the only kind so far.
+ *
+ * isa: "auto" (default), or a kernel set that this build and this CPU have, for tests and comparisons: "portable",
+ *      "avx2", "avx512", "neon".
+ *
+ * log: "0" (default), or "1": say on stderr what is claimed, what is not, and why.
+ *
+ * profile: "0" (default), or "1": measure every operation, and report on stderr when the delegate is gone.
  */
 #define DGMS_OPTION_NUM_THREADS "num_threads"
 #define DGMS_OPTION_ACTIVATIONS "activations"

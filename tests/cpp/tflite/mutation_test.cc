@@ -222,7 +222,7 @@ TEST(Mutation, DelegateAgreesWithStockKernels) {
   tfl::Delegate* const delegate = CreateDelegate(options, &error);
   ASSERT_NE(delegate, nullptr) << error;
   const char* wanted = std::getenv("DGMS_MUTATIONS");
-  const int count = wanted == nullptr ? 20000 : std::atoi(wanted);
+  const int count = wanted == nullptr ? 5000 : std::atoi(wanted);
   SetAllocationHook([](size_t bytes) { return bytes < (size_t{1} << 30); });  // the mock runtime's own limit
   int claimed = 0, compared = 0;
   for (int i = 0; i < count; ++i) {
