@@ -214,7 +214,7 @@ def _gradients(w: Any, g: Any, p: Parameters, posterior: str) -> tuple[Any, Any,
     # D, the mean of d_k under r, and what its rounding took from it: where one r_k is nearly 1, d_k - D is a small difference.
     mean = ops.sum(odds * d, axis=0) / a.odds_sum
     rest = ops.sum(odds * (d - mean), axis=0) / a.odds_sum
-    e = odds * ((d - mean) - rest) * (g / a.odds_sum)
+    e = odds * (((d - mean) - rest) * (g / a.odds_sum))
     # D once more, for tau, to small relative error also where the leading r_k are nearly equal: the d_k sum to 0, so r_k may be
     # taken relative to its mean under p.
     mean_odds = ops.sum(a.weight * less_1, axis=0) / a.weight_sum
@@ -225,9 +225,8 @@ def _gradients(w: Any, g: Any, p: Parameters, posterior: str) -> tuple[Any, Any,
     slope = e * z * p.inverse_gamma
     dw = -ops.sum(slope, axis=0)
 
-    def over_n(
-        x: Any,
-    ) -> Any:  # as a matrix-vector product, which XLA vectorises; a sum along the last axis it does not
+    def over_n(x: Any) -> Any:
+        # As a matrix-vector product, which XLA vectorises; a sum along the last axis it does not.
         return ops.matmul(x, ops.ones((x.shape[-1],), "float32"))
 
     d_mu = over_n(a.weight * (g / a.weight_sum) + slope)
@@ -292,6 +291,16 @@ class _Grid(NamedTuple):
         return self.counts[0] * self.counts[1] if count is None else (count + (self.block[1] - 1)) // self.block[1]
 
 
+def _put_halves(buffer: Any, at: tuple[Any, ...], block: Any) -> Any:
+    """`put`, one half after the other. XLA would fuse the sum over the components that makes `block` into a single copy, and
+    vectorises that badly; what two copies read it computes first."""
+    half = block.shape[-1] // 2
+    if half == 0:
+        return put(buffer, at, block)
+    buffer = put(buffer, at, block[..., :half])
+    return put(buffer, (*at[:-1], at[-1] + half), block[..., half:])
+
+
 def forward(w: Any, mu: Any, pi: Any, gamma: Any, tau: Any, count: Any, posterior: str) -> Any:
     """Soft weights, the shape of `w`.
 
@@ -308,7 +317,7 @@ def forward(w: Any, mu: Any, pi: Any, gamma: Any, tau: Any, count: Any, posterio
 
     def step(i: Any, out: Any) -> Any:
         at, _ = grid.place(i)
-        return put(out, at, _value(grid.cut(w, at), grid.parameters(p, at), posterior))
+        return _put_halves(out, at, _value(grid.cut(w, at), grid.parameters(p, at), posterior))
 
     return ops.fori_loop(0, grid.steps(count), step, ops.zeros_like(w))
 
@@ -336,7 +345,7 @@ def backward(
         block, more, more_tau = _gradients(grid.cut(w, at), weighted, grid.parameters(p, at), posterior)
         if fresh is not None:
             block = ops.where(fresh, block, grid.cut(dw, at))
-        dw = put(dw, at, block)
+        dw = _put_halves(dw, at, block)
         rows = grid.block[0]
         if rows == groups:
             return dw, sums + more, tau_sums + more_tau
