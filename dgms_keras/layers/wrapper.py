@@ -85,7 +85,6 @@ class DGMSWrapper(keras.layers.Wrapper):
         self._find_targets()
         self._weight_configs = {w: _as_config(c).for_layer(w) for w, c in (weight_configs or {}).items()}
         self._start = _FROM_WEIGHTS
-        self.mixture_layers: list[MixtureVariables] = []
         self._take_over_call_of(layer)
 
     def _find_targets(self) -> None:
@@ -137,16 +136,17 @@ class DGMSWrapper(keras.layers.Wrapper):
                 f"{type(variable).__name__} (layer {self.name!r})"
             )
         config = self.config_of(target)
+        name = _mixture_name(self._targets.index(target))
         mixture = MixtureVariables(
             2**config.bits,
             self.groups_of(target),
             config.learn_temperature,
             initial=lambda: self._initial_mixture(target),
-            name=f"mixture_{len(self.mixture_layers)}",
+            name=name,
         )
         mixture.build()
         mixture.trainable = self.trainable
-        self.mixture_layers.append(mixture)
+        setattr(self, name, mixture)  # an attribute each: tf.train.Checkpoint does not look into Keras's lists
 
     def _build_layer(self, shapes: Sequence[Any], named_shapes: dict[str, Any]) -> None:
         layer = self.layer
@@ -215,6 +215,11 @@ class DGMSWrapper(keras.layers.Wrapper):
             self._mixture_of(target).set_mixture(mixture)
         except ValueError as error:
             raise ValueError(f"{error} (layer {self.name!r})") from None
+
+    @property
+    def mixture_layers(self) -> list[MixtureVariables]:
+        """The variables of the mixtures, in the order of `targets`; empty before `build`."""
+        return [m for m in (self.__dict__.get(_mixture_name(i)) for i in range(len(self._targets))) if m is not None]
 
     def _mixture_of(self, target: Target) -> MixtureVariables:
         return self.mixture_layers[self._targets.index(target)]
@@ -372,6 +377,10 @@ class DGMSWrapper(keras.layers.Wrapper):
         wrapper = cls(layer, **kwargs)
         wrapper._start = _LATER
         return wrapper
+
+
+def _mixture_name(index: int) -> str:
+    return f"mixture_{index}"
 
 
 def path_of(path: str, target: Target, targets: Sequence[Target]) -> str:
