@@ -17,6 +17,10 @@ tfl::IntArray* NewList(const std::vector<int>& values) {
   return list;
 }
 
+std::unique_ptr<tfl::IntArray, void (*)(void*)> OwnedList(const std::vector<int>& values) {
+  return {NewList(values), std::free};
+}
+
 std::vector<int> Values(const tfl::IntArray* list) {
   return list == nullptr ? std::vector<int>() : std::vector<int>(list->begin(), list->end());
 }
@@ -51,7 +55,7 @@ struct MockRuntime::Preview {
   std::vector<std::unique_ptr<tfl::IntArray, void (*)(void*)>> lists;
 
   tfl::IntArray* List(const std::vector<int>& values) {
-    lists.emplace_back(NewList(values), std::free);
+    lists.push_back(OwnedList(values));
     return lists.back().get();
   }
   void Add(const Subset& subset, tfl::Delegate* delegate) {
@@ -127,7 +131,7 @@ int MockRuntime::AddNodeWithParams(int builtin, const std::vector<int>& inputs, 
                                    const void* params, size_t bytes) {
   auto node = std::make_unique<MockNode>();
   const auto list = [&](const std::vector<int>& values) {
-    node->lists.emplace_back(NewList(values), std::free);
+    node->lists.push_back(OwnedList(values));
     return node->lists.back().get();
   };
   node->node.inputs = list(inputs);
@@ -277,18 +281,14 @@ tfl::Status MockRuntime::Replace(tfl::Context* context, tfl::Registration regist
 
 tfl::Status MockRuntime::ResizeTensor(tfl::Context* context, tfl::Tensor* tensor, tfl::IntArray* size) {
   MockRuntime* self = Self(context);
+  std::unique_ptr<tfl::IntArray, void (*)(void*)> owned(size, std::free);
   const int id = static_cast<int>(tensor - self->tensors_.data());
-  if (tensor->allocation_type == tfl::Allocation::kMmapRo) {
-    std::free(size);
-    return tfl::kError;
-  }
   size_t bytes = 0;
-  if (!SizeOf(tensor->type, Values(size), &bytes)) {
-    std::free(size);
+  if (tensor->allocation_type == tfl::Allocation::kMmapRo || !SizeOf(tensor->type, Values(size), &bytes)) {
     return tfl::kError;
   }
   std::free(tensor->dims);
-  tensor->dims = size;
+  tensor->dims = owned.release();
   tensor->bytes = bytes;
   tensor->data = nullptr;
   self->data_[id].reset();
