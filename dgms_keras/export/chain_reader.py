@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ class ChainReader:
         except _NotAChain:
             return None
         shape = list(self.graph.tensors[tensor].shape or [])
-        if state.rows is not None or int(np.prod(shape, dtype=np.int64)) != codes.size:
+        if state.rows is not None or math.prod(shape) != codes.size:
             return None
         return self._chain(tensor, codes.reshape(shape), scale, state)
 

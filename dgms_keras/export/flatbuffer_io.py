@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any
 
@@ -30,6 +31,8 @@ __all__ = [
 FILE_IDENTIFIER = b"TFL3"
 # The schema asks for 16 (`force_align`), which Python's generated code does not do by itself.
 BUFFER_ALIGNMENT = 16
+# More dimensions than any tensor has; NumPy's own limit.
+_MAX_RANK = 32
 # What reading damaged bytes can raise inside the generated code.
 _READ_ERRORS = (struct.error, IndexError, TypeError, ValueError, OverflowError, AttributeError, MemoryError)
 
@@ -167,14 +170,11 @@ def _find_graph_problem(model: Any, graph: Any) -> str | None:
         shape = [int(d) for d in _items(tensor.shape)]  # None and [] are both scalars
         data = model.buffers[tensor.buffer].data
         dtype = NUMPY_TYPES.get(tensor.type)
-        if any(d < -1 for d in shape):
+        if len(shape) > _MAX_RANK or any(d < -1 for d in shape):
             return f"tensor {number} has the shape {shape}"
-        if data is not None and dtype is not None and len(data) and not tensor.sparsity:
-            size = dtype.itemsize
-            for d in shape:
-                size *= d
-            if size != len(data):
-                return f"tensor {number} has the shape {shape} and {len(data)} bytes"
+        dense = data is not None and dtype is not None and len(data) and not tensor.sparsity
+        if dense and dtype.itemsize * math.prod(shape) != len(data):
+            return f"tensor {number} has the shape {shape} and {len(data)} bytes"
     count = len(graph.tensors)
     for number, op in enumerate(graph.operators):
         if op is None or not 0 <= op.opcodeIndex < len(model.operatorCodes):
@@ -259,7 +259,7 @@ def constant(model: Any, tensor: Any) -> np.ndarray | None:
     if data is None or tensor.isVariable or dtype is None or tensor.sparsity is not None:
         return None
     shape = [int(d) for d in _items(tensor.shape)]
-    if len(data) != dtype.itemsize * int(np.prod(shape, dtype=np.int64)):
+    if len(shape) > _MAX_RANK or len(data) != dtype.itemsize * math.prod(shape):
         return None
     return np.ascontiguousarray(data).view(dtype).reshape(shape)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -354,7 +355,7 @@ def _dense_infos(model: Any, compressed: set[int], kept: dict[str, tuple[str, st
             known = kept.get(tensor.name or "")
             if not size or tensor.buffer in compressed or tensor.buffer in found or index not in readers:
                 continue
-            large = int(np.prod(shape, dtype=np.int64)) >= LISTED_ELEMENTS and dtype not in (
+            large = math.prod(shape) >= LISTED_ELEMENTS and dtype not in (
                 "INT32",
                 "INT64",
                 "STRING",
