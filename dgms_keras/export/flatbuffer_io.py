@@ -172,8 +172,8 @@ def _find_graph_problem(model: Any, graph: Any) -> str | None:
         dtype = NUMPY_TYPES.get(tensor.type)
         if len(shape) > _MAX_RANK or any(d < -1 for d in shape):
             return f"tensor {number} has the shape {shape}"
-        dense = data is not None and dtype is not None and len(data) and not tensor.sparsity
-        if dense and dtype.itemsize * math.prod(shape) != len(data):
+        size = dtype.itemsize * math.prod(shape) if dtype is not None and tensor.sparsity is None else None
+        if data is not None and len(data) and size not in (None, len(data)):
             return f"tensor {number} has the shape {shape} and {len(data)} bytes"
     count = len(graph.tensors)
     for number, op in enumerate(graph.operators):

@@ -182,7 +182,8 @@ def _why_not(weight: FrozenWeight, uses: Sequence[_Use], operands: Sequence[_Ope
         return "the weight has no elements"
     if not uses:
         same_size = [o for o in operands if o.values.size == weight.indices.size]
-        if any(not np.all(np.isfinite(o.values)) for o in same_size):
+        # The converter saturates infinity to the largest float32.
+        if any(not np.all(np.abs(o.values) < np.finfo(np.float32).max) for o in same_size):
             return "the converter's constant holds NaN or infinity, e.g. from a BatchNorm"
         readers = ", ".join(sorted({o.op_name for o in same_size}))
         seen = f"constants of its size feed {readers}, with other values" if readers else "none has its size"
