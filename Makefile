@@ -10,7 +10,7 @@ bin := $(abspath $(VENV))/bin
 py := $(bin)/python
 export PATH := $(bin):$(PATH)
 # TensorFlow's start-up lines hide what the tests and the demo have to say.
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 
 native_sources := $(shell find delegate -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name '*.map' -o -name CMakeLists.txt)

@@ -117,7 +117,7 @@ def _add_demo(commands: Any) -> None:
         "dgms demo --output demo_output",
     )
     p.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for models and pictures")
-    p.add_argument("--float-epochs", type=_positive, default=12, help="epochs of the float model (default 12)")
+    p.add_argument("--float-epochs", type=_positive, default=8, help="epochs of the float model (default 8)")
     p.add_argument("--epochs", type=_positive, default=4, help="epochs of DGMS (default 4)")
     p.add_argument("--seed", type=_count, default=0)
 
@@ -249,9 +249,28 @@ def _file(path: Path, kind: str) -> Path:
     return path
 
 
+def _quiet_keras() -> Any:
+    """Keras and its backend, without their start-up lines and hints; where they cannot be imported the lines are shown."""
+    from dgms_keras.export.quiet import captured_stderr
+
+    try:
+        with captured_stderr() as captured:
+            import keras
+
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
+
+                tf.config.list_logical_devices()  # looks for accelerators, and says so
+                tf.get_logger().setLevel("ERROR")
+    except Exception:
+        sys.stderr.write(captured.text)
+        raise
+    return keras
+
+
 def _load_model(path: Path) -> Any:
     _file(path, "the model")
-    import keras
+    keras = _quiet_keras()
 
     import dgms_keras.layers  # noqa: F401 - registers the wrapper, so a quantised model loads without custom_objects
 
@@ -275,6 +294,7 @@ def _load_arrays(path: Path) -> dict[str, Any]:
 def _demo(arguments: argparse.Namespace) -> int:
     from dgms_keras.recipes.demo import DemoSettings, demo_table, run_demo
 
+    _quiet_keras()
     settings = DemoSettings(float_epochs=arguments.float_epochs, dgms_epochs=arguments.epochs, seed=arguments.seed)
     rows = run_demo(arguments.output, settings, _say)
     _print(demo_table(rows))

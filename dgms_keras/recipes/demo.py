@@ -23,7 +23,7 @@ from dgms_keras.recipes.digits import Digits, load_digits, shifted, small_resnet
 class DemoSettings:
     """How long the demo trains and times: epochs of the float model, epochs of DGMS, timed runs for each path."""
 
-    float_epochs: int = 12
+    float_epochs: int = 8
     dgms_epochs: int = 4
     batch_size: int = 64
     runs: int = 200
