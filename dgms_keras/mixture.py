@@ -11,6 +11,7 @@ Shapes. One mixture: `mu`, `pi`, `gamma` are `[K]` (2 to 256 components, `mu[0]`
 
 `pi` need not be normalised: the functions use `|pi| / sum|pi|`. The math runs in float32 (float64 where the difference of two
 log posteriors needs it) whatever the dtype of `w`; results come back in the dtype of `w`, gradients in each argument's own.
+A weight further out than 10^6 times max |mu| + max gamma counts as being there.
 gamma and tau below `GAMMA_FLOOR` and `TAU_FLOOR` count as these, with gradient 0; a tau at or below 0 given as a Python number
 is an error.
 
@@ -73,6 +74,8 @@ def responsibilities(w: Any, mu: Any, pi: Any, gamma: Any, posterior: str = "mix
         return _Operation(responsibilities, last_axis=True)(w, mu, pi, gamma, posterior=posterior)
     w = ops.convert_to_tensor(w)
     rows, mu, pi, gamma = _rows(w, mu, pi, gamma)
+    if 0 in rows.shape:
+        return ops.zeros((*w.shape, mu.shape[1]), keras.backend.standardize_dtype(w.dtype))
     p = mixture_blocks.prepare(mu, pi, gamma, ops.ones((mu.shape[0],), "float32"))
     phi = ops.moveaxis(mixture_blocks.block_responsibilities(rows, p, posterior), 0, -1)
     return ops.cast(ops.reshape(phi, (*w.shape, mu.shape[1])), keras.backend.standardize_dtype(w.dtype))

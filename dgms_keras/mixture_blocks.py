@@ -38,6 +38,9 @@ GAMMA_FLOOR = 1e-12
 TAU_FLOOR = 1e-6
 
 _LOG2_E = math.log2(math.e)
+# A weight further from 0 than this many times the mixture's extent, max |mu| + max gamma, counts as being there: all that can
+# change beyond is the rounding of float64.
+_FAR = 1e6
 # log posterior (base 2) of a component with pi = 0: below every other at any float32 weight.
 _NEVER = -1e300
 # Elements of a `[K, ...]` intermediate: 512 KiB each, a handful of them in a second-level cache.
@@ -56,12 +59,13 @@ _EXP2_COEFFICIENTS = (
 
 
 class Parameters(NamedTuple):
-    """Mixtures prepared for blocks; all `[K, G, 1]` (`tau` `[G, 1]`): the component first, so that sums over the components add
+    """Mixtures prepared for blocks; all `[K, G, 1]` (`tau` and `limit` `[G, 1]`): the component first, so that sums over the components add
     whole rows."""
 
     mu: Any
     inverse_gamma: Any
     tau: Any
+    limit: Any  # weights are clipped to +-limit, see `_FAR`
     # l_k in base 2 is (square * w + linear) * w + constant; float64.
     square: Any
     linear: Any
@@ -84,12 +88,13 @@ def prepare(mu: Any, pi: Any, gamma: Any, tau: Any) -> Parameters:
         linear = -2.0 * square * mu64
         square, linear, constant = columns(square), columns(linear), columns(constant)
     tau = ops.expand_dims(ops.maximum(tau, TAU_FLOOR), -1)
-    return Parameters(columns(mu), columns(1.0 / gamma), tau, square, linear, constant)
+    limit = _FAR * (ops.max(ops.abs(mu), axis=-1, keepdims=True) + ops.max(gamma, axis=-1, keepdims=True))
+    return Parameters(columns(mu), columns(1.0 / gamma), tau, limit, square, linear, constant)
 
 
 def log_posterior(w: Any, p: Parameters) -> Any:
     """l_k in base 2, float64 `[K, *w.shape]`. To be called, and its result used, in a `float64_scope`."""
-    w = ops.expand_dims(ops.cast(w, "float64"), 0)
+    w = ops.expand_dims(ops.cast(ops.clip(w, -p.limit, p.limit), "float64"), 0)
     return (p.square * w + p.linear) * w + p.constant
 
 
@@ -126,6 +131,15 @@ def _ratio(coded: Any) -> Any:
 
 def _less_1(coded: Any) -> Any:
     return ops.where(coded > 0, coded - 1.0, coded)
+
+
+def _over_components(x: Any) -> Any:
+    """Sum over the first axis; in two steps where it is long, so that fewer roundings follow one another."""
+    count = x.shape[0]
+    inner = next((d for d in range(16, 3, -1) if count % d == 0), 1) if count > 32 else 1
+    if inner > 1:
+        x = ops.sum(ops.reshape(x, (count // inner, inner, *x.shape[1:])), axis=1)
+    return ops.sum(x, axis=0)
 
 
 class _Assigned(NamedTuple):
@@ -179,11 +193,11 @@ def _odds(w: Any, p: Parameters, posterior: str) -> tuple[Any, Any]:
 
 def _assign(w: Any, p: Parameters, posterior: str) -> _Assigned:
     odds, density = _odds(w, p, posterior)
-    odds_sum = ops.sum(_ratio(odds), axis=0)
+    odds_sum = _over_components(_ratio(odds))
     weight = _exp2(_less_1(odds) * (_LOG2_E / (odds_sum * p.tau)))
-    weight_sum = ops.sum(weight, axis=0)
-    value = ops.sum(weight * p.mu, axis=0) / weight_sum
-    rest = ops.sum(weight * (p.mu - value), axis=0) / weight_sum
+    weight_sum = _over_components(weight)
+    value = _over_components(weight * p.mu) / weight_sum
+    rest = _over_components(weight * (p.mu - value)) / weight_sum
     return _Assigned(odds, odds_sum, density, weight, weight_sum, value, rest)
 
 
@@ -212,18 +226,18 @@ def _gradients(w: Any, g: Any, p: Parameters, posterior: str) -> tuple[Any, Any,
     to_value = a.weight * ((p.mu - a.value) - a.rest)
     d = to_value * scale
     # D, the mean of d_k under r, and what its rounding took from it: where one r_k is nearly 1, d_k - D is a small difference.
-    mean = ops.sum(odds * d, axis=0) / a.odds_sum
-    rest = ops.sum(odds * (d - mean), axis=0) / a.odds_sum
+    mean = _over_components(odds * d) / a.odds_sum
+    rest = _over_components(odds * (d - mean)) / a.odds_sum
     e = odds * (((d - mean) - rest) * (g / a.odds_sum))
     # D once more, for tau, to small relative error also where the leading r_k are nearly equal: the d_k sum to 0, so r_k may be
     # taken relative to its mean under p.
-    mean_odds = ops.sum(a.weight * less_1, axis=0) / a.weight_sum
-    tau_slope = ops.sum((less_1 - mean_odds) * to_value, axis=0) * scale / a.odds_sum
+    mean_odds = _over_components(a.weight * less_1) / a.weight_sum
+    tau_slope = _over_components((less_1 - mean_odds) * to_value) * scale / a.odds_sum
     if a.density is not None:
         e = e * a.density
-    z = (ops.expand_dims(w, 0) - p.mu) * p.inverse_gamma
+    z = (ops.expand_dims(ops.clip(w, -p.limit, p.limit), 0) - p.mu) * p.inverse_gamma
     slope = e * z * p.inverse_gamma
-    dw = -ops.sum(slope, axis=0)
+    dw = -_over_components(slope)
 
     def over_n(x: Any) -> Any:
         # As a matrix-vector product, which XLA vectorises; a sum along the last axis it does not.

@@ -74,23 +74,35 @@ def threshold_table(mu: Any, pi: Any, gamma: Any) -> tuple[Any, Any]:
         start = ops.concatenate([start, _next_float(start)])
         return ops.where(ops.abs(start) < _LARGEST, start, _LARGEST)
 
-    def owner_of(w: Any) -> Any:
+    extent = ops.max(ops.abs(mu)) + ops.max(gamma)
+
+    def owners_of(starts: Any) -> Any:
+        """Who owns each interval: the argmax inside it, well away from its ends, where log posteriors cross. An interval of one
+        float32 weight is that weight; the outer ones are looked at in a distance of the mixture's extent."""
+        following = ops.concatenate([starts[1:], ops.full((1,), _LARGEST, "float32")])
+        sample = starts + 0.5 * (following - starts)
+        sample = ops.where(following <= _next_float(starts), starts, sample)
+        sample = ops.where(following == _LARGEST, starts + extent, sample)
+        outer = ops.where(following[0] == _LARGEST, 0.0, following[0] - extent)
+        sample = ops.where(starts == -_LARGEST, outer, sample)
         with float64_scope():
-            best = ops.argmax(log_posterior(ops.reshape(w, (1, -1)), p), axis=0)
+            best = ops.argmax(log_posterior(ops.reshape(sample, (1, -1)), p), axis=0)
             return ops.cast(ops.reshape(best, (-1,)), "int32")
 
     def step(k: Any, table: tuple[Any]) -> tuple[Any]:
         """Merges component k's candidates into the table and keeps the starts at which the owner changes. (None of those is
-        lost before all components are merged: what ends or begins at a crossing of k has its other end at one too, or is k.)"""
+        lost before all components are merged: next to a crossing of k, k owns all or nothing up to its next crossing.)"""
         starts = ops.sort(ops.concatenate([table[0], candidates(k)]))
-        owners = owner_of(starts)
-        lead = ops.not_equal(owners, ops.roll(owners, 1))
-        changes = ops.logical_or(lead, ops.equal(ops.arange(starts.shape[0], dtype="int32"), 0))
+        # The last of equal starts stands for all: an interval without weights must not count as a change.
+        following = ops.concatenate([starts[1:], ops.full((1,), float("inf"), "float32")])
+        starts = ops.sort(ops.where(starts == following, _LARGEST, starts))
+        owners = owners_of(starts)
+        changes = ops.logical_or(owners != ops.roll(owners, 1), ops.arange(starts.shape[0], dtype="int32") == 0)
         return (ops.sort(ops.where(changes, starts, _LARGEST))[:columns],)
 
     first = ops.concatenate([ops.full((1,), -_LARGEST, "float32"), ops.full((columns - 1,), _LARGEST, "float32")])
     (starts,) = ops.fori_loop(0, components, step, (first,))
-    return starts, owner_of(starts)
+    return starts, owners_of(starts)
 
 
 def threshold_tables(mu: Any, pi: Any, gamma: Any) -> tuple[Any, Any]:
