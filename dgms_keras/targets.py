@@ -185,21 +185,29 @@ def sublayers(layer: Any) -> list[tuple[str, Any]]:
 
 
 def children(layer: Any) -> list[tuple[str, Any]]:
-    """(dotted path, layer) of the layers directly inside a layer, each once: in its attributes, lists, tuples and dicts, or
-    the layers of a nested model by name."""
+    """(dotted path, layer) of the layers directly inside a layer, each once, at its first place: in its attributes, lists,
+    tuples and dicts, or the layers of a nested model by name."""
+    found: dict[int, tuple[str, Any]] = {}
+    for path, inner in all_places(layer):
+        found.setdefault(id(inner), (path, inner))
+    return list(found.values())
+
+
+def all_places(layer: Any) -> list[tuple[str, Any]]:
+    """Like `children`, with every place of a layer that is held in several."""
     if _is_graph_model(layer):
         return [(inner.name, inner) for inner in layer.layers]
     tracked = {id(inner) for inner in getattr(layer, "_layers", ())}
-    found: dict[int, tuple[str, Any]] = {}
+    found = []
     for name, value in list(vars(layer).items()):
         if name in ("_layers", "_functional", "_metrics", "_tracker") or name.startswith("_self_"):  # bookkeeping
             continue
-        for path, item in _items(name, value):
-            if id(item) in tracked:
-                found.setdefault(id(item), (path, item))
+        found += [(path, item) for path, item in _items(name, value) if id(item) in tracked]
+    reached = {id(inner) for _, inner in found}
     for index, inner in enumerate(getattr(layer, "_layers", ())):  # held by something else, e.g. an object of its own
-        found.setdefault(id(inner), (f"_layers.{index}", inner))
-    return list(found.values())
+        if id(inner) not in reached:
+            found.append((f"_layers.{index}", inner))
+    return found
 
 
 def _below(layer: Any) -> Iterator[tuple[str, Any]]:

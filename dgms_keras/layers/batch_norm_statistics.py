@@ -189,8 +189,10 @@ class _Batches:
 
     def __iter__(self) -> Iterator[Any]:
         batches: Iterable[Any] = self._batches
-        if isinstance(batches, keras.utils.PyDataset):
-            batches = (batches[i] for i in range(len(batches)))
+        if isinstance(self._batches, keras.utils.PyDataset):
+            count = self._batches.num_batches  # None: endless
+            numbers = itertools.count() if count is None else range(count)
+            batches = (self._batches[i] for i in numbers)
         for batch in itertools.islice(batches, self._steps):
             yield keras.utils.unpack_x_y_sample_weight(batch)[0] if isinstance(batch, tuple) else batch
 

@@ -27,7 +27,7 @@ from dgms_keras.layers.structure import (
 )
 from dgms_keras.layers.values import to_numpy
 from dgms_keras.layers.wrapper import DGMSWrapper
-from dgms_keras.targets import is_quantizable, resolve
+from dgms_keras.targets import all_places, is_quantizable, resolve
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +44,9 @@ class _Slot:
 def _slots(layer: keras.layers.Layer, path: str, seen: set[int]) -> Iterator[_Slot]:
     """All slots below a layer, in attribute order. Layers of the user's own classes are entered; supported layers, Keras's own
     and Sequential or Functional models are not."""
-    for name, dotted, inner in named_children(layer):
+    names = {id(inner): name for name, _, inner in named_children(layer)}
+    for dotted, inner in all_places(layer):
+        name = names[id(inner)]
         inner_path = f"{path}/{name}" if path else name
         ours = not type(inner).__module__.startswith("keras.")
         entered = ours and not is_graph(inner) and not is_quantizable(inner) and not isinstance(inner, DGMSWrapper)
@@ -58,10 +60,11 @@ def quantize_in_place(model: keras.Model, config: DGMSConfig, mixtures: Mapping[
     """Replaces layers inside a subclassed model; see `quantize_apply`. On an error the model is as it was."""
     check_built(model)
     slots = list(_slots(model, "", {id(model)}))
-    found = [Place(model.name, model, inside=False)]
+    by_layer = {id(model): Place(model.name, model, inside=False)}  # each layer once, at its first place
     for slot in slots:
-        found += places(slot.layer, f"{slot.path}/") if is_graph(slot.layer) else [_place(slot)]
-    found = list({id(p.layer): p for p in reversed(found)}.values())[::-1]  # each once, at its first place
+        for place in places(slot.layer, f"{slot.path}/") if is_graph(slot.layer) else [_place(slot)]:
+            by_layer.setdefault(id(place.layer), place)
+    found = list(by_layer.values())
     first, last = ends_in_order(found) if config.skip_first_last else (set(), set())
     plan = Plan(found, first, last, config)
     mixtures = plan.check_mixtures(mixtures)
@@ -116,8 +119,8 @@ def _set(parent: keras.layers.Layer, dotted: str, new: keras.layers.Layer) -> No
     holder = resolve(parent, before)
     if isinstance(holder, tuple):  # cannot be changed: put a new one in its place
         items = [new if i == int(last) else item for i, item in enumerate(holder)]
-        changed = type(holder)(*items) if hasattr(holder, "_fields") else type(holder)(items)
-        _set(parent, before, changed)
+        # `__class__`: TensorFlow puts a proxy around a tuple
+        _set(parent, before, holder.__class__(*items) if hasattr(holder, "_fields") else tuple(items))
     elif isinstance(holder, Mapping):
         holder[last] = new
     elif isinstance(holder, list):
