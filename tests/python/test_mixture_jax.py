@@ -1,0 +1,33 @@
+"""The mixture's tests once more, on JAX."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+
+# One test of each kind; the numbers are the same code on both backends.
+_SELECTED = (
+    "(equal_float64 and (2- or 16-)) or oracle or outlier or component or (shapes and float32) or groups or training_weights "
+    "or symbolic or argmax or ties or intervals"
+)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="runs on JAX already")
+def test_the_mixture_on_jax():
+    here = os.path.dirname(os.path.abspath(__file__))
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", _SELECTED]
+    done = subprocess.run(
+        [*command, os.path.join(here, "test_mixture.py")],
+        env=environment,
+        cwd=os.path.dirname(os.path.dirname(here)),
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert "passed" in done.stdout
