@@ -25,7 +25,7 @@ from __future__ import annotations
 import functools
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -77,6 +77,7 @@ def responsibilities(w: Any, mu: Any, pi: Any, gamma: Any, posterior: str = "mix
     if 0 in rows.shape:
         return ops.zeros((*w.shape, mu.shape[1]), keras.backend.standardize_dtype(w.dtype))
     p = mixture_blocks.prepare(mu, pi, gamma, ops.ones((mu.shape[0],), "float32"))
+    rows = rows[0] if mu.shape[0] == 1 else rows
     phi = ops.moveaxis(mixture_blocks.block_responsibilities(rows, p, posterior), 0, -1)
     return ops.cast(ops.reshape(phi, (*w.shape, mu.shape[1])), keras.backend.standardize_dtype(w.dtype))
 
@@ -187,17 +188,17 @@ def _training_function(posterior: str, weight_gradient: str, training_weight: st
     @ops.custom_gradient
     def function(w: Any, mu: Any, pi: Any, gamma: Any, tau: Any) -> Any:
         if training_weight == "hard":
-            value = _run("weights", posterior, w, mu, pi, gamma)
+            value = _run("weights", posterior, [w], [mu, pi, gamma])
         else:
-            value = _run("forward", posterior, w, mu, pi, gamma, tau)
+            value = _run("forward", posterior, [w], [mu, pi, gamma, tau])
 
         def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any, Any, Any, Any]:
             g = args[0] if upstream is None else upstream  # PyTorch passes the arguments first, then upstream=
             g = _float32(g)
-            dw, *others = _run("backward", posterior, w, g, mu, pi, gamma, tau)
+            dw, sums, tau_sums = _run("backward", posterior, [w, g], [mu, pi, gamma, tau])
             if weight_gradient == "straight_through":
                 dw = dw + g
-            return dw, *others
+            return dw, *mixture_blocks.parameter_gradients(sums, tau_sums, pi, gamma, tau)
 
         return value, gradient
 
@@ -214,8 +215,7 @@ def _hard(w: Any, mu: Any, pi: Any, gamma: Any, posterior: str, what: str) -> An
     rows, mu, pi, gamma = _rows(w, mu, pi, gamma)
     if 0 in rows.shape:
         return ops.cast(w, dtype)
-    fixed = (ops.stop_gradient(x) for x in (rows, mu, pi, gamma))
-    return ops.cast(ops.reshape(_run(what, posterior, *fixed), w.shape), dtype)
+    return ops.cast(ops.reshape(_run(what, posterior, [rows], [mu, pi, gamma]), w.shape), dtype)
 
 
 def _choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
@@ -246,17 +246,14 @@ def _rows(w: Any, mu: Any, pi: Any, gamma: Any) -> tuple[Any, Any, Any, Any]:
     return w, *(ops.reshape(x, (groups, shape[-1])) for x in (mu, pi, gamma))
 
 
-def _forward(posterior: str) -> Callable[..., Any]:
-    return lambda count, *args: mixture_blocks.forward(*args, count, posterior)
-
-
-def _backward(posterior: str) -> Callable[..., Any]:
-    return lambda count, *args: mixture_blocks.backward(*args, count, posterior)
-
-
+# Each takes (count, w, [upstream,] parameters...); see `_run`. `count` as in `mixture_blocks.forward`.
 _FUNCTIONS: dict[str, Callable[[str], Callable[..., Any]]] = {
-    "forward": _forward,
-    "backward": _backward,
+    "forward": lambda posterior: (
+        lambda count, w, *p: mixture_blocks.forward(w, mixture_blocks.Parameters(*p), count, posterior)
+    ),
+    "backward": lambda posterior: (
+        lambda count, w, g, *p: mixture_blocks.backward(w, g, mixture_blocks.Parameters(*p), count, posterior)
+    ),
     "indices": lambda posterior: lambda count, *args: mixture_thresholds.indices(*args),
     "weights": lambda posterior: lambda count, *args: mixture_thresholds.weights(*args),
 }
@@ -267,38 +264,50 @@ def _compiled(name: str, posterior: str) -> Callable[..., Any]:
     return compiled(_FUNCTIONS[name](posterior))
 
 
-def _run(name: str, posterior: str, w: Any, *args: Any) -> Any:
+@functools.cache
+def _jitted(name: str, posterior: str) -> Callable[..., Any]:
+    """For JAX: with `prepare` inside, because float64 cannot enter or leave a compiled function there."""
+    return compiled(lambda large, parameters: _call(_FUNCTIONS[name](posterior), name, large, parameters, None))
+
+
+def _call(function: Callable[..., Any], name: str, large: Sequence[Any], parameters: Sequence[Any], count: Any) -> Any:
+    if name in ("forward", "backward"):
+        parameters = mixture_blocks.prepare(*parameters)
+    return function(count, *large, *parameters)
+
+
+def _run(name: str, posterior: str, large: Sequence[Any], parameters: Sequence[Any]) -> Any:
     """One of the functions on `[G, n]` weights, compiled where that helps.
 
     Args:
         name: a key of `_FUNCTIONS`.
         posterior: passed on.
-        w: float32 `[G, n]`; for "backward" the first of `args` is the upstream gradient, in the same shape.
-        args: the function's other arguments.
+        large: w, and for "backward" the upstream gradient: float32 `[G, n]`.
+        parameters: mu, pi, gamma `[G, K]`, and tau `[G]` for "forward" and "backward".
+
+    Returns:
+        `[G, n]`; for "backward" a tuple of that and the sums over the weights.
     """
     # The blocks need no derivatives of their own: TensorFlow would look for them in a compiled function otherwise.
-    w, *args = (ops.stop_gradient(x) for x in (w, *args))
-    backend, groups, size = keras.backend.backend(), *w.shape
-    # One group is a plain vector: the code that XLA makes for it is better.
-    one = groups == 1 and name in ("forward", "backward")
-    large = 2 if name == "backward" else 1  # how many of the arguments are as large as w
-    values = [w, *args]
-    if one:
-        values[:large] = [ops.reshape(x, (size,)) for x in values[:large]]
-    count = None
-    if backend == "tensorflow" and xla_available() and not inside_xla():
-        function = _compiled(name, posterior)
+    large, parameters = ([ops.stop_gradient(x) for x in xs] for xs in (large, parameters))
+    groups, size = large[0].shape
+    if groups == 1 and name in ("forward", "backward"):  # a plain vector: the code that XLA makes for it is better
+        large = [ops.reshape(x, (size,)) for x in large]
+    backend = keras.backend.backend()
+    if backend == "jax":
+        out = _jitted(name, posterior)(large, parameters)
+    elif backend != "tensorflow" or not xla_available() or inside_xla():
+        out = _call(_FUNCTIONS[name](posterior), name, large, parameters, None)
+    else:
         bucket = next((b for b in _BUCKETS if size <= b), size)
+        count = None
         if groups == 1 and bucket != size:
             count = ops.convert_to_tensor(size, "int32")
-            axes = ((0, 0),) * (len(values[0].shape) - 1)
-            values[:large] = [ops.pad(x, (*axes, (0, bucket - size))) for x in values[:large]]
-    else:
-        function = _compiled(name, posterior) if backend == "jax" else _FUNCTIONS[name](posterior)
-    out = function(count, *values)
+            axes = ((0, 0),) * (len(large[0].shape) - 1)
+            large = [ops.pad(x, (*axes, (0, bucket - size))) for x in large]
+        out = _call(_compiled(name, posterior), name, large, parameters, count)
     first, *others = out if name == "backward" else (out,)
-    first = first if count is None else first[..., :size]
-    first = ops.reshape(first, (groups, size))
+    first = ops.reshape(first[..., :size], (groups, size))
     return (first, *others) if name == "backward" else first
 
 

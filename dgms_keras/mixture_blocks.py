@@ -59,8 +59,8 @@ _EXP2_COEFFICIENTS = (
 
 
 class Parameters(NamedTuple):
-    """Mixtures prepared for blocks; all `[K, G, 1]` (`tau` and `limit` `[G, 1]`): the component first, so that sums over the components add
-    whole rows."""
+    """Mixtures prepared for blocks; all `[K, G, 1]` (`tau` and `limit` `[G, 1]`), for one group `[K, 1]` (`[1]`): the component first,
+    so that sums over the components add whole rows. XLA's code for `[K, n]` blocks is better than for `[K, 1, n]`."""
 
     mu: Any
     inverse_gamma: Any
@@ -89,7 +89,11 @@ def prepare(mu: Any, pi: Any, gamma: Any, tau: Any) -> Parameters:
         square, linear, constant = columns(square), columns(linear), columns(constant)
     tau = ops.expand_dims(ops.maximum(tau, TAU_FLOOR), -1)
     limit = _FAR * (ops.max(ops.abs(mu), axis=-1, keepdims=True) + ops.max(gamma, axis=-1, keepdims=True))
-    return Parameters(columns(mu), columns(1.0 / gamma), tau, limit, square, linear, constant)
+    p = Parameters(columns(mu), columns(1.0 / gamma), tau, limit, square, linear, constant)
+    if mu.shape[0] > 1:
+        return p
+    with float64_scope():  # one group loses its axis
+        return Parameters(*(ops.reshape(x, (*x.shape[:-2], 1)) for x in p))
 
 
 def log_posterior(w: Any, p: Parameters) -> Any:
@@ -207,12 +211,6 @@ def block_responsibilities(w: Any, p: Parameters, posterior: str) -> Any:
     return _ratio(a.odds) / a.odds_sum
 
 
-def _without_group_axis(p: Parameters) -> Parameters:
-    """The only group's parameters: `[K, 1]`, tau `[1]`. XLA's code for `[K, n]` blocks is better than for `[K, 1, n]`."""
-    with float64_scope():
-        return Parameters(*(ops.reshape(x, (*x.shape[:-2], 1)) for x in p))
-
-
 def _value(w: Any, p: Parameters, posterior: str) -> Any:
     a = _assign(w, p, posterior)
     return a.value + a.rest
@@ -259,7 +257,8 @@ class _Grid(NamedTuple):
     counts: tuple[int, int]
 
     @classmethod
-    def over(cls, groups: int, size: int, components: int) -> _Grid:
+    def over(cls, shape: tuple[int, ...], components: int) -> _Grid:
+        groups, size = (1, *shape)[-2:]
         target = max(_LEAST_BLOCK, _BLOCK_ELEMENTS // components)
         if size > target:
             columns = next((c for c in range(target, target // 2, -1) if size % c == 0), target)
@@ -315,17 +314,16 @@ def _put_halves(buffer: Any, at: tuple[Any, ...], block: Any) -> Any:
     return put(buffer, (*at[:-1], at[-1] + half), block[..., half:])
 
 
-def forward(w: Any, mu: Any, pi: Any, gamma: Any, tau: Any, count: Any, posterior: str) -> Any:
+def forward(w: Any, p: Parameters, count: Any, posterior: str) -> Any:
     """Soft weights, the shape of `w`.
 
     Args:
         w: float32 `[G, n]`, or `[n]` for one group; not empty.
-        mu, pi, gamma: float32 `[G, K]`.
-        tau: float32 `[G]`.
+        p: from `prepare`.
         count: None, or how many of the weights matter (one group only): blocks behind them are left out.
         posterior: see `mixture`.
     """
-    p, grid = _start(w, mu, pi, gamma, tau)
+    grid = _Grid.over(w.shape, p.mu.shape[0])
     if grid.counts == (1, 1):
         return _value(w, p, posterior)
 
@@ -336,18 +334,15 @@ def forward(w: Any, mu: Any, pi: Any, gamma: Any, tau: Any, count: Any, posterio
     return ops.fori_loop(0, grid.steps(count), step, ops.zeros_like(w))
 
 
-def _start(w: Any, mu: Any, pi: Any, gamma: Any, tau: Any) -> tuple[Parameters, _Grid]:
-    p = prepare(mu, pi, gamma, tau)
-    groups, components = mu.shape
-    return (_without_group_axis(p) if groups == 1 else p), _Grid.over(groups, w.shape[-1], components)
+def backward(w: Any, upstream: Any, p: Parameters, count: Any, posterior: str) -> tuple[Any, Any, Any]:
+    """The gradient with respect to `w`, and the sums from which `parameter_gradients` makes the others.
 
-
-def backward(
-    w: Any, upstream: Any, mu: Any, pi: Any, gamma: Any, tau: Any, count: Any, posterior: str
-) -> tuple[Any, Any, Any, Any, Any]:
-    """Gradients with respect to (w, mu, pi, gamma, tau), in their shapes; arguments as for `forward`, `upstream` as `w`."""
-    p, grid = _start(w, mu, pi, gamma, tau)
-    groups, components = mu.shape
+    Args:
+        w, p, count, posterior: as for `forward`.
+        upstream: float32, the shape of `w`.
+    """
+    grid = _Grid.over(w.shape, p.mu.shape[0])
+    groups, components = grid.groups, p.mu.shape[0]
     lead = () if groups == 1 else (groups,)
 
     def step(i: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
@@ -368,15 +363,16 @@ def backward(
         return dw, sums, put(tau_sums, (row,), ops.slice(tau_sums, (row,), (rows,)) + more_tau)
 
     if grid.counts == (1, 1):
-        dw, sums, tau_sums = _gradients(w, upstream, p, posterior)
-    else:
-        start = (ops.zeros_like(w), ops.zeros((3, components, *lead), "float32"), ops.zeros(lead, "float32"))
-        dw, sums, tau_sums = ops.fori_loop(0, grid.steps(count), step, start)
-    return dw, *_parameter_gradients(ops.reshape(sums, (3, components, groups)), tau_sums, pi, gamma, tau)
+        return _gradients(w, upstream, p, posterior)
+    start = (ops.zeros_like(w), ops.zeros((3, components, *lead), "float32"), ops.zeros(lead, "float32"))
+    return ops.fori_loop(0, grid.steps(count), step, start)
 
 
-def _parameter_gradients(sums: Any, tau_sums: Any, pi: Any, gamma: Any, tau: Any) -> tuple[Any, Any, Any, Any]:
-    """From the logarithms of pi, gamma and tau to themselves, with the normalisation of pi and the floors."""
+def parameter_gradients(sums: Any, tau_sums: Any, pi: Any, gamma: Any, tau: Any) -> tuple[Any, Any, Any, Any]:
+    """Gradients with respect to mu, pi, gamma `[G, K]` and tau `[G]`: from the logarithms of pi, gamma and tau to themselves,
+    with the normalisation of pi and the floors."""
+    groups, components = pi.shape
+    sums = ops.reshape(sums, (3, components, groups))
     d_mu, d_log_pi, d_log_gamma = (ops.transpose(sums[i]) for i in range(3))
     size = ops.abs(pi)
     total = ops.maximum(ops.sum(size, axis=-1, keepdims=True), 1e-37)

@@ -86,7 +86,7 @@ def threshold_table(mu: Any, pi: Any, gamma: Any) -> tuple[Any, Any]:
         outer = ops.where(following[0] == _LARGEST, 0.0, following[0] - extent)
         sample = ops.where(starts == -_LARGEST, outer, sample)
         with float64_scope():
-            best = ops.argmax(log_posterior(ops.reshape(sample, (1, -1)), p), axis=0)
+            best = ops.argmax(log_posterior(sample, p), axis=0)
             return ops.cast(ops.reshape(best, (-1,)), "int32")
 
     def step(k: Any, table: tuple[Any]) -> tuple[Any]:
