@@ -208,7 +208,7 @@ class DGMSConfig:
         config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         if isinstance(self.layers, tuple):
             config["layers"] = list(self.layers)
-        if self.overrides is not None:
+        if isinstance(self.overrides, Mapping):
             config["overrides"] = {p: dict(c) for p, c in self.overrides.items()}
         return config
 

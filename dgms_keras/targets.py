@@ -262,7 +262,7 @@ def _einsum_axes(equation: str) -> tuple[int, ...]:
 
 def _own_variables(layer: Any) -> list[Any]:
     """Variables that the layer itself created to be trained (it may be frozen now), not those of layers inside it."""
-    created = getattr(layer, "_trainable_variables", None)  # Keras 3
+    created: Any = getattr(layer, "_trainable_variables", None)  # Keras 3
     if created is None:
         created = getattr(layer, "_trainable_weights", ())  # tf_keras
     inside = {id(v) for _, inner in children(layer) for v in inner.weights}

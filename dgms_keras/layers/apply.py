@@ -11,9 +11,10 @@ from dgms_keras.config import DGMSConfig
 from dgms_keras.frozen import Mixture
 from dgms_keras.layers import subclassed
 from dgms_keras.layers.batch_norm_signs import make_scales_positive
+from dgms_keras.layers.keras_internals import is_graph
 from dgms_keras.layers.order import first_and_last
 from dgms_keras.layers.plan import Plan
-from dgms_keras.layers.structure import Copier, built_copy, check_built, copy_state, copy_trainable, is_graph, places
+from dgms_keras.layers.structure import Copier, built_copy, check_built, copy_state, copy_trainable, places
 from dgms_keras.layers.wrapper import DGMSWrapper
 from dgms_keras.targets import targets_of
 

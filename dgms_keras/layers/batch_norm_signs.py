@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from dgms_keras.layers.structure import is_graph
+from dgms_keras.layers.keras_internals import is_graph
 from dgms_keras.layers.values import to_numpy
 from dgms_keras.layers.wrapper import DGMSWrapper
 from dgms_keras.targets import Target

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from dgms_keras.layers.structure import is_graph
+from dgms_keras.layers.keras_internals import is_graph
 
 
 class _Behind:

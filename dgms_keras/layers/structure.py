@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
 import tempfile
@@ -13,24 +12,12 @@ from typing import Any
 import keras
 from keras import tree
 
+from dgms_keras.layers.keras_internals import is_graph, trusted
 from dgms_keras.layers.values import to_numpy
 from dgms_keras.targets import children
 
 # Given a layer and its path, returns the layer to put in its place, or None for an ordinary copy.
 Replace = Callable[[keras.layers.Layer, str], keras.layers.Layer | None]
-
-
-def is_graph(layer: Any) -> bool:
-    """Whether the layer is a model whose graph Keras knows: Sequential or Functional, and `call` is not overridden."""
-    if not isinstance(layer, keras.Model):
-        return False
-    return type(layer).call in (keras.Sequential.call, _functional_class().call)
-
-
-def _functional_class() -> type:
-    from keras.src.models.functional import Functional  # no public name
-
-    return Functional
 
 
 def check_built(model: keras.Model) -> None:
@@ -216,7 +203,7 @@ def fresh_copy(operation: Any) -> Any:
         ValueError: its class cannot be rebuilt from its config; the message says what to do.
     """
     try:
-        with _trusted():
+        with trusted():
             return type(operation).from_config(operation.get_config())
     except Exception as error:
         raise ValueError(
@@ -230,15 +217,6 @@ def _short(error: Exception) -> str:
     """The message on one line, of bearable length."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else f"{text[:300]}..."
-
-
-@contextlib.contextmanager
-def _trusted() -> Iterator[None]:
-    """Lambda layers hold Python code. It is the user's own, in this process, so copying it is as safe as running it."""
-    from keras.src.saving.serialization_lib import SafeModeScope
-
-    with SafeModeScope(safe_mode=False):
-        yield
 
 
 def copy_state(original: keras.layers.Layer, copy: keras.layers.Layer) -> None:

@@ -13,6 +13,7 @@ import keras
 from dgms_keras.config import DGMSConfig
 from dgms_keras.frozen import Mixture
 from dgms_keras.layers.batch_norm_signs import make_scales_positive
+from dgms_keras.layers.keras_internals import is_graph
 from dgms_keras.layers.plan import Plan, ends_in_order
 from dgms_keras.layers.structure import (
     Copier,
@@ -21,7 +22,6 @@ from dgms_keras.layers.structure import (
     check_built,
     copy_state,
     copy_trainable,
-    is_graph,
     named_children,
     places,
 )
@@ -121,7 +121,7 @@ def _set(parent: keras.layers.Layer, dotted: str, new: keras.layers.Layer) -> No
         items = [new if i == int(last) else item for i, item in enumerate(holder)]
         # `__class__`: TensorFlow puts a proxy around a tuple
         _set(parent, before, holder.__class__(*items) if hasattr(holder, "_fields") else tuple(items))
-    elif isinstance(holder, Mapping):
+    elif isinstance(holder, dict):
         holder[last] = new
     elif isinstance(holder, list):
         if holder[int(last)] is not new:  # "_layers.3" is the tracker's own list
@@ -177,7 +177,7 @@ def stripped_copy(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _from_config(cls: type, config: dict[str, Any]) -> keras.Model:
+def _from_config(cls: Any, config: dict[str, Any]) -> keras.Model:
     """`cls.from_config`, also for the common class whose constructor takes none of `name`, `trainable` and `dtype`."""
     try:
         return cls.from_config(dict(config))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import warnings
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from dgms_keras import mixture as math
 from dgms_keras.config import DGMSConfig
 from dgms_keras.frozen import FrozenWeight, Mixture
 from dgms_keras.layers.groups import Groups
+from dgms_keras.layers.keras_internals import call_with_values, is_in_stateless_scope, outside_functions, take_over_call
 from dgms_keras.layers.mixture_variables import MixtureVariables
 from dgms_keras.layers.values import to_numpy
 from dgms_keras.mixture_init import initial_mixture, initial_mixtures
@@ -38,7 +38,8 @@ class DGMSWrapper(keras.layers.Wrapper):
 
     The latent weights are the layer's own variables (`wrapper.layer.kernel`, also reached as `wrapper.kernel`); the wrapper adds
     one mixture per weight, initialised by k-means when the layer is built and from then on trained, saved and loaded with it.
-    It takes the layer's name.
+    It takes the layer's name. A layer that is built already keeps its weights; where weights come later (`set_weights`), call
+    `restart`.
 
     Training or not follows Keras's rule: the argument `training`, else that of the layer or model around (so `fit` trains,
     `evaluate` and `predict` do not), else False. A frozen wrapper (`trainable=False`) uses its hard weights in training too, as
@@ -85,7 +86,8 @@ class DGMSWrapper(keras.layers.Wrapper):
         self._find_targets()
         self._weight_configs = {w: _as_config(c).for_layer(w) for w, c in (weight_configs or {}).items()}
         self._start = _FROM_WEIGHTS
-        self._take_over_call_of(layer)
+        self._inner_takes_training = "training" in inspect.signature(layer.call).parameters
+        take_over_call(self, layer)
 
     def _find_targets(self) -> None:
         """The weights of the layer's class and of the layers inside it, some of which only its `build` may make."""
@@ -97,30 +99,10 @@ class DGMSWrapper(keras.layers.Wrapper):
                 f"Received: layer {self.layer.name!r} of class {type(self.layer).__name__}"
             )
 
-    def _take_over_call_of(self, layer: keras.layers.Layer) -> None:
-        """Behaves like the layer towards Keras: argument names, masks, dtype conversion, input checks."""
-        signature = inspect.signature(layer.call)
-        parameters = list(signature.parameters.values())
-        if "training" not in signature.parameters:
-            at = len(parameters) - (bool(parameters) and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD)
-            parameters.insert(at, inspect.Parameter("training", inspect.Parameter.KEYWORD_ONLY, default=None))
-        self._inner_takes_training = "training" in signature.parameters
-        self._call_signature = signature.replace(parameters=parameters)
-        self.call_signature_parameters = [p.name for p in parameters]
-        self._call_has_training_arg = True
-        self._call_has_mask_arg = "mask" in signature.parameters
-        self._call_has_context_arg = {"training": True}
-        self.supports_masking = layer.supports_masking
-        self.supports_jit = layer.supports_jit
-        self._convert_input_args = layer._convert_input_args
-        self._allow_non_tensor_positional_args = layer._allow_non_tensor_positional_args
-        self.input_spec = layer.input_spec
-        self.build.__signature__ = inspect.signature(layer.build)  # Keras passes the shapes that it names
-
     def build(self, *shapes: Any, **named_shapes: Any) -> None:
         """Builds the layer (arguments as for its own `build`) if it is not built, then the mixtures, whose first values come
         from the layer's weights."""
-        with _outside_functions():
+        with outside_functions():
             if not all(inner.built for inner in self.layer._flatten_layers()):
                 self._build_layer(shapes, named_shapes)
             self.input_spec = self.layer.input_spec
@@ -186,9 +168,15 @@ class DGMSWrapper(keras.layers.Wrapper):
 
     def _initial_mixture(self, target: Target, path: str | None = None) -> Mixture:
         config, groups, name = self.config_of(target), self.groups_of(target), self.path_of(target, path or self.name)
-        options = {"bits": config.bits, "temperature": config.temperature, "gamma_init": config.gamma_init}
+        options: dict[str, Any] = {
+            "bits": config.bits,
+            "temperature": config.temperature,
+            "gamma_init": config.gamma_init,
+            "seed": config.seed,
+            "name": name,
+        }
         # Inside a stateless scope Keras only looks for shapes; the variables get their values, from here again, after it.
-        if self._start == _LATER or _stateless_scope() is not None:
+        if self._start == _LATER or is_in_stateless_scope():
             ramp = np.broadcast_to(np.arange(2**config.bits, dtype="float32"), (*groups.lead, 2**config.bits))
             even = np.full(ramp.shape, 1 / ramp.shape[-1])
             return Mixture(ramp, even, even, np.full(groups.lead, config.temperature), config.bits)
@@ -198,8 +186,8 @@ class DGMSWrapper(keras.layers.Wrapper):
                 warnings.simplefilter("ignore")
                 members = [np.nan_to_num(m[:: max(1, m.size // _REBUILT_SAMPLE)]) for m in members]
             if groups.size is None:
-                return initial_mixture(members[0], seed=config.seed, name=name, **options)
-            return initial_mixtures(members, seed=config.seed, name=name, **options)
+                return initial_mixture(members[0], **options)
+            return initial_mixtures(members, **options)
 
     def start_mixture(self, target: Target, mixture: Mixture | None = None, path: str | None = None) -> None:
         """Starts one weight's mixture again: from `mixture`, or by k-means on the weights as they are now.
@@ -216,6 +204,12 @@ class DGMSWrapper(keras.layers.Wrapper):
         except ValueError as error:
             raise ValueError(f"{error} (layer {self.name!r})") from None
 
+    def restart(self) -> None:
+        """Starts all mixtures again, by k-means on the weights as they are now: after pretrained weights were put into a layer
+        that was wrapped before."""
+        for target in self._targets:
+            self.start_mixture(target)
+
     @property
     def mixture_layers(self) -> list[MixtureVariables]:
         """The variables of the mixtures, in the order of `targets`; empty before `build`."""
@@ -231,13 +225,16 @@ class DGMSWrapper(keras.layers.Wrapper):
     def call(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Runs the layer with quantised weights in place of its own; arguments and result are the layer's."""
         _check_not_refused(self.layer)
-        if self._inner_takes_training:
+        if self._inner_takes_training and training is not None:
             kwargs["training"] = training
         quantized = {}
         for target in self._targets:
             variable = resolve(self.layer, target.weight)
             quantized[id(variable)] = self.quantized_weight(target, training=bool(training))
-        return self._call_with(quantized, args, kwargs)
+        outputs, losses = call_with_values(self.layer, quantized, args, kwargs)
+        for loss in losses:  # a new tensor: Keras recognises losses by id, and this one is known as the layer's already
+            self.add_loss(ops.add(loss, 0))
+        return outputs
 
     def quantized_weight(self, target: Target, training: bool = False) -> Any:
         """A weight as the layer uses it: a float32 tensor in the weight's shape, hard (Eq. 4) or as trained."""
@@ -257,26 +254,6 @@ class DGMSWrapper(keras.layers.Wrapper):
             training_weight=config.training_weight,
         )
         return groups.join(soft)
-
-    def _call_with(self, values: dict[int, Any], args: Any, kwargs: Any) -> Any:
-        """Calls the layer with other values for some of its variables, and keeps what it did to the rest of its state."""
-        variables = self.layer.variables
-        # Without a scope around, variables that are not mapped read their own value. Inside one (JAX trains in one) the inner
-        # scope hides it, so its values are passed on.
-        keep = [] if _stateless_scope() is None else [v for v in variables if id(v) not in values]
-        mapping = [(v, ops.convert_to_tensor(v)) for v in keep]
-        mapping += [(v, values[id(v)]) for v in variables if id(v) in values]
-        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
-            before = dict(scope.state_mapping)
-            outputs = self.layer(*args, **kwargs)
-            losses = list(scope.losses)
-        for v in variables:  # moving statistics, seeds
-            value = scope.get_current_value(v)
-            if id(v) not in values and value is not None and value is not before.get(id(v)):
-                v.assign(value)
-        for loss in losses:  # a new tensor: Keras recognises losses by id, and this one is known as the layer's already
-            self.add_loss(ops.add(loss, 0))
-        return outputs
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's own, without tracing the mixture."""
@@ -421,19 +398,3 @@ def _check_not_refused(layer: keras.layers.Layer) -> None:
     reason = refusal(layer)
     if reason:
         raise ValueError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be quantised by DGMS: {reason}")
-
-
-def _outside_functions() -> Any:
-    """Where variables get their values at once, even if a model is built inside the first call of a compiled train step: a
-    mixture starts from the layer's weights."""
-    if keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
-    import tensorflow as tf
-
-    return tf.init_scope()
-
-
-def _stateless_scope() -> Any:
-    from keras.src.backend.common.stateless_scope import get_stateless_scope  # no public way to ask
-
-    return get_stateless_scope()

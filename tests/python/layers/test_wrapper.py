@@ -77,6 +77,37 @@ def test_latents_are_the_layers_own_and_the_mixture_comes_from_them():
     assert np.mean((hard - array(layer.kernel)) ** 2) < 0.04 * np.var(array(layer.kernel))
 
 
+def test_pretrained_weights_before_and_after_wrapping(rng):
+    """A built layer's weights are the start; weights that come later need `restart`."""
+    layer = L.Dense(16)
+    layer.build((None, 8))
+    layer.kernel.assign(rng.normal(100, 1, (8, 16)))
+    wrapper = built(layer, (None, 8), bits=3)
+    assert np.abs(mixture_of(wrapper).mu[1:] - 100).max() < 5
+    layer.kernel.assign(rng.normal(-7, 1, (8, 16)))
+    wrapper.restart()
+    assert np.abs(mixture_of(wrapper).mu[1:] + 7).max() < 5
+
+
+def mixture_of(wrapper):
+    return wrapper.mixture_for(wrapper.targets[0])
+
+
+@pytest.mark.parametrize("default", [True, False, None])
+def test_the_layers_own_default_for_training_counts(default):
+    class Flag(L.Dense):
+        def call(self, x, training=default):
+            self.seen = training
+            return super().call(x)
+
+    wrapper = built(Flag(6), (None, 5), bits=2)
+    for given in ({}, {"training": True}, {"training": False}):
+        wrapper(np.ones((1, 5), "float32"), **given)
+        plain = Flag(6)
+        plain(np.ones((1, 5), "float32"), **given)
+        assert wrapper.layer.seen is plain.seen
+
+
 def test_what_neither_has_is_an_attribute_error():
     with pytest.raises(AttributeError, match=r"nothing_such"):
         built(L.Dense(3), (None, 4)).nothing_such  # noqa: B018
