@@ -294,9 +294,10 @@ class _Grid(NamedTuple):
         rows = self.block[0]
         if rows == self.groups:
             return p
+        zero = ops.zeros_like(at[0])  # JAX wants all starts in one integer type, and has another one in the scope
         with float64_scope():
             return Parameters(
-                *(ops.slice(x, (0,) * (len(x.shape) - 2) + (at[0], 0), (*x.shape[:-2], rows, 1)) for x in p)
+                *(ops.slice(x, (zero,) * (len(x.shape) - 2) + (at[0], zero), (*x.shape[:-2], rows, 1)) for x in p)
             )
 
     def steps(self, count: Any) -> Any:

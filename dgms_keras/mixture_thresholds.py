@@ -86,8 +86,11 @@ def threshold_table(mu: Any, pi: Any, gamma: Any) -> tuple[Any, Any]:
         outer = ops.where(following[0] == _LARGEST, 0.0, following[0] - extent)
         sample = ops.where(starts == -_LARGEST, outer, sample)
         with float64_scope():
-            best = ops.argmax(log_posterior(sample, p), axis=0)
-            return ops.cast(ops.reshape(best, (-1,)), "int32")
+            score = log_posterior(sample, p)
+            behind = ops.cast(
+                score - ops.max(score, axis=0), "float32"
+            )  # keeps the order; argmax on JAX needs its own ints
+        return ops.cast(ops.argmax(behind, axis=0), "int32")
 
     def step(k: Any, table: tuple[Any]) -> tuple[Any]:
         """Merges component k's candidates into the table and keeps the starts at which the owner changes. (None of those is

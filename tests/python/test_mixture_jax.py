@@ -11,8 +11,8 @@ import pytest
 
 # One test of each kind; the numbers are the same code on both backends.
 _SELECTED = (
-    "(equal_float64 and (2- or 16-)) or oracle or outlier or component or (shapes and float32) or groups or training_weights "
-    "or symbolic or argmax or ties or intervals"
+    "(equal_float64 and 16- and 0.01) or outlier or share_zero or (groups and 2-9001) or (training_weights and hard) or symbolic "
+    "or ties or intervals or (argmax and many and 16)"
 )
 
 
