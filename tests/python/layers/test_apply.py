@@ -84,16 +84,23 @@ def _at(model, path):
     ],
     ids=["1d", "2d", "3d", "transposed1d", "transposed2d", "embedding"],
 )  # fmt: skip
-@pytest.mark.parametrize("granularity", ["layer", 2])
-def test_kinds(rng, layers, shape, names, granularity):
+def test_kinds(rng, layers, shape, names):
     is_text = isinstance(layers[0], L.Embedding)
     inputs = keras.Input(shape, dtype="int32" if is_text else "float32")
     x = inputs
     for layer in layers:
         x = type(layer).from_config(layer.get_config())(x)
     data = rng.integers(0, 30, (3, *shape)) if is_text else rng.normal(size=(3, *shape)).astype("float32")
-    quantised = check_whole_path(keras.Model(inputs, x), data, granularity=granularity)
+    quantised = check_whole_path(keras.Model(inputs, x), data)
     assert list(mixtures(quantised)) == names
+
+
+def test_channel_groups(rng):
+    inputs = keras.Input((8, 8, 4))
+    x = L.DepthwiseConv2D(3, depth_multiplier=2, name="w")(L.Conv2D(7, 3, name="a")(inputs))
+    model = keras.Model(inputs, L.Conv2DTranspose(5, 3, name="t")(x))
+    quantised = check_whole_path(model, rng.normal(size=(3, 8, 8, 4)).astype("float32"), granularity=4)
+    assert {name: m.mu.shape for name, m in mixtures(quantised).items()} == {"a": (2, 16), "w": (4, 16), "t": (2, 16)}
 
 
 def test_sequential(rng):

@@ -81,7 +81,7 @@ def test_loading_warns_about_nothing_and_does_not_start_anew(tmp_path, recwarn):
     assert_same_mixtures(model, loaded)
 
 
-def test_weights_file(trained, small_model, tmp_path):
+def test_weights_file(trained, tmp_path):
     trained.save_weights(tmp_path / "w.weights.h5")
     other = keras.models.clone_model(trained)
     assert mixtures(other)["hidden"].mu.tolist() != mixtures(trained)["hidden"].mu.tolist()

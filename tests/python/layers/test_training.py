@@ -11,7 +11,8 @@ L = keras.layers
 
 
 def fit(model, data, optimizer=None, epochs=3, **options):
-    model.compile(optimizer or keras.optimizers.Adam(1e-2), "mse", **options)
+    """Eagerly if not told otherwise: that compiled training is the same has a test of its own, and compiling takes seconds."""
+    model.compile(optimizer or keras.optimizers.Adam(1e-2), "mse", **(options or {"run_eagerly": True}))
     return model.fit(*data, epochs=epochs, batch_size=8, shuffle=False, verbose=0).history["loss"]
 
 
@@ -32,7 +33,7 @@ def trainable(model):
     [
         DGMSConfig(bits=2),
         DGMSConfig(bits=2, temperature=0.1, posterior="paper", weight_gradient="mixture"),
-        DGMSConfig(bits=2, training_weight="hard", granularity=4, temperature=0.1),
+        DGMSConfig(bits=2, training_weight="hard", granularity=8, temperature=0.1),
         DGMSConfig.paper(2, temperature=0.1),
     ],
     ids=["default", "paper's posterior", "hard forward, groups", "paper"],
@@ -44,7 +45,6 @@ def test_the_loss_falls_with_every_option(small_model, small_data, config):
     assert losses[-1] < 0.95 * losses[0]
     assert_trained(before, quantised)
     x, y = small_data
-    quantised.evaluate(x, y, verbose=0)
     plain = strip(quantised)
     plain.compile(loss="mse")
     np.testing.assert_allclose(
@@ -100,7 +100,7 @@ def test_mixtures_get_no_weight_decay(small_model, small_data, name):
         variables = quantised.get_layer(layer).mixture_layers[0]
         variables.learned.assign(np.full(variables.learned.shape, 0.3, "float32"))
     before, kernel = mixtures(quantised), np.array(quantised.get_layer("hidden").get_weights()[0])
-    quantised.compile(OPTIMIZERS[name](), loss=lambda y, p: 0.0 * keras.ops.mean(p, axis=-1))
+    quantised.compile(OPTIMIZERS[name](), loss=lambda y, p: 0.0 * keras.ops.mean(p, axis=-1), run_eagerly=True)
     quantised.fit(*small_data, batch_size=16, epochs=1, verbose=0)
     np.testing.assert_allclose(quantised.get_layer("hidden").get_weights()[0], kernel * 0.95**2, rtol=1e-5)
     for layer, mixture in mixtures(quantised).items():

@@ -116,6 +116,8 @@ def test_what_neither_has_is_an_attribute_error():
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64"])
 def test_policies(rng, policy):
     """Mixture and its math in float32, latents and results as the layer's policy says."""
+    if policy == "float64" and keras.backend.backend() == "jax":
+        pytest.skip("JAX has no float64 unless told so")
     layer = L.Dense(6, dtype=policy)
     wrapper = built(layer, (None, 5), bits=2, temperature=0.2)
     x = rng.normal(size=(7, 5)).astype("float32")
@@ -135,15 +137,16 @@ def test_the_wrappers_own_dtype_is_not_to_be_set():
         DGMSWrapper(L.Dense(3, name="d"), dtype="mixed_float16")
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
 @pytest.mark.parametrize(
-    ("layer", "shape"),
+    ("layer", "shape", "size"),
     [
-        (lambda: L.Conv2D(7, 3), (None, 6, 6, 4)),
-        (lambda: L.DepthwiseConv2D(3, depth_multiplier=2), (None, 6, 6, 4)),
-        (lambda: L.Conv2DTranspose(7, 3), (None, 6, 6, 4)),
+        (lambda: L.Conv2D(7, 3), (None, 6, 6, 4), 1),
+        (lambda: L.Conv2D(7, 3), (None, 6, 6, 4), 3),
+        (lambda: L.Conv2D(7, 3), (None, 6, 6, 4), 100),
+        (lambda: L.DepthwiseConv2D(3, depth_multiplier=2), (None, 6, 6, 4), 3),
+        (lambda: L.Conv2DTranspose(7, 3), (None, 6, 6, 4), 2),
     ],
-    ids=["conv", "depthwise", "transposed"],
+    ids=["conv-1", "conv-3", "conv-100", "depthwise-3", "transposed-2"],
 )
 def test_channel_groups(rng, layer, shape, size):
     """Each group of output channels has a mixture of its own: compared with one call per channel."""
