@@ -30,7 +30,7 @@ test: lint test-cpp test-python ## all tests that this machine can run (ARM: mak
 
 test-python: $(BUILD)/.library ## the Python tests
 	@echo "== Python tests"
-	$(pytest) tests
+	$(pytest) -n auto --maxprocesses 4 --dist worksteal tests
 
 test-cpp: $(BUILD)/.environment ## the C++ tests (GoogleTest), plain build
 	@tests/cpp/run.sh $(BUILD)/cpp

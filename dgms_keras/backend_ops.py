@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -66,17 +66,62 @@ def xla_available() -> bool:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` compiled by XLA where the backend has it (TensorFlow, JAX); once for each combination of shapes."""
+    """`function` compiled by XLA where the backend has it (TensorFlow, JAX); once for each combination of shapes. Its arguments
+    are tensors, None, or sequences of these."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function, jit_compile=True if xla_available() else None, autograph=False)
+        return _graph_functions(function, jit_compile=True if xla_available() else None)
     if backend == "jax":
         import jax
 
         return jax.jit(function)
     return function
+
+
+def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as a graph function of its own on TensorFlow, so that a graph that calls it often holds it once. Its arguments
+    are tensors, variables, None, or sequences of these."""
+    return _graph_functions(function) if keras.backend.backend() == "tensorflow" else function
+
+
+def _graph_functions(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """A `tf.function` for each combination of shapes: a single one would warn that it is traced too often."""
+    import tensorflow as tf
+
+    made: dict[Any, Any] = {}
+
+    def call(*args: Any) -> Any:
+        # Variables are read first: there would be one graph function for each of them otherwise.
+        args = tf.nest.map_structure(lambda x: None if x is None else tf.convert_to_tensor(x), args)
+        key = tuple(x if x is None else (x.dtype, tuple(x.shape)) for x in tf.nest.flatten(args))
+        if key not in made:
+            made[key] = tf.function(function, autograph=False, **options)
+        return made[key](*args)
+
+    return call
+
+
+def after(x: Any, other: Any) -> Any:
+    """`x`, in a TensorFlow graph not before `other` is computed."""
+    if keras.backend.backend() != "tensorflow":
+        return x
+    import tensorflow as tf
+
+    with tf.control_dependencies([other]):
+        return tf.identity(x)
+
+
+def concatenate(pieces: Sequence[Any]) -> Any:
+    """Vectors of one size behind one another. In a TensorFlow graph each piece is freed once it is copied, so that the pieces
+    and the result are not in memory together."""
+    if keras.backend.backend() != "tensorflow":
+        return ops.concatenate(pieces)
+    import tensorflow as tf
+
+    joined = tf.raw_ops.Empty(shape=(len(pieces), *pieces[0].shape), dtype=pieces[0].dtype, init=False)
+    for i, piece in enumerate(pieces):  # each writes into the buffer of the one before
+        joined = tf.raw_ops.InplaceUpdate(x=joined, i=[i], v=tf.expand_dims(piece, 0))
+    return tf.reshape(joined, (-1,))
 
 
 def put(buffer: Any, start: tuple[Any, ...], block: Any) -> Any:

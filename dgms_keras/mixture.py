@@ -32,7 +32,7 @@ import keras
 from keras import ops
 
 from dgms_keras import mixture_blocks, mixture_thresholds
-from dgms_keras.backend_ops import compiled, inside_xla, xla_available
+from dgms_keras.backend_ops import after, compiled, concatenate, inside_xla, traced, xla_available
 from dgms_keras.config import POSTERIORS, TRAINING_WEIGHTS, WEIGHT_GRADIENTS
 from dgms_keras.mixture_blocks import GAMMA_FLOOR, TAU_FLOOR
 
@@ -47,8 +47,8 @@ __all__ = [
 ]
 
 # On TensorFlow one compiled program serves all weights up to each of these sizes (they are padded; only as many blocks as the
-# weights fill are computed). Larger weights get programs of their own.
-_BUCKETS = (512, 4096, 1 << 15, 1 << 18, 1 << 21)
+# weights fill are computed). Larger weights are cut into pieces of the last size, which TensorFlow runs side by side.
+_SIZES = (1 << 12, 1 << 16, 1 << 19)
 
 
 def responsibilities(w: Any, mu: Any, pi: Any, gamma: Any, posterior: str = "mixture") -> Any:
@@ -194,11 +194,11 @@ def _training_function(posterior: str, weight_gradient: str, training_weight: st
 
         def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any, Any, Any, Any]:
             g = args[0] if upstream is None else upstream  # PyTorch passes the arguments first, then upstream=
-            g = _float32(g)
-            dw, sums, tau_sums = _run("backward", posterior, [w, g], [mu, pi, gamma, tau])
+            g = after(_float32(g), value)  # so that their pieces are not in memory together
+            dw, *others = _run("backward", posterior, [w, g], [mu, pi, gamma, tau])
             if weight_gradient == "straight_through":
                 dw = dw + g
-            return dw, *mixture_blocks.parameter_gradients(sums, tau_sums, pi, gamma, tau)
+            return dw, *others
 
         return value, gradient
 
@@ -246,34 +246,72 @@ def _rows(w: Any, mu: Any, pi: Any, gamma: Any) -> tuple[Any, Any, Any, Any]:
     return w, *(ops.reshape(x, (groups, shape[-1])) for x in (mu, pi, gamma))
 
 
-# Each takes (count, w, [upstream,] parameters...); see `_run`. `count` as in `mixture_blocks.forward`.
-_FUNCTIONS: dict[str, Callable[[str], Callable[..., Any]]] = {
-    "forward": lambda posterior: (
-        lambda count, w, *p: mixture_blocks.forward(w, mixture_blocks.Parameters(*p), count, posterior)
+# Each takes (count, large, prepared): `count` as in `mixture_blocks.forward`; w, and for "backward" the upstream gradient; what
+# `_prepare` makes of the parameters.
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "forward": lambda posterior, count, large, prepared: mixture_blocks.forward(
+        *large, mixture_blocks.Parameters(*prepared), count, posterior
     ),
-    "backward": lambda posterior: (
-        lambda count, w, g, *p: mixture_blocks.backward(w, g, mixture_blocks.Parameters(*p), count, posterior)
+    "backward": lambda posterior, count, large, prepared: mixture_blocks.backward(
+        *large, mixture_blocks.Parameters(*prepared), count, posterior
     ),
-    "indices": lambda posterior: lambda count, *args: mixture_thresholds.indices(*args),
-    "weights": lambda posterior: lambda count, *args: mixture_thresholds.weights(*args),
+    "indices": lambda posterior, count, large, prepared: mixture_thresholds.find(*large, *prepared),
+    "weights": lambda posterior, count, large, prepared: mixture_thresholds.find(*large, *prepared),
 }
 
 
 @functools.cache
-def _compiled(name: str, posterior: str) -> Callable[..., Any]:
-    return compiled(_FUNCTIONS[name](posterior))
+def _prepare(name: str) -> Callable[..., Any]:
+    if name in ("forward", "backward"):
+        return mixture_blocks.prepare
+    return compiled(functools.partial(mixture_thresholds.lookup_tables, what=name))
+
+
+def _finished(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """(count, large, parameters) -> as `_run`: one of the functions with what goes before and after it."""
+
+    def finished(count: Any, large: Sequence[Any], parameters: Sequence[Any]) -> Any:
+        out = function(count, large, _prepare(name)(*parameters))
+        if name != "backward":
+            return out
+        dw, sums, tau_sums = out
+        return dw, *mixture_blocks.parameter_gradients(sums, tau_sums, *parameters[1:])
+
+    return finished
 
 
 @functools.cache
-def _jitted(name: str, posterior: str) -> Callable[..., Any]:
-    """For JAX: with `prepare` inside, because float64 cannot enter or leave a compiled function there."""
-    return compiled(lambda large, parameters: _call(_FUNCTIONS[name](posterior), name, large, parameters, None))
+def _program(name: str, posterior: str) -> Callable[..., Any]:
+    """`_finished` and compiled. On TensorFlow it is a graph function around the compiled one: a layer then adds one call to the
+    graph of a training step instead of the hundreds of small operations before and after, and these stay outside the compiled
+    code because that is slow to make. On JAX all is compiled together, because float64 cannot enter or leave a compiled
+    function there."""
+    function = functools.partial(_FUNCTIONS[name], posterior)
+    if keras.backend.backend() == "jax":
+        return compiled(_finished(name, function))
+    return traced(_finished(name, functools.partial(_in_pieces, compiled(function))))
 
 
-def _call(function: Callable[..., Any], name: str, large: Sequence[Any], parameters: Sequence[Any], count: Any) -> Any:
-    if name in ("forward", "backward"):
-        parameters = mixture_blocks.prepare(*parameters)
-    return function(count, *large, *parameters)
+def _in_pieces(function: Callable[..., Any], count: Any, large: Sequence[Any], prepared: Sequence[Any]) -> Any:
+    """One of the functions, compiled, on as many weights as there are."""
+    size, largest = large[0].shape[-1], _SIZES[-1]
+    if len(large[0].shape) > 1 or size <= largest:
+        return function(count, large, prepared)
+    out = []
+    for start in range(0, size, largest):
+        piece, count = _padded([x[start : start + largest] for x in large], largest)
+        out.append(function(count, piece, prepared))
+    if not isinstance(out[0], tuple):
+        return concatenate(out)[:size]
+    blocks, sums, tau_sums = zip(*out, strict=True)
+    return concatenate(blocks)[:size], functools.reduce(ops.add, sums), functools.reduce(ops.add, tau_sums)
+
+
+def _padded(large: Sequence[Any], size: int) -> tuple[list[Any], Any]:
+    """Vectors filled with zeros to a size, and how long they were."""
+    missing = size - large[0].shape[0]
+    count = ops.convert_to_tensor(size - missing, "int32")
+    return [ops.pad(x, ((0, missing),)) if missing else x for x in large], count
 
 
 def _run(name: str, posterior: str, large: Sequence[Any], parameters: Sequence[Any]) -> Any:
@@ -286,26 +324,23 @@ def _run(name: str, posterior: str, large: Sequence[Any], parameters: Sequence[A
         parameters: mu, pi, gamma `[G, K]`, and tau `[G]` for "forward" and "backward".
 
     Returns:
-        `[G, n]`; for "backward" a tuple of that and the sums over the weights.
+        `[G, n]`; for "backward" a tuple of that and the gradients with respect to mu, pi, gamma `[G, K]` and tau `[G]`.
     """
     # The blocks need no derivatives of their own: TensorFlow would look for them in a compiled function otherwise.
     large, parameters = ([ops.stop_gradient(x) for x in xs] for xs in (large, parameters))
     groups, size = large[0].shape
-    if groups == 1 and name in ("forward", "backward"):  # a plain vector: the code that XLA makes for it is better
+    if groups == 1:  # a plain vector: the code that XLA makes for it is better
         large = [ops.reshape(x, (size,)) for x in large]
-    backend = keras.backend.backend()
+    backend, count = keras.backend.backend(), None
     if backend == "jax":
-        out = _jitted(name, posterior)(large, parameters)
+        program = _program(name, posterior)
     elif backend != "tensorflow" or not xla_available() or inside_xla():
-        out = _call(_FUNCTIONS[name](posterior), name, large, parameters, None)
+        program = _finished(name, functools.partial(_FUNCTIONS[name], posterior))
     else:
-        bucket = next((b for b in _BUCKETS if size <= b), size)
-        count = None
-        if groups == 1 and bucket != size:
-            count = ops.convert_to_tensor(size, "int32")
-            axes = ((0, 0),) * (len(large[0].shape) - 1)
-            large = [ops.pad(x, (*axes, (0, bucket - size))) for x in large]
-        out = _call(_compiled(name, posterior), name, large, parameters, count)
+        program = _program(name, posterior)
+        if groups == 1 and size <= _SIZES[-1]:
+            large, count = _padded(large, next(s for s in _SIZES if size <= s))
+    out = program(count, large, parameters)
     first, *others = out if name == "backward" else (out,)
     first = ops.reshape(first[..., :size], (groups, size))
     return (first, *others) if name == "backward" else first

@@ -158,41 +158,47 @@ class _Assigned(NamedTuple):
     rest: Any  # what the rounding took from v
 
 
-def _odds_of(w: Any, p: Parameters, posterior: str) -> tuple[Any, ...]:
-    """r_k / r_m as `_exp2_coded`, and for "paper" s_k."""
+def _differences_of(w: Any, p: Parameters, posterior: str) -> tuple[Any, ...]:
+    """l_k - l_m in base 2, `[K, *w.shape]`; and for "paper" log2 s_m in a whole and a fractional part, `[*w.shape]`."""
     with float64_scope():
         score = log_posterior(w, p)
         best = ops.max(score, axis=0)
-        odds = ops.cast(score - best, "float32")
-        if posterior == "paper":
-            log_density = best - math.log2(math.sqrt(2 * math.pi))
-            log_density = ops.minimum(ops.maximum(log_density, -126.0), 126.0)
-            whole = ops.round(log_density)
-            part, whole = ops.cast(log_density - whole, "float32"), ops.cast(whole, "float32")
-    odds = _exp2_coded(odds)
-    if posterior == "mixture":
-        return (odds,)
-    scale = _exp2(whole) * _exp2(part)  # s_m; in two factors, because float32 cannot hold both parts of the logarithm
-    return _exp2_coded(_less_1(odds) * (scale * _LOG2_E)), _ratio(odds) * scale
+        difference = ops.cast(score - best, "float32")
+        if posterior == "mixture":
+            return (difference,)
+        log_density = best - math.log2(math.sqrt(2 * math.pi))
+        log_density = ops.minimum(ops.maximum(log_density, -126.0), 126.0)
+        whole = ops.round(log_density)
+        return difference, ops.cast(log_density - whole, "float32"), ops.cast(whole, "float32")
+
+
+def _differences(w: Any, p: Parameters, posterior: str) -> tuple[Any, ...]:
+    """`_differences_of`, in a loop over two halves of the block: XLA fuses across everything but a loop, and without it would
+    compute the differences again, in float64, for each of the sums that read them; in a loop with float64 it also computes with
+    float32 half as fast, so that what follows is left outside."""
+    size, lead = w.shape[-1], (0,) * (len(w.shape) - 1)
+    if size < 2 * _LEAST_BLOCK:
+        return _differences_of(w, p, posterior)
+    half = (size + 1) // 2
+
+    def step(i: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        at = i * (size - half)
+        part = _differences_of(ops.slice(w, (*lead, at), (*w.shape[:-1], half)), p, posterior)
+        return tuple(put(whole, (0,) * (len(whole.shape) - 1) + (at,), x) for whole, x in zip(carry, part, strict=True))
+
+    shapes = [(p.mu.shape[0], *w.shape), w.shape, w.shape][: 1 if posterior == "mixture" else 3]
+    return ops.fori_loop(0, 2, step, tuple(ops.zeros(shape, "float32") for shape in shapes))
 
 
 def _odds(w: Any, p: Parameters, posterior: str) -> tuple[Any, Any]:
-    """`_odds_of`, in a loop over two halves of the block: XLA fuses across everything but a loop, and without it would compute
-    the odds again, in float64, for each of the sums that read them."""
-    size, lead = w.shape[-1], (0,) * (len(w.shape) - 1)
-    if size < 2 * _LEAST_BLOCK:
-        made = _odds_of(w, p, posterior)
-    else:
-        half = (size + 1) // 2
-        shape = (p.mu.shape[0], *w.shape)
-
-        def step(i: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            at = i * (size - half)
-            part = _odds_of(ops.slice(w, (*lead, at), (*w.shape[:-1], half)), p, posterior)
-            return tuple(put(whole, (0, *lead, at), x) for whole, x in zip(carry, part, strict=True))
-
-        made = ops.fori_loop(0, 2, step, tuple(ops.zeros(shape, "float32") for _ in range(1 + (posterior == "paper"))))
-    return made[0], made[1] if posterior == "paper" else None
+    """r_k / r_m as `_exp2_coded`, and for "paper" s_k."""
+    difference, *log_density = _differences(w, p, posterior)
+    odds = _exp2_coded(difference)
+    if not log_density:
+        return odds, None
+    part, whole = log_density
+    scale = _exp2(whole) * _exp2(part)  # s_m; in two factors, because float32 cannot hold both parts of the logarithm
+    return _exp2_coded(_less_1(odds) * (scale * _LOG2_E)), _ratio(odds) * scale
 
 
 def _assign(w: Any, p: Parameters, posterior: str) -> _Assigned:
@@ -212,8 +218,7 @@ def block_responsibilities(w: Any, p: Parameters, posterior: str) -> Any:
 
 
 def _value(w: Any, p: Parameters, posterior: str) -> Any:
-    a = _assign(w, p, posterior)
-    return a.value + a.rest
+    return _assign(w, p, posterior).value
 
 
 def _gradients(w: Any, g: Any, p: Parameters, posterior: str) -> tuple[Any, Any, Any]:

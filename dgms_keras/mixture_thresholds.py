@@ -124,15 +124,15 @@ def threshold_tables(mu: Any, pi: Any, gamma: Any) -> tuple[Any, Any]:
 
 
 def find(w: Any, starts: Any, owners: Any) -> Any:
-    """int32 `[G, n]`: the owner of the last interval that starts at or below each weight (binary search).
+    """The owner of the last interval that starts at or below each weight (binary search), in the shape of `w`.
 
     Args:
-        w: float32 `[G, n]`.
-        starts, owners: `[G, 4 K]`, from `threshold_tables`.
+        w: float32 `[G, n]`, or `[n]` for one group.
+        starts, owners: `[G, 4 K]`, from `threshold_tables` or `lookup_tables`; the result has the dtype of `owners`.
     """
     groups, size = starts.shape
     starts, owners = ops.reshape(starts, (-1,)), ops.reshape(owners, (-1,))
-    row = ops.expand_dims(ops.arange(groups, dtype="int32") * size, 1)
+    row = 0 if groups == 1 else ops.expand_dims(ops.arange(groups, dtype="int32") * size, 1)
     place = ops.zeros(w.shape, "int32")
     step = 1 << (size - 1).bit_length()
     while step > 1:
@@ -142,14 +142,12 @@ def find(w: Any, starts: Any, owners: Any) -> Any:
     return ops.take(owners, row + place)
 
 
-def indices(w: Any, mu: Any, pi: Any, gamma: Any) -> Any:
-    """int32 `[G, n]`: the hard index of every weight; `w` `[G, n]`, `mu`, `pi`, `gamma` `[G, K]`, float32."""
-    return find(w, *threshold_tables(mu, pi, gamma))
-
-
-def weights(w: Any, mu: Any, pi: Any, gamma: Any) -> Any:
-    """float32 `[G, n]`: mu at the hard index."""
+def lookup_tables(mu: Any, pi: Any, gamma: Any, what: str) -> tuple[Any, Any]:
+    """What `find` needs to give, for each weight, its hard index (`what="indices"`, int32) or mu there (`"weights"`, float32).
+    `mu`, `pi`, `gamma`: float32 `[G, K]`."""
     starts, owners = threshold_tables(mu, pi, gamma)
+    if what == "indices":
+        return starts, owners
     # mu itself in place of the owners: one gather for each weight instead of two.
     row = ops.expand_dims(ops.arange(mu.shape[0], dtype="int32") * mu.shape[1], 1)
-    return find(w, starts, ops.take(ops.reshape(mu, (-1,)), row + owners))
+    return starts, ops.take(ops.reshape(mu, (-1,)), row + owners)

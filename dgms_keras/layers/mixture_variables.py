@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from dgms_keras.backend_ops import traced
 from dgms_keras.frozen import Mixture
 from dgms_keras.layers.groups import Groups
 from dgms_keras.layers.values import to_numpy
@@ -28,6 +30,28 @@ class _Within(keras.constraints.Constraint):
 
     def __call__(self, value: Any) -> Any:
         return ops.clip(value, -self._limits, self._limits)
+
+
+@functools.cache
+def _values_of(codes: int, lead: tuple[int, ...], learn_temperature: bool) -> Callable[..., Any]:
+    """(start, learned) -> mu, pi, gamma, tau; see `MixtureVariables.values`."""
+
+    def values(start: Any, learned: Any) -> tuple[Any, Any, Any, Any]:
+        learned = ops.reshape(learned, (start.shape[0], -1))
+        mu, pi, gamma = (start[:, i * codes : (i + 1) * codes] for i in range(3))
+        tau, scale = start[:, 3 * codes], start[:, 3 * codes + 1 :]
+        d_mu = learned[:, : codes - 1]
+        d_pi = learned[:, codes - 1 : 2 * codes - 1]
+        d_gamma = learned[:, 2 * codes - 1 : 3 * codes - 1]
+        mu = mu + ops.concatenate([ops.zeros_like(scale), scale * d_mu], axis=1)
+        pi = pi * ops.exp(ops.clip(d_pi, -_PI_LIMIT, _PI_LIMIT))
+        gamma = gamma * ops.exp(ops.clip(d_gamma, -_GAMMA_LIMIT, _GAMMA_LIMIT))
+        if learn_temperature:
+            tau = tau * ops.exp(ops.clip(learned[:, 3 * codes - 1], -_TAU_LIMIT, _TAU_LIMIT))
+        mu, pi, gamma = (ops.reshape(x, (*lead, codes)) for x in (mu, pi, gamma))
+        return mu, pi, gamma, ops.reshape(tau, lead)
+
+    return traced(values)
 
 
 class MixtureVariables(keras.layers.Layer):
@@ -95,21 +119,8 @@ class MixtureVariables(keras.layers.Layer):
 
     def values(self) -> tuple[Any, Any, Any, Any]:
         """(mu, pi, gamma, tau) now: float32 tensors, `[codes]` three times and `[]`, or `[groups, codes]` and `[groups]`."""
-        codes, lead = self._codes, self._groups.lead
-        start = ops.convert_to_tensor(self.start)
-        learned = ops.reshape(ops.convert_to_tensor(self.learned), (self._groups.count, sum(self._parts)))
-        mu, pi, gamma = (start[:, i * codes : (i + 1) * codes] for i in range(3))
-        tau, scale = start[:, 3 * codes], start[:, 3 * codes + 1 :]
-        d_mu = learned[:, : codes - 1]
-        d_pi = learned[:, codes - 1 : 2 * codes - 1]
-        d_gamma = learned[:, 2 * codes - 1 : 3 * codes - 1]
-        mu = mu + ops.concatenate([ops.zeros_like(scale), scale * d_mu], axis=1)
-        pi = pi * ops.exp(ops.clip(d_pi, -_PI_LIMIT, _PI_LIMIT))
-        gamma = gamma * ops.exp(ops.clip(d_gamma, -_GAMMA_LIMIT, _GAMMA_LIMIT))
-        if self._learn_temperature:
-            tau = tau * ops.exp(ops.clip(learned[:, 3 * codes - 1], -_TAU_LIMIT, _TAU_LIMIT))
-        mu, pi, gamma = (ops.reshape(x, (*lead, codes)) for x in (mu, pi, gamma))
-        return mu, pi, gamma, ops.reshape(tau, lead)
+        of = _values_of(self._codes, self._groups.lead, self._learn_temperature)
+        return of(ops.convert_to_tensor(self.start), ops.convert_to_tensor(self.learned))
 
     def get_mixture(self) -> Mixture:
         """The mixture now, with `pi` summing to 1.
