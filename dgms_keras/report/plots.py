@@ -19,28 +19,33 @@ def component_densities(w: np.ndarray, mixture: Mixture) -> np.ndarray:
     return pi * np.exp(-0.5 * z * z) / (np.sqrt(2 * np.pi) * gamma)
 
 
-def draw_mixture(axes: Any, weights: np.ndarray, mixture: Mixture, title: str) -> None:
-    """Draws one state of a layer: histogram of the latent weights, component densities, codebook as marks below."""
+def draw_mixture(axes: Any, weights: np.ndarray, mixture: Mixture, title: str) -> float:
+    """Draws one state of a layer: histogram of the latent weights, component densities, codebook as marks below. Returns how
+    high the density axis reaches."""
     weights = np.ravel(weights)
     low, high = np.quantile(weights, [0.0005, 0.9995])
     margin = 0.05 * (high - low) or 1e-3
     grid = np.linspace(low - margin, high + margin, 2000)
-    axes.hist(weights, bins=200, range=(grid[0], grid[-1]), density=True, color="#b8c4d6", label="weights")
+    heights, _, _ = axes.hist(
+        weights, bins=200, range=(grid[0], grid[-1]), density=True, color="#b8c4d6", label="weights"
+    )
     used = mixture.pi > 1e-6
     for k in np.flatnonzero(used):
         axes.axvline(mixture.mu[k], ymax=0.03, color="#c0392b" if k == 0 else "#1f4e79", lw=2)
     densities = component_densities(grid, mixture)[:, used]
-    # A component as narrow as its neighbours' gap is far higher than the histogram: the axis follows the histogram.
-    top = 1.9 * axes.get_ylim()[1]
+    total = densities.sum(axis=1)
+    # A narrow component may be far higher than the histogram: it is cut off.
+    top = 1.05 * max(heights.max(), min(total.max(), 1.9 * heights.max()))
     for k, density in zip(np.flatnonzero(used), densities.T, strict=True):
         axes.plot(
             grid, density, color="#c0392b" if k == 0 else "#1f4e79", lw=0.9, label="zero component" if k == 0 else None
         )
-    axes.plot(grid, densities.sum(axis=1), color="black", lw=1.2, ls="--", label="mixture")
+    axes.plot(grid, total, color="black", lw=1.2, ls="--", label="mixture")
     axes.set_ylim(0, top)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("weight")
     axes.set_ylabel("density")
+    return top
 
 
 def save_before_after(
@@ -64,8 +69,11 @@ def save_before_after(
     figure = Figure(figsize=(12, 3.2 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 2, squeeze=False, sharex="row", sharey="row")
     for (left, right), (title, w_before, before, w_after, after) in zip(grid, rows, strict=True):
-        draw_mixture(left, w_before, before, f"{title}: before training (k-means)")
-        draw_mixture(right, w_after, after, f"{title}: after training")
+        tops = (
+            draw_mixture(left, w_before, before, f"{title}: before training (k-means)"),
+            draw_mixture(right, w_after, after, f"{title}: after training"),
+        )
+        left.set_ylim(0, max(tops))  # both: they share it
     figure.axes[0].legend(fontsize=8, loc="upper right")
     path = Path(path)
     temporary = path.with_name(f".{path.name}.new")
