@@ -6,6 +6,7 @@ Each call finds the front end of the model (Keras 3: `dgms_keras.layers`) and pa
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from dgms_keras.frozen import FrozenWeight, Mixture
 
 if TYPE_CHECKING:
     from dgms_keras.export.exporter import ExportReport
+    from dgms_keras.layers.report import WeightSummary
     from dgms_keras.runtime.verify import VerifyReport
 
 
@@ -76,9 +78,19 @@ def strip(model: Any, *, in_place: bool = False) -> Any:
     return _front_end(model).strip(model, in_place=in_place)
 
 
-def summary(model: Any, **options: Any) -> Any:
-    """Prints a table of the quantised weights (bits, codes, zeros, gamma, error, bytes) and returns it as data."""
-    return _front_end(model).summary(model, **options)
+def summary(model: Any, *, file: Any = None, print_table: bool = True) -> list[WeightSummary]:
+    """Prints a table of the quantised weights and returns it as data.
+
+    Args:
+        model: a quantised model.
+        file: where to print; None for standard output.
+        print_table: False returns the data only.
+
+    Returns:
+        For each quantised weight, in call order: shape, bits, codes in use, share of zeros, range of gamma, squared error
+        between latent and hard weights, bytes before and after. Empty for a model without quantised layers.
+    """
+    return _front_end(model).summary(model, file=file, print_table=print_table)
 
 
 def mixtures(model: Any) -> dict[str, Mixture]:
@@ -91,9 +103,28 @@ def frozen_weights(model: Any) -> list[FrozenWeight]:
     return _front_end(model).frozen_weights(model)
 
 
-def recalibrate_batch_norm(model: Any, data: Any, **options: Any) -> Any:
-    """Re-estimates BatchNorm's moving statistics on `data` with hard weights."""
-    return _front_end(model).recalibrate_batch_norm(model, data, **options)
+def recalibrate_batch_norm(
+    model: Any, data: Any, *, batch_size: int = 32, steps: int | None = None, passes: int | None = None
+) -> Any:
+    """Re-estimates the moving mean and variance of every BatchNormalization with hard weights, over all of `data`.
+
+    While a model trains, the statistics follow the soft weights; evaluation uses hard ones.
+
+    Args:
+        model: a built model; changed in place.
+        data: inputs as arrays (in a list or dict for several inputs), or an iterable of batches (`tf.data.Dataset`, `PyDataset`,
+            generator); of (inputs, targets[, weights]) tuples the inputs are used.
+        batch_size: for arrays.
+        steps: batches per pass; None for all.
+        passes: how often to go over the data; None: until the statistics settle, at most once per BatchNormalization.
+
+    Returns:
+        `model`.
+
+    Raises:
+        ValueError: no data, or statistics that are not finite (the message names the layer); the old statistics are kept.
+    """
+    return _front_end(model).recalibrate_batch_norm(model, data, batch_size=batch_size, steps=steps, passes=passes)
 
 
 def export_tflite(
@@ -107,7 +138,7 @@ def export_tflite(
     """Writes a quantised model as a small `.tflite` that every TFLite runtime can run (format: FORMAT.md).
 
     Args:
-        model: a model from `quantize_apply` (a plain model is written dense, with each layer listed as such).
+        model: a model from `quantize_apply`. (Of a plain model, with a warning, the file is dense.)
         path: the file; written to a temporary name and renamed, so on any failure the old file stays.
         activations: "float32".
         strict: raise where a quantised weight cannot be compressed, instead of listing it with the reason.
@@ -123,20 +154,43 @@ def export_tflite(
     from dgms_keras.export.exporter import export_frozen
 
     front_end = _front_end(model)
-    return export_frozen(
-        front_end.strip(model),
-        front_end.frozen_weights(model),
-        path,
-        activations=activations,
-        strict=strict,
-        verify=verify,
-    )
+    frozen = front_end.frozen_weights(model)
+    if not frozen:
+        warnings.warn(
+            f"no layer of the model {model.name!r} is quantised: the file is dense (dgms_keras.quantize_apply comes first)",
+            stacklevel=2,
+        )
+    return export_frozen(front_end.strip(model), frozen, path, activations=activations, strict=strict, verify=verify)
 
 
 def verify(
-    model: Any, path: str | os.PathLike[str], x: Any, *, per_layer: bool = False, **options: Any
+    model: Any,
+    path: str | os.PathLike[str],
+    x: Any,
+    per_layer: bool = False,
+    *,
+    tolerance: float | None = None,
+    num_threads: int | None = None,
 ) -> VerifyReport:
-    """Compares a Keras model with hard weights, the stock runtime and the delegate on `x`, per output and per layer."""
-    from dgms_keras.runtime.verify import verify as compare
+    """Runs a model with hard weights and its `.tflite`, in the stock runtime and with the delegate, and compares the outputs.
 
-    return compare(_front_end(model).strip(model), path, x, per_layer=per_layer, **options)
+    Args:
+        model: the quantised model (or the plain one) that was exported.
+        path: the `.tflite`.
+        x: the inputs: an array `[batch, ...]`, a list of arrays in the model's order, or a dict by input name.
+        per_layer: also compare the output of every operator with a quantised weight.
+        tolerance: allowed deviation, as a share of the largest magnitude of an output; None for what export allows.
+        num_threads: threads of the runtime; None for its default.
+
+    Returns:
+        Per output (and layer) the largest deviations and where they are; `passed` says whether all are allowed, `str` gives a
+        table.
+
+    Raises:
+        ValueError: `x` does not fit the model. ExportError: no model file, a damaged one, or one that cannot be run or has other
+            outputs than the model.
+    """
+    from dgms_keras.runtime import verify as compare
+
+    allowed = {} if tolerance is None else {"tolerance": tolerance}
+    return compare.verify(_front_end(model).strip(model), path, x, per_layer, num_threads=num_threads, **allowed)

@@ -145,7 +145,7 @@ def make_interpreter(data: bytes, num_threads: int = 1) -> Any:
     Raises:
         VerificationError: the runtime refuses the model.
     """
-    from dgms_keras.runtime.litert import RuntimeInterpreter
+    from dgms_keras.litert import RuntimeInterpreter
 
     with captured_stderr() as captured:
         try:

@@ -9,14 +9,8 @@ import keras
 
 from dgms_keras.config import DGMSConfig
 from dgms_keras.frozen import Mixture
-from dgms_keras.layers import subclassed
-from dgms_keras.layers.batch_norm_signs import make_scales_positive
+from dgms_keras.layers import graph_models, subclassed
 from dgms_keras.layers.keras_internals import is_graph
-from dgms_keras.layers.order import first_and_last
-from dgms_keras.layers.plan import Plan
-from dgms_keras.layers.structure import Copier, built_copy, check_built, copy_state, copy_trainable, places
-from dgms_keras.layers.wrapper import DGMSWrapper
-from dgms_keras.targets import targets_of
 
 
 def quantize_apply(
@@ -64,7 +58,7 @@ def quantize_apply(
                 "`in_place=True` is for subclassed models; Sequential and Functional models are copied. "
                 f"Received: model {model.name!r} of class {type(model).__name__}"
             )
-        return _quantized_copy(model, config, mixtures)
+        return graph_models.quantized_copy(model, config, mixtures)
     if not in_place:
         raise ValueError(
             "a subclassed model cannot be copied, since only its own code knows how its layers are connected. To replace the "
@@ -80,33 +74,6 @@ def _config(config: DGMSConfig | None, overrides: Mapping[str, Any]) -> DGMSConf
     if not isinstance(config, DGMSConfig):
         raise TypeError(f"`config` must be a DGMSConfig. Received: {config!r}")
     return config.replace(**overrides)
-
-
-def _quantized_copy(model: keras.Model, config: DGMSConfig, mixtures: Mapping[str, Mixture] | None) -> keras.Model:
-    check_built(model)
-    found = places(model)
-    first: set[int] = set()
-    last: set[int] = set()
-    if config.skip_first_last:
-        first, last = first_and_last(model, lambda layer: isinstance(layer, DGMSWrapper) or bool(targets_of(layer)))
-    plan = Plan(found, first, last, config)
-    mixtures = plan.check_mixtures(mixtures)
-    wrapped: dict[int, DGMSWrapper] = {}
-
-    def replace(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
-        if id(layer) not in plan.chosen:
-            return None
-        wrapped[id(layer)] = plan.chosen[id(layer)].wrap(built_copy(layer))
-        return wrapped[id(layer)]
-
-    copy = Copier(replace).copy(model)
-    for key, wrapper in wrapped.items():
-        copy_state(plan.chosen[key].layer, wrapper.layer)
-        copy_trainable(plan.chosen[key].layer, wrapper.layer)
-    make_scales_positive(copy, wrapped.values())
-    for key, wrapper in wrapped.items():
-        plan.chosen[key].start(wrapper, mixtures)
-    return copy
 
 
 def strip(model: keras.Model, *, in_place: bool = False) -> keras.Model:
@@ -126,17 +93,4 @@ def strip(model: keras.Model, *, in_place: bool = False) -> keras.Model:
         return subclassed.strip_in_place(model) if in_place else subclassed.stripped_copy(model)
     if in_place:
         raise ValueError(f"`in_place=True` is for subclassed models. Received: model {model.name!r}")
-    stripped: list[tuple[DGMSWrapper, keras.layers.Layer]] = []
-
-    def replace(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
-        if not isinstance(layer, DGMSWrapper):
-            return None
-        stripped.append((layer, built_copy(layer.layer)))
-        return stripped[-1][1]
-
-    copy = Copier(replace).copy(model)
-    for wrapper, layer in stripped:
-        copy_state(wrapper.layer, layer)
-        copy_trainable(wrapper.layer, layer)
-        wrapper.write_hard_weights(layer)
-    return copy
+    return graph_models.stripped_copy(model)

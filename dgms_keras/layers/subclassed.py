@@ -12,6 +12,7 @@ import keras
 
 from dgms_keras.config import DGMSConfig
 from dgms_keras.frozen import Mixture
+from dgms_keras.layers import graph_models
 from dgms_keras.layers.batch_norm_signs import make_scales_positive
 from dgms_keras.layers.keras_internals import is_graph
 from dgms_keras.layers.plan import Plan, ends_in_order
@@ -132,15 +133,13 @@ def _set(parent: keras.layers.Layer, dotted: str, new: keras.layers.Layer) -> No
 
 def strip_in_place(model: keras.Model) -> keras.Model:
     """Puts the plain layers, with hard weights, back into a subclassed model."""
-    from dgms_keras.layers.apply import strip
-
     slots = list(_slots(model, "", {id(model)}))
     plain: dict[int, keras.layers.Layer] = {}
     for slot in slots:
         if isinstance(slot.layer, DGMSWrapper):
             plain[id(slot.layer)] = slot.layer.layer
         elif is_graph(slot.layer) and id(slot.layer) not in plain:
-            plain[id(slot.layer)] = strip(slot.layer)
+            plain[id(slot.layer)] = graph_models.stripped_copy(slot.layer)
     for slot in slots:
         if isinstance(slot.layer, DGMSWrapper):
             slot.layer.write_hard_weights(slot.layer.layer)

@@ -56,6 +56,7 @@ def run_demo(
     import keras
 
     import dgms_keras
+    from dgms_keras.export.exporter import export_frozen
 
     keras.utils.set_random_seed(settings.seed)
     digits = load_digits(seed=settings.seed)
@@ -65,7 +66,7 @@ def run_demo(
     _train(model, digits, settings, settings.float_epochs, 2e-3, say)
     model.save(folder / "float.keras")
     float_file = folder / "float.tflite"
-    dgms_keras.export_tflite(model, float_file)
+    export_frozen(model, [], float_file)  # dense
     rows = [_float_row(model, float_file, digits, settings)]
     pictures = []
     for preset, make in (("default", dgms_keras.DGMSConfig), ("paper", dgms_keras.DGMSConfig.paper)):

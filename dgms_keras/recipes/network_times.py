@@ -65,6 +65,7 @@ class NetworkTime:
 def make_files(network: str, bits: Sequence[int], folder: Path) -> dict[str, Path]:
     """Writes `{network}_float.tflite` and `{network}_w{bits}.tflite`, every layer quantised; existing files are kept."""
     import dgms_keras
+    from dgms_keras.export.exporter import export_frozen
 
     files = {"float": folder / f"{network}_float.tflite"}
     files.update({f"w{b}": folder / f"{network}_w{b}.tflite" for b in bits})
@@ -72,7 +73,7 @@ def make_files(network: str, bits: Sequence[int], folder: Path) -> dict[str, Pat
         return files
     folder.mkdir(parents=True, exist_ok=True)
     model = NETWORKS[network]()
-    dgms_keras.export_tflite(model, files["float"])
+    export_frozen(model, [], files["float"])  # dense
     for b in bits:
         quantised = dgms_keras.quantize_apply(model, bits=b, skip_first_last=False)
         dgms_keras.export_tflite(quantised, files[f"w{b}"])

@@ -170,8 +170,8 @@ class _Runner:
 
 
 def _interpreter_of(kind: str, model: str, num_threads: int) -> Any:
+    from dgms_keras.litert import OpResolverType
     from dgms_keras.runtime.interpreter import Interpreter
-    from dgms_keras.runtime.litert import OpResolverType
 
     resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if kind == "builtin" else OpResolverType.AUTO
     return Interpreter(
@@ -287,7 +287,7 @@ def _reference_outputs(
 def _report(
     model: str, runners: Sequence[_Runner], reference: list[np.ndarray], num_threads: int, warmup: int
 ) -> BenchmarkReport:
-    from dgms_keras.runtime.litert import runtime_version
+    from dgms_keras.litert import runtime_version
 
     content = Path(model).read_bytes()
     timings = []

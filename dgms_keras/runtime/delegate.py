@@ -40,7 +40,7 @@ def load_delegate(**options: Any) -> Any:
         ValueError: the library refuses an option; the message is the library's.
         FileNotFoundError: the library was not built.
     """
-    from dgms_keras.runtime.litert import load_external_delegate
+    from dgms_keras.litert import load_external_delegate
 
     texts = {name: _text(value) for name, value in options.items() if value is not None}
     path = delegate_path()

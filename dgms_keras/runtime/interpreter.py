@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from dgms_keras.litert import RuntimeInterpreter
 from dgms_keras.runtime.delegate import load_delegate
-from dgms_keras.runtime.litert import RuntimeInterpreter
 
 # How the runtime's Python interface names the node of any delegate, ours and XNNPACK's.
 _DELEGATE_OP = "DELEGATE"

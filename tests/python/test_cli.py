@@ -78,6 +78,14 @@ def test_export_gives_the_same_file_again(folder, compressed):
     assert (folder / "again.tflite").read_bytes() == (folder / "m.tflite").read_bytes()
 
 
+def test_warnings_are_one_line(folder):
+    done = dgms("export", folder / "model.keras", folder / "dense.tflite", check=0)
+    assert [line for line in done.stderr.splitlines() if "quantised" in line] == [
+        "dgms export: no layer of the model 'sequential' is quantised: the file is dense "
+        "(dgms_keras.quantize_apply comes first)"
+    ]
+
+
 def test_inspect_prints_and_writes_json(folder, compressed):
     done = dgms("inspect", folder / "m.tflite", "--json", folder / "m.json", check=0)
     assert "c2" in done.stdout

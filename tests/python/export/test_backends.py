@@ -91,7 +91,7 @@ def test_tensorflow_lite_interpreter_agrees_with_ai_edge_litert(tmp_path):
     from keras import layers
 
     from dgms_keras.export.exporter import export_frozen
-    from dgms_keras.runtime.litert import RuntimeInterpreter
+    from dgms_keras.litert import RuntimeInterpreter
 
     def build():
         image, ids = keras.Input((9, 9, 3)), keras.Input((4,), dtype="int32")

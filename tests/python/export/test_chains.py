@@ -13,7 +13,7 @@ from dgms_keras.export.chain_reader import ChainReader
 from dgms_keras.export.chain_writer import EncodedWeight, write_rows, write_weight
 from dgms_keras.export.graph_editor import GraphEditor
 from dgms_keras.format import packing
-from dgms_keras.runtime.litert import RuntimeInterpreter
+from dgms_keras.litert import RuntimeInterpreter
 
 
 def empty_model():

@@ -20,7 +20,7 @@ from dgms_keras.export import flatbuffer_io as fio
 from dgms_keras.export.exporter import export_frozen
 from dgms_keras.format import metadata
 from dgms_keras.frozen import FrozenWeight
-from dgms_keras.runtime.litert import RuntimeInterpreter
+from dgms_keras.litert import RuntimeInterpreter
 
 
 def small_model():

@@ -13,7 +13,7 @@ from keras import layers
 from dgms_keras.export import flatbuffer_io as fio
 from dgms_keras.export.exporter import export_frozen
 from dgms_keras.export.inspect import chains, inspect_tflite
-from dgms_keras.runtime.litert import RuntimeInterpreter
+from dgms_keras.litert import RuntimeInterpreter
 
 # Two float32 libraries, a handful of layers: sums of up to a few hundred products in another order. 64 eps of the largest
 # output is four times what was seen; a wrong weight, scale or layout is off by a share of 0.01 or more.

@@ -15,11 +15,12 @@ def files(tmp_path_factory):
     import keras
 
     import dgms_keras
+    from dgms_keras.export.exporter import export_frozen
 
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((8, 8, 8), name="x"), keras.layers.Conv2D(32, 3, name="c")])
     folder = tmp_path_factory.mktemp("bench")
-    dgms_keras.export_tflite(model, folder / "dense.tflite")
+    export_frozen(model, [], folder / "dense.tflite")
     dgms_keras.export_tflite(dgms_keras.quantize_apply(model, skip_first_last=False), folder / "w4.tflite")
     return folder
 

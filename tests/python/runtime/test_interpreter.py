@@ -115,7 +115,7 @@ def test_truncated_file_is_an_error_and_not_a_crash(model_file, tmp_path):
 def test_falls_back_to_tensorflow_s_runtime_where_litert_is_missing(model_file):
     code = (
         "import sys; sys.modules['ai_edge_litert'] = None; sys.modules['ai_edge_litert.interpreter'] = None\n"
-        "import dgms_keras; from dgms_keras.runtime import litert\n"
+        "import dgms_keras; from dgms_keras import litert\n"
         f"i = dgms_keras.Interpreter({str(model_file)!r}); i.allocate_tensors(); i.invoke()\n"
         "print(litert.runtime_version(), i.delegated_nodes())"
     )
