@@ -1,0 +1,258 @@
+"""What each command does with its arguments. Each returns the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def message(error: Exception) -> str:
+    """What an error says, on one line of the screen."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    # On a pipe rich assumes 80 columns and folds the cells; a table is wider than that and is read by eye or by grep.
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width).print(table)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _write_json(file: Path, data: Any) -> None:
+    text = json.dumps(data, indent=2) + "\n"
+    if str(file) == "-":
+        sys.stdout.write(text)
+        return
+    temporary = file.with_name(f".{file.name}.new")
+    temporary.write_text(text)
+    os.replace(temporary, file)
+
+
+def _file(path: Path, kind: str) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"{kind} must be a file that exists. Received: {path}")
+    return path
+
+
+def _quiet_keras() -> Any:
+    """Keras and its backend, without their start-up lines and hints; where they cannot be imported the lines are shown."""
+    from dgms_keras.export.quiet import captured_stderr
+
+    try:
+        with captured_stderr() as captured:
+            import keras
+
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
+
+                tf.config.list_logical_devices()  # looks for accelerators, and says so
+                tf.get_logger().setLevel("ERROR")
+    except Exception:
+        sys.stderr.write(captured.text)
+        raise
+    return keras
+
+
+def _load_model(path: Path) -> Any:
+    _file(path, "the model")
+    keras = _quiet_keras()
+
+    import dgms_keras.layers  # noqa: F401 - registers the wrapper, so a quantised model loads without custom_objects
+
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:
+        raise ValueError(f"{path} must be a Keras 3 model file (.keras). Received: {message(error)}") from error
+
+
+def _load_arrays(path: Path) -> dict[str, Any]:
+    import numpy as np
+
+    _file(path, "--data")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except Exception as error:
+        raise ValueError(f"--data must be a NumPy .npz archive. Received: {path} ({message(error)})") from error
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    from dgms_keras.recipes.demo import DemoSettings, demo_table, run_demo
+
+    _quiet_keras()
+    settings = DemoSettings(float_epochs=arguments.float_epochs, dgms_epochs=arguments.epochs, seed=arguments.seed)
+    rows = run_demo(arguments.output, settings, _say)
+    _print(demo_table(rows))
+    _say(
+        f"models (.keras, .tflite), mixtures.png (weights and mixtures, before and after) and results.json: {arguments.output}/"
+    )
+    return 0
+
+
+def compress(arguments: argparse.Namespace) -> int:
+    import dgms_keras
+
+    output = arguments.output or arguments.model.with_name(f"{arguments.model.stem}_w{arguments.bits}.tflite")
+    data = _training_data(arguments.data) if arguments.data else None
+    model = _load_model(arguments.model)
+    make = dgms_keras.DGMSConfig.paper if arguments.paper else dgms_keras.DGMSConfig
+    config = make(
+        bits=arguments.bits,
+        skip_first_last=not arguments.all_layers,
+        strict=arguments.strict,
+        seed=arguments.seed,
+    )
+    quantised = dgms_keras.quantize_apply(model, config)
+    if data is None:
+        _say("no --data: weights are shared by k-means and not trained")
+    else:
+        _train(arguments, model, quantised, data)
+    dgms_keras.summary(quantised)
+    if arguments.save:
+        quantised.save(arguments.save)
+        _say(f"quantised Keras model: {arguments.save}")
+    report = dgms_keras.export_tflite(quantised, output, strict=arguments.strict)
+    _print(report.table())
+    _say(f"written: {output} ({output.stat().st_size:,} bytes)")
+    return 0
+
+
+def _training_data(path: Path) -> dict[str, Any]:
+    data = _load_arrays(path)
+    missing = [name for name in ("x", "y") if name not in data]
+    if missing:
+        raise ValueError(
+            f"--data must hold the arrays x and y. Received: {path} with {', '.join(sorted(data)) or 'nothing'}"
+        )
+    if ("x_val" in data) != ("y_val" in data):
+        raise ValueError(f"--data must hold both x_val and y_val or neither. Received: {path} with one of them")
+    for x, y in (("x", "y"), ("x_val", "y_val")):
+        if x in data and len(data[x]) != len(data[y]):
+            raise ValueError(
+                f"{x} and {y} must have one row for each sample. Received: {len(data[x])} and {len(data[y])}"
+            )
+    return data
+
+
+def _train(arguments: argparse.Namespace, model: Any, quantised: Any, data: dict[str, Any]) -> None:
+    import keras
+
+    loss = arguments.loss or getattr(model, "loss", None)
+    if loss is None:
+        raise ValueError(
+            "a model that was saved without compiling needs --loss, e.g. --loss sparse_categorical_crossentropy"
+        )
+    steps = arguments.epochs * -(-len(data["x"]) // arguments.batch_size)
+    rate = keras.optimizers.schedules.CosineDecay(arguments.learning_rate, steps)
+    metrics = ["accuracy"] if "crossentropy" in str(getattr(loss, "name", loss)) else []
+    quantised.compile(keras.optimizers.Adam(rate), loss, metrics=metrics)
+    validation = (data["x_val"], data["y_val"]) if "x_val" in data else None
+    if validation:
+        model.compile(loss=loss, metrics=metrics)
+        _say(f"float, validation: {_figures(model, validation)}")
+        _say(f"{arguments.bits} bits before training: {_figures(quantised, validation)}")
+    quantised.fit(
+        data["x"],
+        data["y"],
+        epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
+        validation_data=validation,
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    if validation:
+        _say(f"{arguments.bits} bits after training: {_figures(quantised, validation)}")
+
+
+def _figures(model: Any, validation: tuple[Any, Any]) -> str:
+    figures = model.evaluate(*validation, verbose=0, return_dict=True)
+    return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+
+
+def export(arguments: argparse.Namespace) -> int:
+    import dgms_keras
+
+    model = _load_model(arguments.model)
+    report = dgms_keras.export_tflite(model, arguments.output, arguments.activations, strict=arguments.strict)
+    _print(report.table())
+    _say(f"written: {arguments.output} ({arguments.output.stat().st_size:,} bytes)")
+    return 0
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    from dgms_keras.export.inspect import inspect_tflite
+
+    report = inspect_tflite(_file(arguments.model, "the model"))
+    if str(arguments.json) != "-":
+        _print(report.table())
+    if arguments.json:
+        _write_json(arguments.json, report.to_json_dict())
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    import dgms_keras
+    from dgms_keras.runtime.benchmark import random_input
+
+    model = _load_model(arguments.model)
+    _file(arguments.tflite, "the .tflite")
+    names = [tensor.name for tensor in model.inputs]
+    if arguments.data:
+        arrays = _load_arrays(arguments.data)
+        if len(names) == 1 and "x" in arrays:
+            arrays = {names[0]: arrays["x"]}
+        missing = [n for n in names if n not in arrays]
+        if missing:
+            raise ValueError(
+                f"--data must hold an array for each input: {', '.join(names)}. Missing: {', '.join(missing)} ({arguments.data})"
+            )
+        x = [arrays[n][: arguments.samples] for n in names]
+    else:
+        generator = np.random.default_rng(arguments.seed)
+        x = [
+            random_input(generator, [arguments.samples, *(s or 1 for s in t.shape[1:])], np.dtype(t.dtype))
+            for t in model.inputs
+        ]
+    report = dgms_keras.verify(model, arguments.tflite, x[0] if len(x) == 1 else x, per_layer=arguments.per_layer)
+    _print(report.table())
+    return 0 if report.passed else 1
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    from dgms_keras.runtime.benchmark import benchmark
+
+    report = benchmark(
+        _file(arguments.model, "the model"),
+        dense=_file(arguments.dense, "--dense") if arguments.dense else None,
+        paths=[p.strip() for p in arguments.paths.split(",") if p.strip()],
+        num_threads=arguments.threads,
+        runs=arguments.runs,
+        warmup=arguments.warmup,
+        batch=arguments.batch,
+        progress=_progress if sys.stderr.isatty() else None,
+    )
+    if str(arguments.json) != "-":
+        _print(report.table())
+    if arguments.json:
+        _write_json(arguments.json, report.to_json_dict())
+    return 0
+
+
+def _progress(done: int, total: int) -> None:
+    end = "\r" if done < total else "\r" + " " * 30 + "\r"
+    print(f"round {done}/{total}" if done < total else "", end=end, file=sys.stderr, flush=True)
