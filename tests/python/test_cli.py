@@ -37,7 +37,8 @@ def folder(tmp_path_factory):
             keras.layers.Conv2D(32, 3, name="c2"),
             keras.layers.GlobalAveragePooling2D(name="p"),
             keras.layers.Dense(5, activation="softmax", name="out"),
-        ]
+        ],
+        name="small",
     )
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.save(folder / "model.keras")
@@ -81,7 +82,7 @@ def test_export_gives_the_same_file_again(folder, compressed):
 def test_warnings_are_one_line(folder):
     done = dgms("export", folder / "model.keras", folder / "dense.tflite", check=0)
     assert [line for line in done.stderr.splitlines() if "quantised" in line] == [
-        "dgms export: no layer of the model 'sequential' is quantised: the file is dense "
+        "dgms export: no layer of the model 'small' is quantised: the file is dense "
         "(dgms_keras.quantize_apply comes first)"
     ]
 
