@@ -80,6 +80,26 @@ def test_pieces_make_a_whole():
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-4 * np.abs(b).max())
 
 
+def test_large_weights_in_one_graph_keep_apart():
+    """The pieces of large weights are put together in place, in memory of each weight's own."""
+    _, mu, pi, gamma, tau = arguments(1)
+    random = np.random.default_rng(0)
+    weights = [tf.constant(random.uniform(-1, 1, 600_000), tf.float32) for _ in range(2)]
+
+    @tf.function
+    def graph():
+        twice = [mixture.soft_weights(weights[0], mu, pi, gamma, tau) for _ in range(2)]
+        looped = weights[1]
+        for _ in tf.range(2):
+            looped = mixture.soft_weights(looped, mu, pi, gamma, tau)
+        return *twice, mixture.soft_weights(weights[1], mu, pi, gamma, tau), looped
+
+    first, second = (mixture.soft_weights(w, mu, pi, gamma, tau) for w in weights)
+    expected = first, first, second, mixture.soft_weights(second, mu, pi, gamma, tau)
+    for a, b in zip(graph(), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_mixed_precision_layer():
     class Shared(keras.layers.Dense):
         def call(self, inputs):
