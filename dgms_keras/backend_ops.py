@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -111,17 +112,40 @@ def after(x: Any, other: Any) -> Any:
         return tf.identity(x)
 
 
-def concatenate(pieces: Sequence[Any]) -> Any:
-    """Vectors of one size behind one another. In a TensorFlow graph each piece is freed once it is copied, so that the pieces
-    and the result are not in memory together."""
-    if keras.backend.backend() != "tensorflow":
-        return ops.concatenate(pieces)
+def pieces(
+    function: Callable[[Any, int], tuple[Any, ...]], size: int, piece: int, dtype: str, sums: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """Results for a long vector, made piece by piece, in a TensorFlow graph; a few pieces run side by side.
+
+    Args:
+        function: (start, length) -> the result for a piece of the vector, `[piece]`, of which `length` entries count; and tensors
+            to be summed over the pieces.
+        size: length of the vector.
+        piece: length of a piece.
+        dtype: of the results.
+        sums: what the sums start from.
+
+    Returns:
+        The results, `[size]`, and the sums.
+    """
     import tensorflow as tf
 
-    joined = tf.raw_ops.Empty(shape=(len(pieces), *pieces[0].shape), dtype=pieces[0].dtype, init=False)
-    for i, piece in enumerate(pieces):  # each writes into the buffer of the one before
-        joined = tf.raw_ops.InplaceUpdate(x=joined, i=[i], v=tf.expand_dims(piece, 0))
-    return tf.reshape(joined, (-1,))
+    whole, rest = divmod(size, piece)
+
+    def step(i: Any, joined: Any, *sums: Any, length: int = piece) -> tuple[Any, ...]:
+        block, *more = function(i * piece, length)
+        joined = tf.raw_ops.InplaceUpdate(x=joined, i=tf.expand_dims(i, 0), v=tf.expand_dims(block, 0))
+        return i + 1, joined, *(s + m for s, m in zip(sums, more, strict=True))
+
+    # Made in place. Pieces in a list, to be concatenated, would be in memory together, and the result besides.
+    joined = tf.raw_ops.Empty(shape=(whole + bool(rest), piece), dtype=dtype, init=False)
+    state = tf.while_loop(
+        lambda i, *_: i < whole, step, (tf.constant(0), joined, *sums), parallel_iterations=os.cpu_count() or 1
+    )
+    if rest:
+        state = step(*state, length=rest)
+    _, joined, *sums = state
+    return tf.reshape(joined, (-1,))[:size], *sums
 
 
 def put(buffer: Any, start: tuple[Any, ...], block: Any) -> Any:

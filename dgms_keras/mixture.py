@@ -32,7 +32,7 @@ import keras
 from keras import ops
 
 from dgms_keras import mixture_blocks, mixture_thresholds
-from dgms_keras.backend_ops import after, compiled, concatenate, inside_xla, traced, xla_available
+from dgms_keras.backend_ops import after, compiled, inside_xla, pieces, traced, xla_available
 from dgms_keras.config import POSTERIORS, TRAINING_WEIGHTS, WEIGHT_GRADIENTS
 from dgms_keras.mixture_blocks import GAMMA_FLOOR, TAU_FLOOR
 
@@ -48,7 +48,7 @@ __all__ = [
 
 # On TensorFlow one compiled program serves all weights up to each of these sizes (they are padded; only as many blocks as the
 # weights fill are computed). Larger weights are cut into pieces of the last size, which TensorFlow runs side by side.
-_SIZES = (1 << 12, 1 << 16, 1 << 19)
+_SIZES = (1 << 12, 1 << 16, 1 << 18)
 
 
 def responsibilities(w: Any, mu: Any, pi: Any, gamma: Any, posterior: str = "mixture") -> Any:
@@ -289,22 +289,26 @@ def _program(name: str, posterior: str) -> Callable[..., Any]:
     function = functools.partial(_FUNCTIONS[name], posterior)
     if keras.backend.backend() == "jax":
         return compiled(_finished(name, function))
-    return traced(_finished(name, functools.partial(_in_pieces, compiled(function))))
+    return traced(_finished(name, functools.partial(_in_pieces, name, compiled(function))))
 
 
-def _in_pieces(function: Callable[..., Any], count: Any, large: Sequence[Any], prepared: Sequence[Any]) -> Any:
+def _in_pieces(
+    name: str, function: Callable[..., Any], count: Any, large: Sequence[Any], prepared: Sequence[Any]
+) -> Any:
     """One of the functions, compiled, on as many weights as there are."""
     size, largest = large[0].shape[-1], _SIZES[-1]
     if len(large[0].shape) > 1 or size <= largest:
         return function(count, large, prepared)
-    out = []
-    for start in range(0, size, largest):
-        piece, count = _padded([x[start : start + largest] for x in large], largest)
-        out.append(function(count, piece, prepared))
-    if not isinstance(out[0], tuple):
-        return concatenate(out)[:size]
-    blocks, sums, tau_sums = zip(*out, strict=True)
-    return concatenate(blocks)[:size], functools.reduce(ops.add, sums), functools.reduce(ops.add, tau_sums)
+
+    def piece(start: Any, length: int) -> tuple[Any, ...]:
+        cut, count = _padded([ops.slice(x, (start,), (length,)) for x in large], largest)
+        out = function(count, cut, prepared)
+        return out if isinstance(out, tuple) else (out,)
+
+    # For "backward" the sums of `mixture_blocks.backward`.
+    sums = (ops.zeros((3, prepared[0].shape[0]), "float32"), ops.zeros((), "float32")) if name == "backward" else ()
+    out = pieces(piece, size, largest, "int32" if name == "indices" else "float32", sums)
+    return out if sums else out[0]
 
 
 def _padded(large: Sequence[Any], size: int) -> tuple[list[Any], Any]:
