@@ -156,6 +156,7 @@ class _Assigned(NamedTuple):
     weight_sum: Any  # 1 / p_m
     value: Any  # v, rounded
     rest: Any  # what the rounding took from v
+    differences: tuple[Any, ...]  # scratch for the next block
 
 
 def _differences_of(w: Any, p: Parameters, posterior: str) -> tuple[Any, ...]:
@@ -172,7 +173,13 @@ def _differences_of(w: Any, p: Parameters, posterior: str) -> tuple[Any, ...]:
         return difference, ops.cast(log_density - whole, "float32"), ops.cast(whole, "float32")
 
 
-def _differences(w: Any, p: Parameters, posterior: str) -> tuple[Any, ...]:
+def _scratch(shape: tuple[int, ...], components: int, posterior: str) -> tuple[Any, ...]:
+    """Memory for the `_differences` of blocks of a shape."""
+    shapes = [(components, *shape), shape, shape][: 1 if posterior == "mixture" else 3]
+    return tuple(ops.zeros(s, "float32") for s in shapes)
+
+
+def _differences(w: Any, p: Parameters, posterior: str, scratch: tuple[Any, ...]) -> tuple[Any, ...]:
     """`_differences_of`, in a loop over two halves of the block: XLA fuses across everything but a loop, and without it would
     compute the differences again, in float64, for each of the sums that read them; in a loop with float64 it also computes with
     float32 half as fast, so that what follows is left outside."""
@@ -186,13 +193,12 @@ def _differences(w: Any, p: Parameters, posterior: str) -> tuple[Any, ...]:
         part = _differences_of(ops.slice(w, (*lead, at), (*w.shape[:-1], half)), p, posterior)
         return tuple(put(whole, (0,) * (len(whole.shape) - 1) + (at,), x) for whole, x in zip(carry, part, strict=True))
 
-    shapes = [(p.mu.shape[0], *w.shape), w.shape, w.shape][: 1 if posterior == "mixture" else 3]
-    return ops.fori_loop(0, 2, step, tuple(ops.zeros(shape, "float32") for shape in shapes))
+    return ops.fori_loop(0, 2, step, scratch)
 
 
-def _odds(w: Any, p: Parameters, posterior: str) -> tuple[Any, Any]:
+def _odds(differences: tuple[Any, ...]) -> tuple[Any, Any]:
     """r_k / r_m as `_exp2_coded`, and for "paper" s_k."""
-    difference, *log_density = _differences(w, p, posterior)
+    difference, *log_density = differences
     odds = _exp2_coded(difference)
     if not log_density:
         return odds, None
@@ -201,14 +207,17 @@ def _odds(w: Any, p: Parameters, posterior: str) -> tuple[Any, Any]:
     return _exp2_coded(_less_1(odds) * (scale * _LOG2_E)), _ratio(odds) * scale
 
 
-def _assign(w: Any, p: Parameters, posterior: str) -> _Assigned:
-    odds, density = _odds(w, p, posterior)
+def _assign(w: Any, p: Parameters, posterior: str, scratch: tuple[Any, ...] | None = None) -> _Assigned:
+    if scratch is None:
+        scratch = _scratch(w.shape, p.mu.shape[0], posterior)
+    differences = _differences(w, p, posterior, scratch)
+    odds, density = _odds(differences)
     odds_sum = _over_components(_ratio(odds))
     weight = _exp2(_less_1(odds) * (_LOG2_E / (odds_sum * p.tau)))
     weight_sum = _over_components(weight)
     value = _over_components(weight * p.mu) / weight_sum
     rest = _over_components(weight * (p.mu - value)) / weight_sum
-    return _Assigned(odds, odds_sum, density, weight, weight_sum, value, rest)
+    return _Assigned(odds, odds_sum, density, weight, weight_sum, value, rest, differences)
 
 
 def block_responsibilities(w: Any, p: Parameters, posterior: str) -> Any:
@@ -217,13 +226,8 @@ def block_responsibilities(w: Any, p: Parameters, posterior: str) -> Any:
     return _ratio(a.odds) / a.odds_sum
 
 
-def _value(w: Any, p: Parameters, posterior: str) -> Any:
-    return _assign(w, p, posterior).value
-
-
-def _gradients(w: Any, g: Any, p: Parameters, posterior: str) -> tuple[Any, Any, Any]:
+def _gradients(w: Any, g: Any, p: Parameters, a: _Assigned) -> tuple[Any, Any, Any]:
     """(dw, the shape of w; sums over n of g dv/dmu, g dv/dlog pi, g dv/dlog gamma `[3, K, g]`; of -g dv/dlog tau `[g]`)."""
-    a = _assign(w, p, posterior)
     odds, less_1 = _ratio(a.odds), _less_1(a.odds)
     scale = 1.0 / (a.weight_sum * p.tau)
     to_value = a.weight * ((p.mu - a.value) - a.rest)
@@ -331,13 +335,16 @@ def forward(w: Any, p: Parameters, count: Any, posterior: str) -> Any:
     """
     grid = _Grid.over(w.shape, p.mu.shape[0])
     if grid.counts == (1, 1):
-        return _value(w, p, posterior)
+        return _assign(w, p, posterior).value
 
-    def step(i: Any, out: Any) -> Any:
+    def step(i: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        out, *scratch = carry
         at, _ = grid.place(i)
-        return _put_halves(out, at, _value(grid.cut(w, at), grid.parameters(p, at), posterior))
+        a = _assign(grid.cut(w, at), grid.parameters(p, at), posterior, tuple(scratch))
+        return _put_halves(out, at, a.value), *a.differences
 
-    return ops.fori_loop(0, grid.steps(count), step, ops.zeros_like(w))
+    start = (ops.zeros_like(w), *_scratch(grid.shape, p.mu.shape[0], posterior))
+    return ops.fori_loop(0, grid.steps(count), step, start)[0]
 
 
 def backward(w: Any, upstream: Any, p: Parameters, count: Any, posterior: str) -> tuple[Any, Any, Any]:
@@ -351,27 +358,31 @@ def backward(w: Any, upstream: Any, p: Parameters, count: Any, posterior: str) -
     groups, components = grid.groups, p.mu.shape[0]
     lead = () if groups == 1 else (groups,)
 
-    def step(i: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
-        dw, sums, tau_sums = carry
+    def step(i: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        dw, sums, tau_sums, *scratch = carry
         at, fresh = grid.place(i)
         g = grid.cut(upstream, at)
         # What an earlier block covered already must not be summed again, and keeps its gradient.
         weighted = g if fresh is None else ops.where(fresh, g, 0.0)
-        block, more, more_tau = _gradients(grid.cut(w, at), weighted, grid.parameters(p, at), posterior)
+        cut, parameters = grid.cut(w, at), grid.parameters(p, at)
+        a = _assign(cut, parameters, posterior, tuple(scratch))
+        block, more, more_tau = _gradients(cut, weighted, parameters, a)
         if fresh is not None:
             block = ops.where(fresh, block, grid.cut(dw, at))
         dw = _put_halves(dw, at, block)
         rows = grid.block[0]
         if rows == groups:
-            return dw, sums + more, tau_sums + more_tau
+            return dw, sums + more, tau_sums + more_tau, *a.differences
         row = at[0]
         sums = put(sums, (0, 0, row), ops.slice(sums, (0, 0, row), (3, components, rows)) + more)
-        return dw, sums, put(tau_sums, (row,), ops.slice(tau_sums, (row,), (rows,)) + more_tau)
+        tau_sums = put(tau_sums, (row,), ops.slice(tau_sums, (row,), (rows,)) + more_tau)
+        return dw, sums, tau_sums, *a.differences
 
     if grid.counts == (1, 1):
-        return _gradients(w, upstream, p, posterior)
+        return _gradients(w, upstream, p, _assign(w, p, posterior))
     start = (ops.zeros_like(w), ops.zeros((3, components, *lead), "float32"), ops.zeros(lead, "float32"))
-    return ops.fori_loop(0, grid.steps(count), step, start)
+    start += _scratch(grid.shape, components, posterior)
+    return ops.fori_loop(0, grid.steps(count), step, start)[:3]
 
 
 def parameter_gradients(sums: Any, tau_sums: Any, pi: Any, gamma: Any, tau: Any) -> tuple[Any, Any, Any, Any]:
