@@ -1,6 +1,7 @@
 """The public calls that take a model of either Keras, and the step from a model to a file.
 
-Each call finds the front end of the model (Keras 3: `dgms_keras.layers`) and passes on; there is no logic here.
+Each call finds the front end of the model (Keras 3: `dgms_keras.layers`, tf_keras: `dgms_keras.tfmot`) and passes on; there is no
+logic here.
 """
 
 from __future__ import annotations
@@ -11,33 +12,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dgms_keras.config import DGMSConfig
+from dgms_keras.front_ends import front_end
 from dgms_keras.frozen import FrozenWeight, Mixture
 
 if TYPE_CHECKING:
     from dgms_keras.export.exporter import ExportReport
-    from dgms_keras.layers.report import WeightSummary
     from dgms_keras.runtime.verify import VerifyReport
-
-
-def _front_end(model: Any) -> Any:
-    """The module with the functions for this model's Keras.
-
-    Raises:
-        TypeError: not a Keras 3 model. A tf_keras model is named as such.
-    """
-    import keras
-
-    if isinstance(model, keras.Model):
-        from dgms_keras import layers
-
-        return layers
-    kinds = [f"{c.__module__}.{c.__qualname__}" for c in type(model).__mro__]
-    if any(k.startswith(("tf_keras.", "keras.src.legacy", "tensorflow.python.keras")) for k in kinds):
-        raise TypeError(
-            "`model` must be a Keras 3 model (`import keras`); the tf_keras front end is not part of this version. "
-            f"Received: {kinds[0]}, a tf_keras model. Load the model with Keras 3, e.g. keras.models.load_model(file)."
-        )
-    raise TypeError(f"`model` must be a Keras 3 model (keras.Model). Received: {kinds[0]}")
+    from dgms_keras.weights.report import WeightSummary
 
 
 def quantize_apply(
@@ -65,7 +46,7 @@ def quantize_apply(
         TypeError: not a Keras model, or an unknown field. ValueError: a model that cannot be copied, weights that are not
             finite, a mixture that fits no layer; with `strict=True` also a layer that cannot be quantised.
     """
-    return _front_end(model).quantize_apply(model, config, mixtures=mixtures, in_place=in_place, **overrides)
+    return front_end(model).quantize_apply(model, config, mixtures=mixtures, in_place=in_place, **overrides)
 
 
 def strip(model: Any, *, in_place: bool = False) -> Any:
@@ -75,7 +56,7 @@ def strip(model: Any, *, in_place: bool = False) -> Any:
         model: a quantised model; untouched unless `in_place`.
         in_place: for subclassed models that cannot be rebuilt from their config: put the plain layers back into `model` itself.
     """
-    return _front_end(model).strip(model, in_place=in_place)
+    return front_end(model).strip(model, in_place=in_place)
 
 
 def summary(model: Any, *, file: Any = None, print_table: bool = True) -> list[WeightSummary]:
@@ -90,17 +71,20 @@ def summary(model: Any, *, file: Any = None, print_table: bool = True) -> list[W
         For each quantised weight, in call order: shape, bits, codes in use, share of zeros, range of gamma, squared error
         between latent and hard weights, bytes before and after. Empty for a model without quantised layers.
     """
-    return _front_end(model).summary(model, file=file, print_table=print_table)
+    from dgms_keras.weights.report import summarize
+
+    weights = front_end(model).shared_weights(model)
+    return summarize(model.name, weights, file=file, print_table=print_table)
 
 
 def mixtures(model: Any) -> dict[str, Mixture]:
     """The learned mixtures by layer name; a layer with two kernels has two entries, `name/attribute`."""
-    return _front_end(model).mixtures(model)
+    return {weight.name: weight.mixture() for weight in front_end(model).shared_weights(model)}
 
 
 def frozen_weights(model: Any) -> list[FrozenWeight]:
     """Indices and codebook of every quantised weight."""
-    return _front_end(model).frozen_weights(model)
+    return [weight.freeze() for weight in front_end(model).shared_weights(model)]
 
 
 def recalibrate_batch_norm(
@@ -124,7 +108,7 @@ def recalibrate_batch_norm(
     Raises:
         ValueError: no data, or statistics that are not finite (the message names the layer); the old statistics are kept.
     """
-    return _front_end(model).recalibrate_batch_norm(model, data, batch_size=batch_size, steps=steps, passes=passes)
+    return front_end(model).recalibrate_batch_norm(model, data, batch_size=batch_size, steps=steps, passes=passes)
 
 
 def export_tflite(
@@ -153,14 +137,13 @@ def export_tflite(
     """
     from dgms_keras.export.exporter import export_frozen
 
-    front_end = _front_end(model)
-    frozen = front_end.frozen_weights(model)
+    frozen = frozen_weights(model)
     if not frozen:
         warnings.warn(
             f"no layer of the model {model.name!r} is quantised: the file is dense (dgms_keras.quantize_apply comes first)",
             stacklevel=2,
         )
-    return export_frozen(front_end.strip(model), frozen, path, activations=activations, strict=strict, verify=verify)
+    return export_frozen(strip(model), frozen, path, activations=activations, strict=strict, verify=verify)
 
 
 def verify(
@@ -193,4 +176,4 @@ def verify(
     from dgms_keras.runtime import verify as compare
 
     allowed = {} if tolerance is None else {"tolerance": tolerance}
-    return compare.verify(_front_end(model).strip(model), path, x, per_layer, num_threads=num_threads, **allowed)
+    return compare.verify(strip(model), path, x, per_layer, num_threads=num_threads, **allowed)

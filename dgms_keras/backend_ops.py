@@ -13,6 +13,14 @@ import numpy as np
 from keras import ops
 
 
+def to_numpy(x: Any) -> np.ndarray:
+    """The value of a variable or tensor, as a copy in its own dtype.
+
+    Through a tensor: NumPy 2 warns about `np.array(variable)`, which `ops.convert_to_numpy` does.
+    """
+    return np.array(ops.convert_to_numpy(ops.convert_to_tensor(x)))
+
+
 def float64_scope() -> Any:
     """In which float64 tensors can be made. JAX turns them into float32 outside, unless the user has switched x64 on."""
     if keras.backend.backend() != "jax":

@@ -238,3 +238,18 @@ def _compile(field: str, pattern: Any) -> None:
         re.compile(pattern)
     except re.error as error:
         raise ValueError(f"`{field}` must hold valid regular expressions. Received: {pattern!r} ({error})") from None
+
+
+def as_config(config: DGMSConfig | Mapping[str, Any] | None) -> DGMSConfig:
+    """A config given as itself, as its `get_config()`, or as None for the defaults.
+
+    Raises:
+        TypeError: something else.
+    """
+    if config is None:
+        return DGMSConfig()
+    if isinstance(config, DGMSConfig):
+        return config
+    if isinstance(config, Mapping):
+        return DGMSConfig.from_config(config)
+    raise TypeError(f"`config` must be a DGMSConfig. Received: {config!r}")

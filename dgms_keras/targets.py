@@ -24,6 +24,9 @@ _KERAS_CLASSES: dict[str, dict[str, tuple[int, ...]]] = {
     "Embedding": {"embeddings": _LAST},
 }
 
+# Weights that tf_keras calls otherwise than Keras 3.
+_TF_KERAS_NAMES = {(f"DepthwiseConv{n}D", "kernel"): "depthwise_kernel" for n in (1, 2)}
+
 # Keras classes whose weights with several axes are no matrices to compress.
 _NOT_WORTH = (
     "BatchNormalization",
@@ -47,10 +50,12 @@ class Target:
     Args:
         weight: dotted path from the layer to the variable.
         channel_axes: the axis, or axes, of the output channels.
+        standard_name: the weight's name in Keras 3, where the layer's own Keras has another one.
     """
 
     weight: str
     channel_axes: tuple[int, ...]
+    standard_name: str | None = None
 
     @property
     def sublayer(self) -> str:
@@ -61,6 +66,11 @@ class Target:
     def attribute(self) -> str:
         """The weight's name in the layer that owns it."""
         return self.weight.rpartition(".")[2]
+
+    @property
+    def public_name(self) -> str:
+        """The weight's name in files and reports: the same for both Kerases."""
+        return self.standard_name or self.attribute
 
 
 def register_layer(
@@ -132,12 +142,20 @@ def targets_of(layer: Any) -> list[Target]:
     """The weights of a layer that are quantised, those of the layers inside it included; empty if there are none."""
     spec = _spec(layer)
     if spec is not None:
-        return [Target(name, axes) for name, axes in spec.items()]
+        return [_target(layer, name, axes) for name, axes in spec.items()]
     return [
-        Target(f"{step}.{target.weight}", target.channel_axes)
+        dataclasses.replace(target, weight=f"{step}.{target.weight}")
         for step, inner in sublayers(layer)
         for target in targets_of(inner)
     ]
+
+
+def _target(layer: Any, name: str, axes: tuple[int, ...]) -> Target:
+    for cls in type(layer).__mro__:
+        other = _TF_KERAS_NAMES.get((cls.__name__, name))
+        if other is not None and cls.__module__.startswith("tf_keras."):
+            return Target(other, axes, standard_name=name)
+    return Target(name, axes)
 
 
 def unsupported(layer: Any, inside: bool = True) -> list[tuple[str, str]]:
@@ -159,6 +177,23 @@ def unsupported(layer: Any, inside: bool = True) -> list[tuple[str, str]]:
     for step, inner in sublayers(layer):
         found += [(f"{step}.{path}" if path else step, name) for path, name in unsupported(inner)]
     return found
+
+
+def mixture_name(path: str, target: Target, targets: Sequence[Target]) -> str:
+    """The name of one weight's mixture.
+
+    Args:
+        path: the path of the quantised layer in its model.
+        target: the weight.
+        targets: all quantised weights of the layer.
+
+    Returns:
+        The path of the layer that owns the weight (the layer at `path`, or one inside it: "attention/_query_dense"), with the
+        weight's name behind it where that layer has several: "conv/depthwise_kernel".
+    """
+    siblings = [t for t in targets if t.sublayer == target.sublayer]
+    parts = [path, target.sublayer.replace(".", "/"), target.public_name if len(siblings) > 1 else ""]
+    return "/".join(part for part in parts if part)
 
 
 def is_quantizable(layer: Any) -> bool:
@@ -197,17 +232,25 @@ def all_places(layer: Any) -> list[tuple[str, Any]]:
     """Like `children`, with every place of a layer that is held in several."""
     if _is_graph_model(layer):
         return [(inner.name, inner) for inner in layer.layers]
-    tracked = {id(inner) for inner in getattr(layer, "_layers", ())}
+    directly = _directly_inside(layer)
+    tracked = {id(inner) for inner in directly}
     found = []
     for name, value in list(vars(layer).items()):
         if name in ("_layers", "_functional", "_metrics", "_tracker") or name.startswith("_self_"):  # bookkeeping
             continue
         found += [(path, item) for path, item in _items(name, value) if id(item) in tracked]
     reached = {id(inner) for _, inner in found}
-    for index, inner in enumerate(getattr(layer, "_layers", ())):  # held by something else, e.g. an object of its own
+    for index, inner in enumerate(directly):  # held by something else, e.g. an object of its own
         if id(inner) not in reached:
             found.append((f"_layers.{index}", inner))
     return found
+
+
+def _directly_inside(layer: Any) -> list[Any]:
+    """The layers that a layer tracks."""
+    if hasattr(layer, "_self_tracked_trackables"):  # tf_keras
+        return list(layer._flatten_layers(recursive=False, include_self=False))
+    return list(getattr(layer, "_layers", ()))
 
 
 def _below(layer: Any) -> Iterator[tuple[str, Any]]:

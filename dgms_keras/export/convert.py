@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -9,12 +10,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 from dgms_keras.export import flatbuffer_io as fio
 from dgms_keras.export.errors import ConversionError
+from dgms_keras.export.layer_names import LayerNames
 from dgms_keras.export.quiet import captured_stderr
 from dgms_keras.export.signature import dtype_name, model_signature
+from dgms_keras.front_ends import is_tf_keras
 
 SIGNATURE_KEY = "serving_default"
 # How the converter names an operator that it refuses.
@@ -42,12 +46,13 @@ def convert(model: Any, input_signature: Any = None) -> bytes:
     return _convert_here(in_float32(model), input_signature)
 
 
-def _backend_of(model: Any) -> str:
-    if any(c.__module__.startswith("tf_keras.") for c in type(model).__mro__):
-        return "tensorflow"
-    import keras
+def _keras_of(model: Any) -> ModuleType:
+    """keras or tf_keras."""
+    return importlib.import_module("tf_keras" if is_tf_keras(model) else "keras")
 
-    return keras.backend.backend()
+
+def _backend_of(model: Any) -> str:
+    return "tensorflow" if is_tf_keras(model) else _keras_of(model).backend.backend()
 
 
 def in_float32(model: Any) -> Any:
@@ -59,7 +64,6 @@ def in_float32(model: Any) -> Any:
     layers = model._flatten_layers() if hasattr(model, "_flatten_layers") else []
     if not any(_is_other_float(getattr(layer, "compute_dtype", None)) for layer in layers):
         return model
-    import keras
 
     def plain(config: Any) -> Any:
         """The config with every dtype policy replaced by float32."""
@@ -70,8 +74,8 @@ def in_float32(model: Any) -> Any:
         return config
 
     try:
-        config = keras.saving.serialize_keras_object(model)
-        copy = keras.saving.deserialize_keras_object(plain(config))
+        saving = _keras_of(model).saving
+        copy = saving.deserialize_keras_object(plain(saving.serialize_keras_object(model)))
         copy.set_weights(model.get_weights())
     except Exception as error:
         raise ConversionError(
@@ -113,7 +117,7 @@ def _convert_here(model: Any, input_signature: Any) -> bytes:
             data = _run_converter(tf, module, serve.get_concrete_function())
     except Exception as error:
         raise ConversionError(_explain(model, error, captured.text if captured else "")) from error
-    return _rename(data, [spec.name for spec in signature.inputs], output_names)
+    return _rename(data, [spec.name for spec in signature.inputs], output_names, LayerNames.of(model))
 
 
 def _run_converter(tf: Any, module: Any, concrete: Any) -> bytes:
@@ -153,8 +157,9 @@ def _explain(model: Any, error: Exception, log: str) -> str:
     )
 
 
-def _rename(data: bytes, input_names: Sequence[str], output_names: Sequence[str]) -> bytes:
-    """Gives inputs and outputs their names and order, in the graph and in its signature."""
+def _rename(data: bytes, input_names: Sequence[str], output_names: Sequence[str], layer_names: LayerNames) -> bytes:
+    """Gives inputs and outputs their names and order, in the graph and in its signature, and the other tensors those of the layers
+    they belong to."""
     model = fio.read_model(data)
     graph = model.subgraphs[0]
     (signature,) = (s for s in model.signatureDefs if s.signatureKey == SIGNATURE_KEY)
@@ -170,8 +175,16 @@ def _rename(data: bytes, input_names: Sequence[str], output_names: Sequence[str]
         setattr(graph, side, [entry.tensorIndex for entry in entries])
     taken = set(names.values())
     for number, tensor in enumerate(graph.tensors):
-        inner = f"{tensor.name}/inner" if tensor.name in taken else tensor.name
-        tensor.name = names.get(number, inner)
+        if number in names:
+            tensor.name = names[number]
+            continue
+        name = candidate = layer_names.of_tensor(tensor.name or "")
+        again = 0
+        while candidate in taken:  # a ":" is in no layer's name
+            again += 1
+            candidate = f"{name}:{again}"
+        taken.add(candidate)
+        tensor.name = candidate
     return fio.write_model(model)
 
 

@@ -171,9 +171,9 @@ def _rank(match: matching.Match, named: bool, used: bool) -> tuple[Any, ...]:
 
 
 def _is_named(weight: FrozenWeight, tensor: str) -> bool:
-    """Whether the layer's name is a part of a tensor's; Keras puts _1, _2, ... behind names."""
+    """Whether the layer's name is a part of a tensor's (`LayerNames`)."""
     layer = re.escape(weight.layer.rsplit("/", 1)[-1])
-    return re.search(rf"(^|[/;]){layer}(_\d+)?([/;]|$)", tensor) is not None
+    return re.search(rf"(^|[/;]){layer}([/;:]|$)", tensor) is not None
 
 
 def _why_not(weight: FrozenWeight, uses: Sequence[_Use], operands: Sequence[_Operand]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from dgms_keras.batch_norm_statistics import recalibrate
 from dgms_keras.config import DGMSConfig
 from dgms_keras.frozen import Mixture
 from dgms_keras.layers import graph_models, subclassed
@@ -94,3 +95,11 @@ def strip(model: keras.Model, *, in_place: bool = False) -> keras.Model:
     if in_place:
         raise ValueError(f"`in_place=True` is for subclassed models. Received: model {model.name!r}")
     return graph_models.stripped_copy(model)
+
+
+def recalibrate_batch_norm(
+    model: keras.Model, data: Any, *, batch_size: int = 32, steps: int | None = None, passes: int | None = None
+) -> keras.Model:
+    """See `dgms_keras.recalibrate_batch_norm`."""
+    layers = [x for x in model._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
+    return recalibrate(model, layers, data, batch_size=batch_size, steps=steps, passes=passes)

@@ -10,10 +10,10 @@ from dgms_keras.config import DGMSConfig
 from dgms_keras.frozen import Mixture
 from dgms_keras.layers.batch_norm_signs import make_scales_positive
 from dgms_keras.layers.order import first_and_last
-from dgms_keras.layers.plan import Plan
 from dgms_keras.layers.structure import Copier, built_copy, check_built, copy_state, copy_trainable, places
 from dgms_keras.layers.wrapper import DGMSWrapper
 from dgms_keras.targets import targets_of
+from dgms_keras.weights.plan import Plan
 
 
 def quantized_copy(model: keras.Model, config: DGMSConfig, mixtures: Mapping[str, Mixture] | None) -> keras.Model:
@@ -31,7 +31,7 @@ def quantized_copy(model: keras.Model, config: DGMSConfig, mixtures: Mapping[str
     def replace(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
         if id(layer) not in plan.chosen:
             return None
-        wrapped[id(layer)] = plan.chosen[id(layer)].wrap(built_copy(layer))
+        wrapped[id(layer)] = DGMSWrapper.unstarted(built_copy(layer), plan.chosen[id(layer)])
         return wrapped[id(layer)]
 
     copy = Copier(replace).copy(model)
@@ -40,7 +40,7 @@ def quantized_copy(model: keras.Model, config: DGMSConfig, mixtures: Mapping[str
         copy_trainable(plan.chosen[key].layer, wrapper.layer)
     make_scales_positive(copy, wrapped.values())
     for key, wrapper in wrapped.items():
-        plan.chosen[key].start(wrapper, mixtures)
+        plan.chosen[key].start(wrapper.shared_weights(plan.chosen[key].path), mixtures)
     return copy
 
 

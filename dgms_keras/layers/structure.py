@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import tempfile
 import warnings
@@ -12,9 +11,11 @@ from typing import Any
 import keras
 from keras import tree
 
+from dgms_keras.backend_ops import to_numpy
 from dgms_keras.layers.keras_internals import is_graph, trusted
-from dgms_keras.layers.values import to_numpy
+from dgms_keras.layers.wrapper import DGMSWrapper
 from dgms_keras.targets import children
+from dgms_keras.weights.plan import Place
 
 # Given a layer and its path, returns the layer to put in its place, or None for an ordinary copy.
 Replace = Callable[[keras.layers.Layer, str], keras.layers.Layer | None]
@@ -27,22 +28,6 @@ def check_built(model: keras.Model) -> None:
         raise ValueError(
             f"`model` must be built: call it on data, or give it an Input. Received: model {model.name!r}, not built"
         )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Place:
-    """A layer in a model.
-
-    Args:
-        path: its name behind the names of the models and layers around it, e.g. `"backbone/conv1"`; the first such path for a
-            shared layer.
-        layer: the layer; never a Sequential or Functional model.
-        inside: whether the layers inside it belong to this place (else they have places of their own).
-    """
-
-    path: str
-    layer: keras.layers.Layer
-    inside: bool = True
 
 
 def places(model: keras.Model, prefix: str = "") -> list[Place]:
@@ -59,7 +44,7 @@ def _places(model: keras.Model, prefix: str, seen: set[int]) -> Iterator[Place]:
         if is_graph(layer):
             yield from _places(layer, f"{path}/", seen)
         elif not isinstance(layer, keras.layers.InputLayer):
-            yield Place(path, layer)
+            yield Place(path, layer, quantized=isinstance(layer, DGMSWrapper))
 
 
 def named_children(layer: Any) -> list[tuple[str, str, Any]]:

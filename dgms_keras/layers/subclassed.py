@@ -10,15 +10,14 @@ from typing import Any
 
 import keras
 
+from dgms_keras.backend_ops import to_numpy
 from dgms_keras.config import DGMSConfig
 from dgms_keras.frozen import Mixture
 from dgms_keras.layers import graph_models
 from dgms_keras.layers.batch_norm_signs import make_scales_positive
 from dgms_keras.layers.keras_internals import is_graph
-from dgms_keras.layers.plan import Plan, ends_in_order
 from dgms_keras.layers.structure import (
     Copier,
-    Place,
     built_copy,
     check_built,
     copy_state,
@@ -26,9 +25,9 @@ from dgms_keras.layers.structure import (
     named_children,
     places,
 )
-from dgms_keras.layers.values import to_numpy
 from dgms_keras.layers.wrapper import DGMSWrapper
 from dgms_keras.targets import all_places, is_quantizable, resolve
+from dgms_keras.weights.plan import Place, Plan, ends_in_order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,7 +72,7 @@ def quantize_in_place(model: keras.Model, config: DGMSConfig, mixtures: Mapping[
 
     def replace(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
         if id(layer) in plan.chosen and id(layer) not in wrapped:
-            wrapped[id(layer)] = plan.chosen[id(layer)].wrap(built_copy(layer))
+            wrapped[id(layer)] = DGMSWrapper.unstarted(built_copy(layer), plan.chosen[id(layer)])
         return wrapped.get(id(layer))
 
     copier = Copier(replace)
@@ -88,16 +87,17 @@ def quantize_in_place(model: keras.Model, config: DGMSConfig, mixtures: Mapping[
         if is_graph(slot.layer):
             make_scales_positive(copier.copy_of(slot.layer), in_graphs)
         elif id(slot.layer) in plan.chosen and id(slot.layer) not in wrapped:
-            wrapped[id(slot.layer)] = wrapper = plan.chosen[id(slot.layer)].wrap(slot.layer)
+            wrapped[id(slot.layer)] = wrapper = DGMSWrapper.unstarted(slot.layer, plan.chosen[id(slot.layer)])
             wrapper.build()
     for key, wrapper in wrapped.items():
-        plan.chosen[key].start(wrapper, mixtures)
+        plan.chosen[key].start(wrapper.shared_weights(plan.chosen[key].path), mixtures)
     _put_in_place(model, slots, lambda layer: wrapped.get(id(layer)) or copier.copy_of(layer))
     return model
 
 
 def _place(slot: _Slot) -> Place:
-    return Place(slot.path, slot.layer, inside=not slot.is_entered)
+    quantized = isinstance(slot.layer, DGMSWrapper)
+    return Place(slot.path, slot.layer, inside=not slot.is_entered, quantized=quantized)
 
 
 def _put_in_place(model: keras.Model, slots: list[_Slot], new_of: Any) -> None:
@@ -195,8 +195,8 @@ def _plain_variables(layer: keras.layers.Layer, hard: dict[int, Any]) -> list[ke
 
     def visit(layer: keras.layers.Layer) -> None:
         if isinstance(layer, DGMSWrapper):
-            for target in layer.targets:
-                hard[id(resolve(layer.layer, target.weight))] = layer.freeze(target).dense()
+            for weight in layer.shared_weights():
+                hard[id(weight.latent)] = weight.freeze().dense()
             layer = layer.layer
         own = layer._trainable_variables + layer._non_trainable_variables
         for v in own + [generator.state for generator in layer._seed_generators]:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from dgms_keras import mixture as math
-from dgms_keras.config import DGMSConfig
+from dgms_keras.backend_ops import to_numpy
+from dgms_keras.config import DGMSConfig, as_config
 from dgms_keras.frozen import FrozenWeight, Mixture
-from dgms_keras.layers.groups import Groups
 from dgms_keras.layers.keras_internals import call_with_values, is_in_stateless_scope, outside_functions, take_over_call
 from dgms_keras.layers.mixture_variables import MixtureVariables
-from dgms_keras.layers.values import to_numpy
-from dgms_keras.mixture_init import initial_mixture, initial_mixtures
-from dgms_keras.targets import Target, refusal, resolve, targets_of
-
-# A layer that was rebuilt from its config gets its mixture from a file or from `set_weights` in the next moment. It starts with
-# one from this many of its weights: good enough for `clone_model`, and quick.
-_REBUILT_SAMPLE = 4096
+from dgms_keras.targets import Target, mixture_name, refusal, resolve, targets_of
+from dgms_keras.weights.plan import Chosen
+from dgms_keras.weights.quantizer import MixtureQuantizer
+from dgms_keras.weights.shared import SharedWeight
 
 # Where a mixture's first values come from: k-means on the weights; on a sample of them; or nowhere yet (quantize_apply builds
 # the layer, then copies the trained weights, then starts the mixture).
@@ -78,13 +72,13 @@ class DGMSWrapper(keras.layers.Wrapper):
             raise ValueError(f"`dtype` belongs to the wrapped layer, not to DGMSWrapper (layer {layer.name!r})")
         own.setdefault("name", layer.name)
         own.setdefault("trainable", layer.trainable)
-        config = _as_config(config).replace(**kwargs)
+        config = as_config(config).replace(**kwargs)
         super().__init__(layer, dtype="float32", autocast=False, **own)
         self.dgms_config = config.for_layer(self.name)
         self._targets = tuple(Target(w, tuple(axes)) for w, axes in targets or ())
         self._looks_for_targets = targets is None
         self._find_targets()
-        self._weight_configs = {w: _as_config(c).for_layer(w) for w, c in (weight_configs or {}).items()}
+        self._weight_configs = {w: as_config(c).for_layer(w) for w, c in (weight_configs or {}).items()}
         self._start = _FROM_WEIGHTS
         self._inner_takes_training = "training" in inspect.signature(layer.call).parameters
         take_over_call(self, layer)
@@ -117,15 +111,9 @@ class DGMSWrapper(keras.layers.Wrapper):
                 f"a weight to quantise must be a variable of its layer. Received: {target.weight!r}, a "
                 f"{type(variable).__name__} (layer {self.name!r})"
             )
-        config = self.config_of(target)
         name = _mixture_name(self._targets.index(target))
-        mixture = MixtureVariables(
-            2**config.bits,
-            self.groups_of(target),
-            config.learn_temperature,
-            initial=lambda: self._initial_mixture(target),
-            name=name,
-        )
+        quantizer = MixtureQuantizer.of(self.config_of(target), tuple(variable.shape), target.channel_axes)
+        mixture = MixtureVariables(quantizer, initial=lambda: self._initial_mixture(target, quantizer), name=name)
         mixture.build()
         mixture.trainable = self.trainable
         setattr(self, name, mixture)  # an attribute each: tf.train.Checkpoint does not look into Keras's lists
@@ -156,81 +144,53 @@ class DGMSWrapper(keras.layers.Wrapper):
         """The quantised weights."""
         return self._targets
 
-    def groups_of(self, target: Target) -> Groups:
-        """The channel groups of one of the weights."""
-        granularity = self.config_of(target).granularity
-        shape = tuple(resolve(self.layer, target.weight).shape)
-        return Groups(shape, target.channel_axes, None if granularity == "layer" else granularity)
-
-    def latent(self, target: Target) -> np.ndarray:
-        """The latent weights, float32."""
-        return to_numpy(resolve(self.layer, target.weight)).astype("float32")
-
-    def _initial_mixture(self, target: Target, path: str | None = None) -> Mixture:
-        config, groups, name = self.config_of(target), self.groups_of(target), self.path_of(target, path or self.name)
-        options: dict[str, Any] = {
-            "bits": config.bits,
-            "temperature": config.temperature,
-            "gamma_init": config.gamma_init,
-            "seed": config.seed,
-            "name": name,
-        }
+    def _initial_mixture(self, target: Target, quantizer: MixtureQuantizer) -> Mixture:
         # Inside a stateless scope Keras only looks for shapes; the variables get their values, from here again, after it.
         if self._start == _LATER or is_in_stateless_scope():
-            ramp = np.broadcast_to(np.arange(2**config.bits, dtype="float32"), (*groups.lead, 2**config.bits))
-            even = np.full(ramp.shape, 1 / ramp.shape[-1])
-            return Mixture(ramp, even, even, np.full(groups.lead, config.temperature), config.bits)
-        members = groups.members(self.latent(target))
-        with warnings.catch_warnings():
-            if self._start == _FROM_SAMPLE:
-                warnings.simplefilter("ignore")
-                members = [np.nan_to_num(m[:: max(1, m.size // _REBUILT_SAMPLE)]) for m in members]
-            if groups.size is None:
-                return initial_mixture(members[0], **options)
-            return initial_mixtures(members, **options)
-
-    def start_mixture(self, target: Target, mixture: Mixture | None = None, path: str | None = None) -> None:
-        """Starts one weight's mixture again: from `mixture`, or by k-means on the weights as they are now.
-
-        Args:
-            target: the weight.
-            mixture: the start values.
-            path: the layer's path in its model, for messages; None for its name.
-        """
-        self._start = _FROM_WEIGHTS
-        mixture = self._initial_mixture(target, path) if mixture is None else mixture
-        try:
-            self._mixture_of(target).set_mixture(mixture)
-        except ValueError as error:
-            raise ValueError(f"{error} (layer {self.name!r})") from None
+            return quantizer.placeholder()
+        latent = to_numpy(resolve(self.layer, target.weight)).astype("float32")
+        name = mixture_name(self.name, target, self._targets)
+        return quantizer.initial(latent, name, quick=self._start == _FROM_SAMPLE)
 
     def restart(self) -> None:
         """Starts all mixtures again, by k-means on the weights as they are now: after pretrained weights were put into a layer
         that was wrapped before."""
-        for target in self._targets:
-            self.start_mixture(target)
+        for weight in self.shared_weights():
+            weight.restart()
 
     @property
     def mixture_layers(self) -> list[MixtureVariables]:
         """The variables of the mixtures, in the order of `targets`; empty before `build`."""
         return [m for m in (self.__dict__.get(_mixture_name(i)) for i in range(len(self._targets))) if m is not None]
 
-    def _mixture_of(self, target: Target) -> MixtureVariables:
-        return self.mixture_layers[self._targets.index(target)]
+    def shared_weights(self, path: str | None = None) -> list[SharedWeight]:
+        """The quantised weights, in the order of `targets`; empty before `build`.
 
-    def path_of(self, target: Target, path: str) -> str:
-        """The name of a weight's mixture in a model where this layer is at `path`; see `path_of`."""
-        return path_of(path, target, self._targets)
+        Args:
+            path: the layer's path in its model; None for its name.
+        """
+        path = path or self.name
+        return [
+            SharedWeight(
+                name=mixture_name(path, target, self._targets),
+                path=path,
+                target=target,
+                quantizer=state.quantizer,
+                latent=resolve(self.layer, target.weight),
+                start=state.start,
+                learned=state.learned,
+            )
+            for target, state in zip(self._targets, self.mixture_layers, strict=False)
+        ]
 
     def call(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Runs the layer with quantised weights in place of its own; arguments and result are the layer's."""
         _check_not_refused(self.layer)
         if self._inner_takes_training and training is not None:
             kwargs["training"] = training
-        quantized = {}
-        for target in self._targets:
-            variable = resolve(self.layer, target.weight)
-            quantized[id(variable)] = self.quantized_weight(target, training=bool(training))
+        quantized = {
+            id(weight.latent): self._quantized(weight, training=bool(training)) for weight in self.shared_weights()
+        }
         outputs, losses = call_with_values(self.layer, quantized, args, kwargs)
         for loss in losses:  # a new tensor: Keras recognises losses by id, and this one is known as the layer's already
             self.add_loss(ops.add(loss, 0))
@@ -238,22 +198,11 @@ class DGMSWrapper(keras.layers.Wrapper):
 
     def quantized_weight(self, target: Target, training: bool = False) -> Any:
         """A weight as the layer uses it: a float32 tensor in the weight's shape, hard (Eq. 4) or as trained."""
-        config, groups = self.config_of(target), self.groups_of(target)
-        w = groups.split(ops.cast(ops.convert_to_tensor(resolve(self.layer, target.weight)), "float32"))
-        mu, pi, gamma, tau = self._mixture_of(target).values()
-        if not training or not self.trainable:
-            return groups.join(math.hard_weights(w, mu, pi, gamma, posterior=config.posterior))
-        soft = math.training_weights(
-            w,
-            mu,
-            pi,
-            gamma,
-            tau,
-            posterior=config.posterior,
-            weight_gradient=config.weight_gradient,
-            training_weight=config.training_weight,
-        )
-        return groups.join(soft)
+        return self._quantized(self._shared(target), training)
+
+    def _quantized(self, weight: SharedWeight, training: bool) -> Any:
+        w = ops.cast(ops.convert_to_tensor(weight.latent), "float32")
+        return weight.quantizer.quantized(w, weight.start, weight.learned, training and self.trainable)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's own, without tracing the mixture."""
@@ -286,50 +235,20 @@ class DGMSWrapper(keras.layers.Wrapper):
 
     def mixture_for(self, target: Target) -> Mixture:
         """The mixture of one weight as it is now."""
-        try:
-            return self._mixture_of(target).get_mixture()
-        except ValueError as error:
-            raise ValueError(f"{error} (layer {self.name!r})") from None
+        return self._shared(target).mixture()
 
-    def set_temperature(self, tau: float) -> None:
-        """Sets tau of all the layer's mixtures."""
-        for mixture in self.mixture_layers:
-            mixture.set_temperature(tau)
+    def freeze(self, target: Target) -> FrozenWeight:
+        """Indices and codebook of one weight; `dense()` of it is what evaluation uses."""
+        return self._shared(target).freeze()
 
-    def freeze(self, target: Target, path: str | None = None) -> FrozenWeight:
-        """Indices and codebook of one weight; `dense()` of it is what evaluation uses.
-
-        Args:
-            target: the weight.
-            path: the layer's path in its model; None for its name.
-        """
-        config, groups = self.config_of(target), self.groups_of(target)
-        latent = self.latent(target)
-        where = self.path_of(target, path or self.name)
-        if not np.all(np.isfinite(latent)):
-            raise ValueError(
-                f"weights must be finite. Received: {np.sum(~np.isfinite(latent))} that are not (layer {where!r})"
-            )
-        mixture = self.mixture_for(target)  # raises, with the layer's name, where training diverged
-        mu, pi, gamma, _ = self._mixture_of(target).values()
-        w = groups.split(ops.convert_to_tensor(latent))
-        indices = groups.join(math.hard_indices(w, mu, pi, gamma, posterior=config.posterior))
-        sublayer = target.sublayer.replace(".", "/")
-        return FrozenWeight(
-            layer="/".join(p for p in (path or self.name, sublayer) if p),
-            weight=target.attribute,
-            indices=to_numpy(indices),
-            codebook=mixture.mu,
-            bits=config.bits,
-            channel_axis=target.channel_axes,
-            group_size=groups.size,
-        )
+    def _shared(self, target: Target) -> SharedWeight:
+        return self.shared_weights()[self._targets.index(target)]
 
     def write_hard_weights(self, layer: keras.layers.Layer) -> None:
         """Sets the quantised weights of a copy of the wrapped layer to their hard values."""
-        for target in self._targets:
-            variable = resolve(layer, target.weight)
-            variable.assign(self.freeze(target).dense().astype(keras.backend.standardize_dtype(variable.dtype)))
+        for weight in self.shared_weights():
+            variable = resolve(layer, weight.target.weight)
+            variable.assign(weight.freeze().dense().astype(keras.backend.standardize_dtype(variable.dtype)))
 
     def get_config(self) -> dict[str, Any]:
         """The layer, the config and the weights it is for; the mixtures themselves are variables and saved as such."""
@@ -349,42 +268,22 @@ class DGMSWrapper(keras.layers.Wrapper):
         return wrapper
 
     @classmethod
-    def unstarted(cls, layer: keras.layers.Layer, **kwargs: Any) -> DGMSWrapper:
-        """A wrapper whose mixtures are to be started by `start_mixture` once the layer has its weights."""
-        wrapper = cls(layer, **kwargs)
+    def unstarted(cls, layer: keras.layers.Layer, chosen: Chosen) -> DGMSWrapper:
+        """A wrapper around a chosen layer, or a copy of it, whose mixtures are to be started (`Chosen.start`) once the layer has
+        its weights."""
+        first = chosen.weights[chosen.targets[0].weight]
+        wrapper = cls(
+            layer,
+            config=first,
+            targets=[(t.weight, t.channel_axes) for t in chosen.targets],
+            weight_configs={w: c for w, c in chosen.weights.items() if c != first},
+        )
         wrapper._start = _LATER
         return wrapper
 
 
 def _mixture_name(index: int) -> str:
     return f"mixture_{index}"
-
-
-def path_of(path: str, target: Target, targets: Sequence[Target]) -> str:
-    """The name of one weight's mixture.
-
-    Args:
-        path: the path of the wrapped layer in its model.
-        target: the weight.
-        targets: all quantised weights of the layer.
-
-    Returns:
-        The path of the layer that owns the weight (the layer at `path`, or one inside it: "attention/_query_dense"), with the
-        weight's name behind it where that layer has several: "conv/depthwise_kernel".
-    """
-    siblings = [t for t in targets if t.sublayer == target.sublayer]
-    parts = [path, target.sublayer.replace(".", "/"), target.attribute if len(siblings) > 1 else ""]
-    return "/".join(part for part in parts if part)
-
-
-def _as_config(config: DGMSConfig | dict[str, Any] | None) -> DGMSConfig:
-    if config is None:
-        return DGMSConfig()
-    if isinstance(config, DGMSConfig):
-        return config
-    if isinstance(config, dict):
-        return DGMSConfig.from_config(config)
-    raise TypeError(f"`config` must be a DGMSConfig. Received: {config!r}")
 
 
 def _policy_name(dtype: Any) -> str:

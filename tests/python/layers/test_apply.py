@@ -6,8 +6,9 @@ import pytest
 from keras import ops
 
 import dgms_keras
+from dgms_keras import frozen_weights, mixtures
 from dgms_keras.config import DGMSConfig
-from dgms_keras.layers import DGMSWrapper, frozen_weights, mixtures, quantize_apply, strip
+from dgms_keras.layers import DGMSWrapper, quantize_apply, strip
 from dgms_keras.targets import resolve
 
 L = keras.layers

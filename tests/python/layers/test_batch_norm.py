@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from dgms_keras.layers import DGMSWrapper, mixtures, quantize_apply, recalibrate_batch_norm, strip
+from dgms_keras import mixtures
+from dgms_keras.layers import DGMSWrapper, quantize_apply, recalibrate_batch_norm, strip
 
 L = keras.layers
 

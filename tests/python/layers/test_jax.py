@@ -18,7 +18,7 @@ TESTS = [
     "test_wrapper.py::test_it_builds_inside_the_first_compiled_call",
     "test_apply.py::test_nested_and_shared",
     "test_batch_norm.py::test_recalibration_measures_what_inference_sees[7]",
-    "test_callbacks.py::test_exponential_over_the_epochs[layer]",
+    "../test_callbacks.py::test_exponential_over_the_epochs[layer]",
     "test_report.py::test_summary_is_the_data_of_the_frozen_weights",
     "test_saving.py::test_keras_file",
     "test_saving.py::test_backup_and_restore",

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from dgms_keras.layers import WeightSummary, frozen_weights, mixtures, quantize_apply, summary
+from dgms_keras import frozen_weights, mixtures, summary
+from dgms_keras.layers import quantize_apply
+from dgms_keras.weights.report import WeightSummary
 
 L = keras.layers
 

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from dgms_keras.layers import DGMSWrapper, TemperatureSchedule, mixtures, quantize_apply
+from dgms_keras import TemperatureSchedule, mixtures
+from dgms_keras.layers import DGMSWrapper, quantize_apply
 
 L = keras.layers
 REPOSITORY = pathlib.Path(__file__).parents[3]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from dgms_keras.layers import DGMSWrapper, frozen_weights, mixtures, quantize_apply, strip
+from dgms_keras import frozen_weights, mixtures
+from dgms_keras.layers import DGMSWrapper, quantize_apply, strip
 
 L = keras.layers
 

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from dgms_keras import mixtures
 from dgms_keras.config import DGMSConfig
-from dgms_keras.layers import mixtures, quantize_apply, strip
+from dgms_keras.layers import quantize_apply, strip
 
 L = keras.layers
 

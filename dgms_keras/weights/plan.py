@@ -6,14 +6,30 @@ import dataclasses
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-
-import keras
+from typing import Any
 
 from dgms_keras.config import DGMSConfig
 from dgms_keras.frozen import Mixture
-from dgms_keras.layers.structure import Place
-from dgms_keras.layers.wrapper import DGMSWrapper, path_of
-from dgms_keras.targets import Target, refusal, targets_of, unsupported
+from dgms_keras.targets import Target, mixture_name, refusal, targets_of, unsupported
+from dgms_keras.weights.shared import SharedWeight
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Place:
+    """A layer in a model.
+
+    Args:
+        path: its name behind the names of the models and layers around it, e.g. `"backbone/conv1"`; the first such path for a
+            shared layer.
+        layer: the layer; never a Sequential or Functional model.
+        inside: whether the layers inside it belong to this place (else they have places of their own).
+        quantized: whether it is quantised already, and stays as it is.
+    """
+
+    path: str
+    layer: Any
+    inside: bool = True
+    quantized: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,33 +44,26 @@ class Chosen:
     """
 
     path: str
-    layer: keras.layers.Layer
+    layer: Any
     targets: tuple[Target, ...]
     weights: Mapping[str, DGMSConfig]
 
     @property
     def names(self) -> list[str]:
         """The names of its mixtures."""
-        return [path_of(self.path, target, self.targets) for target in self.targets]
+        return [mixture_name(self.path, target, self.targets) for target in self.targets]
 
-    def wrap(self, layer: keras.layers.Layer) -> DGMSWrapper:
-        """A wrapper around the layer or a copy of it, whose mixtures are yet to be started."""
-        first = self.weights[self.targets[0].weight]
-        return DGMSWrapper.unstarted(
-            layer,
-            config=first,
-            targets=[(t.weight, t.channel_axes) for t in self.targets],
-            weight_configs={w: c for w, c in self.weights.items() if c != first},
-        )
-
-    def start(self, wrapper: DGMSWrapper, mixtures: Mapping[str, Mixture]) -> None:
-        """Starts the wrapper's mixtures: the given ones, by k-means the others.
+    def start(self, weights: Sequence[SharedWeight], mixtures: Mapping[str, Mixture]) -> None:
+        """Starts the mixtures of the layer's quantised weights: with the given ones, by k-means the others.
 
         Raises:
             ValueError: weights that are not finite, or a mixture with other bits or channel groups; the message names the layer.
         """
-        for target, name in zip(self.targets, self.names, strict=True):
-            wrapper.start_mixture(target, mixtures.get(name), path=self.path)
+        for weight in weights:
+            if weight.name in mixtures:
+                weight.set_mixture(mixtures[weight.name])
+            else:
+                weight.restart()
 
 
 class Plan:
@@ -81,7 +90,7 @@ class Plan:
         self._names: list[str] = []  # every path and mixture name that a pattern could mean
         left_out: list[str] = []
         for place in found:
-            if isinstance(place.layer, DGMSWrapper):
+            if place.quantized:
                 self._names.append(place.path)
                 continue
             targets = targets_of(place.layer) if place.inside else []
@@ -93,7 +102,7 @@ class Plan:
                 self._choose(place, picked)
         self._report_unsupported(found)
         self._report_patterns()
-        if not self.chosen and not any(isinstance(p.layer, DGMSWrapper) for p in found):
+        if not self.chosen and not any(p.quantized for p in found):
             _warn_nothing(left_out, config)
 
     def _choose(self, place: Place, targets: list[Target]) -> None:
@@ -112,7 +121,7 @@ class Plan:
 
     def _config_for(self, place: Place, target: Target, targets: Sequence[Target]) -> DGMSConfig:
         """The config for a weight. A pattern may name the layer, or one weight of several as `mixtures` names it."""
-        owner, name = _owner(place.path, target), path_of(place.path, target, targets)
+        owner, name = _owner(place.path, target), mixture_name(place.path, target, targets)
         self._names.append(name)
         overrides = self._config.overrides
         if isinstance(overrides, Mapping) and any(re.fullmatch(p, name) for p in overrides):
@@ -122,7 +131,7 @@ class Plan:
     def _report_unsupported(self, found: Sequence[Place]) -> None:
         lines = []
         for place in found:
-            if isinstance(place.layer, DGMSWrapper) or not self._config.selects(place.path):
+            if place.quantized or not self._config.selects(place.path):
                 continue
             missing = unsupported(place.layer, place.inside)
             if missing:
@@ -215,5 +224,5 @@ def _warn_nothing(left_out: Sequence[str], config: DGMSConfig) -> None:
 
 def ends_in_order(found: Sequence[Place]) -> tuple[set[int], set[int]]:
     """The first and the last supported layer of a sequence, for models whose graph is not known."""
-    supported = [id(p.layer) for p in found if isinstance(p.layer, DGMSWrapper) or (p.inside and targets_of(p.layer))]
+    supported = [id(p.layer) for p in found if p.quantized or (p.inside and targets_of(p.layer))]
     return set(supported[:1]), set(supported[-1:])

@@ -5,28 +5,29 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops, tree
 
-from dgms_keras.layers.values import to_numpy
+from dgms_keras.backend_ops import to_numpy
 
 # The statistics have settled when no channel's mean moves by more than this share of its deviation, and no deviation by more
 # than this share of itself, from one pass to the next.
 _SETTLED = 1e-4
 
 
-def recalibrate_batch_norm(
-    model: keras.Model,
+def recalibrate(
+    model: Any,
+    layers: Sequence[Any],
     data: Any,
     *,
     batch_size: int = 32,
     steps: int | None = None,
     passes: int | None = None,
-) -> keras.Model:
+) -> Any:
     """Re-estimates the moving mean and variance of every BatchNormalization, with the weights that evaluation uses.
 
     While a model trains, the statistics follow the soft weights; evaluation uses hard weights. This measures mean and variance
@@ -36,7 +37,8 @@ def recalibrate_batch_norm(
     BatchNormalizations are exact.
 
     Args:
-        model: a built model, quantised or not; frozen BatchNormalizations are measured as well. Nothing else in it changes.
+        model: a built model of Keras 3 or tf_keras, quantised or not. Nothing else in it changes.
+        layers: its BatchNormalizations; frozen ones are measured as well.
         data: inputs as arrays (in a list or dict for several inputs), or batches: a tf.data.Dataset, keras.utils.PyDataset,
             generator or other iterable. Of (inputs, targets[, weights]) tuples the inputs are used.
         batch_size: for arrays.
@@ -52,7 +54,7 @@ def recalibrate_batch_norm(
     """
     if passes is not None and (not isinstance(passes, int) or passes < 1):
         raise ValueError(f"`passes` must be None or an integer >= 1. Received: passes={passes!r}")
-    meters = [_Meter(layer) for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    meters = [_Meter(layer) for layer in layers]
     if not meters:
         return model
     batches = _Batches(data, batch_size, steps)
@@ -82,7 +84,7 @@ def _measure(model: keras.Model, meters: list[_Meter], batches: _Batches, by_bat
 class _Meter:
     """Measures what one BatchNormalization receives."""
 
-    def __init__(self, layer: keras.layers.BatchNormalization) -> None:
+    def __init__(self, layer: Any) -> None:
         self._layer = layer
 
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +134,7 @@ class _Meter:
     def _moments(self, inputs: Any, mask: Any) -> tuple[np.ndarray, np.ndarray, float]:
         """Mean and variance per channel (float64) of one batch, and of how many values each."""
         x = ops.cast(inputs, "float32")
-        axis = self._layer.axis % len(x.shape)
+        axis = int(np.ravel(self._layer.axis)[0]) % len(x.shape)  # tf_keras has a list of one
         others = [a for a in range(len(x.shape)) if a != axis]
         if mask is None:
             count = float(np.prod([int(n) for a, n in enumerate(x.shape) if a != axis], dtype=np.float64))

@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from dgms_keras.layers.report import wrappers
+from dgms_keras.front_ends import front_end
+from dgms_keras.weights.shared import SharedWeight
 
 
 class TemperatureSchedule(keras.callbacks.Callback):
@@ -45,9 +46,18 @@ class TemperatureSchedule(keras.callbacks.Callback):
         part = min(epoch / (epochs - 1), 1.0) if epochs > 1 else 1.0
         return self.start * (self.end / self.start) ** part
 
+    # tf_keras asks every callback; Keras 3's base class does not answer.
+    def _implements_train_batch_hooks(self) -> bool:
+        return False
+
+    _implements_test_batch_hooks = _implements_predict_batch_hooks = _implements_train_batch_hooks
+
+    def _weights(self) -> list[SharedWeight]:
+        return front_end(self.model).shared_weights(self.model)
+
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks that there is something to anneal."""
-        if not wrappers(self.model):
+        if not self._weights():
             raise ValueError(
                 "TemperatureSchedule needs a model from dgms_keras.quantize_apply. "
                 f"Received: model {self.model.name!r}, without quantised layers"
@@ -56,5 +66,5 @@ class TemperatureSchedule(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Sets tau of every mixture."""
         tau = self.temperature(epoch, self.params["epochs"])
-        for _, wrapper in wrappers(self.model):
-            wrapper.set_temperature(tau)
+        for weight in self._weights():
+            weight.set_temperature(tau)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 import dgms_keras
-from dgms_keras.layers import TemperatureSchedule, mixtures, quantize_apply
+from dgms_keras import TemperatureSchedule, mixtures
+from dgms_keras.layers import quantize_apply
 
 
 class Record(keras.callbacks.Callback):

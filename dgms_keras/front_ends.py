@@ -1,0 +1,34 @@
+"""Which Keras a model belongs to, and the module that quantises it: `dgms_keras.layers` (Keras 3) or
+`dgms_keras.tfmot.models` (tf_keras).
+
+A front end has the functions `quantize_apply`, `strip`, `shared_weights` and `recalibrate_batch_norm`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+
+def is_tf_keras(layer: Any) -> bool:
+    """Whether a model or layer belongs to tf_keras (Keras 2)."""
+    return any(c.__module__.partition(".")[0] == "tf_keras" for c in type(layer).__mro__)
+
+
+def front_end(model: Any) -> ModuleType:
+    """The module with the functions for this model's Keras.
+
+    Raises:
+        TypeError: not a Keras model. ImportError: a tf_keras model, and tensorflow-model-optimization is not installed.
+    """
+    if is_tf_keras(model):
+        return importlib.import_module("dgms_keras.tfmot.models")
+    import keras
+
+    if isinstance(model, keras.Model):
+        return importlib.import_module("dgms_keras.layers")
+    raise TypeError(
+        "`model` must be a model of Keras 3 (keras.Model) or tf_keras (tf_keras.Model). "
+        f"Received: {type(model).__module__}.{type(model).__qualname__}"
+    )

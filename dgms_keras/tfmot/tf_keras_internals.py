@@ -1,0 +1,135 @@
+"""The parts of tf_keras and tfmot that have no public name, in one place (tf_keras 2.16 to 2.21, tfmot 0.8.1)."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import types
+from typing import Any
+
+
+def import_tfmot() -> Any:
+    """tensorflow_model_optimization.
+
+    Its import sets TF_USE_LEGACY_KERAS, which would decide for every process started from this one what `tf.keras` is; it is put
+    back here.
+
+    Raises:
+        ImportError: it, or tf_keras, is not installed, or Keras 3 computes with another backend than TensorFlow.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ImportError(
+            "dgms_keras.tfmot needs Keras 3 with its TensorFlow backend, in which the mixture is computed (KERAS_BACKEND=tensorflow). "
+            f"Received: the backend {keras.backend.backend()!r}"
+        )
+    before = os.environ.get("TF_USE_LEGACY_KERAS")
+    try:
+        import tensorflow_model_optimization as tfmot
+        import tf_keras  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"tf_keras models need the packages tensorflow-model-optimization and tf_keras: pip install dgms_keras[tfmot] ({error})"
+        ) from error
+    finally:
+        if before is None:
+            os.environ.pop("TF_USE_LEGACY_KERAS", None)
+        else:
+            os.environ["TF_USE_LEGACY_KERAS"] = before
+    return tfmot
+
+
+def wrapper_class() -> Any:
+    """tfmot's QuantizeWrapper, the base of V2."""
+    from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapper
+
+    return QuantizeWrapper
+
+
+def annotate_class() -> Any:
+    """tfmot's QuantizeAnnotate."""
+    from tensorflow_model_optimization.python.core.quantization.keras.quantize_annotate import QuantizeAnnotate
+
+    return QuantizeAnnotate
+
+
+def is_graph(layer: Any) -> bool:
+    """Whether the layer is a built Sequential or a Functional model of tf_keras."""
+    import tf_keras
+
+    return isinstance(layer, tf_keras.Model) and bool(getattr(layer, "_is_graph_network", False))
+
+
+def float32_value(variable: Any) -> Any:
+    """The value of a variable as a float32 tensor, also inside a layer with a mixed-precision policy, which would read it as
+    float16."""
+    import tensorflow as tf
+    from tf_keras.src.mixed_precision.autocast_variable import enable_auto_cast_variables
+
+    with enable_auto_cast_variables(None):
+        return tf.cast(tf.convert_to_tensor(variable), tf.float32)
+
+
+def behave_like(wrapper: Any, layer: Any) -> None:
+    """Gives tfmot's wrapper the dtype policy and the masks of the layer in it.
+
+    The wrapper calls `layer.call` directly, so that its own policy decides how inputs and variables are cast; and it would swallow
+    masks.
+    """
+    if wrapper.dtype_policy.name != layer.dtype_policy.name:
+        wrapper._set_dtype_policy(layer.dtype_policy)
+        # This runs inside the wrapper's first call, which has set how variables are cast for the old policy, and undoes it.
+        from tf_keras.src.mixed_precision import autocast_variable
+
+        autocast_variable._autocast_dtype.dtype = wrapper._compute_dtype_object
+    wrapper.supports_masking = layer.supports_masking
+    vars(wrapper)["compute_mask"] = layer.compute_mask
+
+
+def track_before(wrapper: Any, layer: Any) -> None:
+    """Puts the layer's trainable weights into the wrapper's list, in front of what a quantizer adds there. tfmot does so only if the
+    layer is built already, so a model in training and one that is being loaded would save and load in different orders."""
+    known = {id(v) for v in wrapper._trainable_weights}
+    wrapper._trainable_weights.extend(v for v in layer.trainable_weights if id(v) not in known)
+
+
+def put_for_one_call(layer: Any, owner: Any, attribute: str, value: Any) -> None:
+    """Puts a tensor in the place of a variable until the layer was called once.
+
+    Behind tf_keras's back: assigning the attribute would drop the variable from the layer's lists of weights, and with it from
+    whatever saves, loads or counts them; and a tensor that stays would belong to a graph that is gone.
+
+    Args:
+        layer: the layer whose `call` uses it.
+        owner: the layer that has the attribute: `layer`, or one inside it.
+        attribute: name of the variable.
+        value: the tensor.
+    """
+    replaced = vars(layer).setdefault("_dgms_replaced", {})
+    replaced.setdefault((id(owner), attribute), (owner, vars(owner)[attribute]))
+    vars(owner)[attribute] = value
+    if "call" in vars(layer):
+        return
+    run = layer.call
+    parameters = inspect.signature(run).parameters
+    takes_mask = "mask" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not takes_mask:
+            kwargs.pop("mask", None)  # tf_keras passes it to the wrapper, which passes everything on
+        try:
+            return run(*args, **kwargs)
+        finally:
+            for (_, name), (holder, variable) in replaced.items():
+                vars(holder)[name] = variable
+            replaced.clear()
+
+    call.__signature__ = inspect.signature(type(layer).call)  # type: ignore[attr-defined] # tfmot looks at the names of arguments
+    vars(layer)["call"] = types.MethodType(call, layer)
+
+
+def nodes(model: Any) -> list[Any]:
+    """The nodes of a Functional or built Sequential model, in the order of computation."""
+    by_depth = model._nodes_by_depth
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]

@@ -1,0 +1,2 @@
+"""A weight tensor that shares its values, whatever Keras its layer belongs to: which weights of a model, how they are quantised, what
+is read from them. Both front ends (`dgms_keras.layers`, `dgms_keras.tfmot`) only hold the variables."""
