@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dgms_keras.config import DGMSConfig
+from dgms_keras.config import DGMSConfig, as_config
 from dgms_keras.front_ends import front_end
 from dgms_keras.frozen import FrozenWeight, Mixture
 
@@ -27,6 +27,7 @@ def quantize_apply(
     *,
     mixtures: Mapping[str, Mixture] | None = None,
     in_place: bool = False,
+    representative_dataset: Any = None,
     **overrides: Any,
 ) -> Any:
     """A copy of a trained model whose weights are shared by Gaussian mixtures (DGMS), ready for `compile` and `fit`.
@@ -37,6 +38,8 @@ def quantize_apply(
         mixtures: start values by layer name (as `dgms_keras.mixtures` returns them) instead of k-means: the paper's transfer
             (Table 7).
         in_place: replace the layers in `model` itself and return it: the only way for subclassed models.
+        representative_dataset: inputs to calibrate activations on, where `activation_bits` asks for quantised ones; see
+            `calibrate_activations`.
         **overrides: single fields of `DGMSConfig`, e.g. `bits=2`.
 
     Returns:
@@ -46,7 +49,54 @@ def quantize_apply(
         TypeError: not a Keras model, or an unknown field. ValueError: a model that cannot be copied, weights that are not
             finite, a mixture that fits no layer; with `strict=True` also a layer that cannot be quantised.
     """
-    return front_end(model).quantize_apply(model, config, mixtures=mixtures, in_place=in_place, **overrides)
+    from dgms_keras.activations.calibrate import calibrate
+
+    wanted = as_config(config).replace(**overrides)
+    front = front_end(model)
+    quantized = front.quantize_apply(model, wanted, mixtures=mixtures, in_place=in_place)
+    activations = front.shared_activations(quantized)
+    if representative_dataset is not None:
+        if not activations:
+            raise ValueError(
+                "`representative_dataset` is for quantised activations: give `activation_bits`, too. Received: activation_bits=None"
+            )
+        calibrate(quantized, activations, representative_dataset)
+    elif any(not activation.is_calibrated for activation in activations):
+        warnings.warn(
+            "activations stay in float until they are calibrated: give `representative_dataset` here, or call "
+            "dgms_keras.calibrate_activations(model, data)",
+            UserWarning,
+            stacklevel=2,
+        )
+    return quantized
+
+
+def calibrate_activations(model: Any, data: Any, *, batch_size: int = 32, steps: int | None = None) -> Any:
+    """Sets the start values of a model's activation quantisers (`activation_bits`) from data.
+
+    Args:
+        model: a model from `quantize_apply` with `activation_bits`; changed in place.
+        data: some hundred inputs like those to come: arrays (in a list or dict for several inputs), or batches as in
+            `recalibrate_batch_norm`.
+        batch_size: for arrays.
+        steps: batches to use; None for all.
+
+    Returns:
+        `model`.
+
+    Raises:
+        ValueError: the model has no quantised activations, or `data` is empty or gives activations that are not finite.
+    """
+    from dgms_keras.activations.calibrate import calibrate
+
+    activations = front_end(model).shared_activations(model)
+    if not activations:
+        raise ValueError(
+            "`model` must have quantised activations: quantize_apply(model, activation_bits=8, ...). "
+            f"Received: model {model.name!r} without"
+        )
+    calibrate(model, activations, data, batch_size=batch_size, steps=steps)
+    return model
 
 
 def strip(model: Any, *, in_place: bool = False) -> Any:
@@ -79,7 +129,7 @@ def summary(model: Any, *, file: Any = None, print_table: bool = True) -> list[W
 
 def mixtures(model: Any) -> dict[str, Mixture]:
     """The learned mixtures by layer name; a layer with two kernels has two entries, `name/attribute`."""
-    return {weight.name: weight.mixture() for weight in front_end(model).shared_weights(model)}
+    return {w.name: w.mixture() for w in front_end(model).shared_weights(model) if w.has_mixture}
 
 
 def frozen_weights(model: Any) -> list[FrozenWeight]:

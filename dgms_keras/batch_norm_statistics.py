@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
 from dgms_keras.backend_ops import to_numpy
+from dgms_keras.batches import Batches
 
 # The statistics have settled when no channel's mean moves by more than this share of its deviation, and no deviation by more
 # than this share of itself, from one pass to the next.
@@ -57,7 +56,7 @@ def recalibrate(
     meters = [_Meter(layer) for layer in layers]
     if not meters:
         return model
-    batches = _Batches(data, batch_size, steps)
+    batches = Batches(data, batch_size, steps)
     kept = [meter.statistics() for meter in meters]
     try:
         for number in range(passes or len(meters)):
@@ -71,7 +70,7 @@ def recalibrate(
     return model
 
 
-def _measure(model: keras.Model, meters: list[_Meter], batches: _Batches, by_batch: bool) -> list[float]:
+def _measure(model: Any, meters: list[_Meter], batches: Batches, by_batch: bool) -> list[float]:
     """One pass over the data; the change of each layer's statistics."""
     with contextlib.ExitStack() as stack:
         for meter in meters:
@@ -176,39 +175,3 @@ class _Meter:
                 np.max(np.abs(deviation - old_deviation) / deviation, initial=0.0),
             )
         )
-
-
-class _Batches:
-    """Batches of inputs that can be gone over again and again."""
-
-    def __init__(self, data: Any, batch_size: int, steps: int | None) -> None:
-        self._steps = steps
-        if isinstance(data, Iterator):
-            data = list(itertools.islice(data, steps))
-        self._batches = _sliced(data, batch_size) if _is_arrays(data) else data
-        if next(iter(self), None) is None:
-            raise ValueError("`data` must hold at least one batch. Received: none")
-
-    def __iter__(self) -> Iterator[Any]:
-        batches: Iterable[Any] = self._batches
-        if isinstance(self._batches, keras.utils.PyDataset):
-            count = self._batches.num_batches  # None: endless
-            numbers = itertools.count() if count is None else range(count)
-            batches = (self._batches[i] for i in numbers)
-        for batch in itertools.islice(batches, self._steps):
-            yield keras.utils.unpack_x_y_sample_weight(batch)[0] if isinstance(batch, tuple) else batch
-
-
-def _is_arrays(data: Any) -> bool:
-    """Whether these are whole arrays (or tensors), to be cut into batches."""
-    if isinstance(data, list) and any(isinstance(x, tuple) for x in data):
-        return False  # a list of (inputs, targets) batches
-    leaves = tree.flatten(data)
-    return bool(leaves) and all(hasattr(x, "shape") and hasattr(x, "__getitem__") for x in leaves)
-
-
-def _sliced(data: Any, batch_size: int) -> list[Any]:
-    if isinstance(data, tuple):
-        data = keras.utils.unpack_x_y_sample_weight(data)[0]
-    size = tree.flatten(data)[0].shape[0]
-    return [tree.map_structure(lambda x, at=at: x[at : at + batch_size], data) for at in range(0, size, batch_size)]

@@ -16,6 +16,9 @@ BITS = (2, 3, 4)
 POSTERIORS = ("mixture", "paper")
 WEIGHT_GRADIENTS = ("straight_through", "mixture")
 TRAINING_WEIGHTS = ("soft", "hard")
+WEIGHT_METHODS = ("mixture", "qil")
+ACTIVATION_BITS = (2, 3, 4, 8)
+ACTIVATION_METHODS = ("qil", "minmax", "mse")
 
 # What a `layers` filter may be: a regular expression, several of them, or a predicate on the layer's path.
 LayerFilter = str | Sequence[str] | Callable[[str], bool]
@@ -57,6 +60,12 @@ class DGMSConfig:
         skip_first_last: leave the first and the last supported layer in float, as the paper does.
         granularity: `"layer"` for one mixture per weight tensor, or a number n >= 1: one mixture for each n consecutive
             output channels.
+        weight_method: `"mixture"` (DGMS), or `"qil"`: the 2^bits - 1 levels of a learned interval (arXiv 1808.05779); the fields about
+            mixtures then mean nothing.
+        activation_bits: 2, 3, 4 or 8: the inputs of the quantised layers are quantised, too, once they are calibrated
+            (`representative_dataset` of `quantize_apply`, or `calibrate_activations`). None: float activations.
+        activation_method: `"qil"`: intervals learned from the task loss; `"minmax"` or `"mse"`: fixed ranges, the extremes of the
+            calibration data or those with the least squared error.
         overrides: per-layer changes: `{"block4/.*": {"bits": 2}}` or a function from the layer's path to such a dict or None.
             The first pattern that matches the whole path wins.
         seed: seed of the k-means initialisation.
@@ -76,6 +85,9 @@ class DGMSConfig:
     layers: LayerFilter | None = None
     skip_first_last: bool = True
     granularity: Literal["layer"] | int = "layer"
+    weight_method: Literal["mixture", "qil"] = "mixture"
+    activation_bits: int | None = None
+    activation_method: Literal["qil", "minmax", "mse"] = "qil"
     overrides: Overrides | None = None
     seed: int = 0
     strict: bool = False
@@ -99,6 +111,16 @@ class DGMSConfig:
                 "`granularity` must be 'layer' or a number of output channels >= 1. "
                 f"Received: granularity={self.granularity!r}"
             )
+        _check_choice("weight_method", self.weight_method, WEIGHT_METHODS)
+        if self.weight_method == "qil" and self.granularity != "layer":
+            raise ValueError(
+                "`granularity` must be 'layer' with weight_method='qil': one interval for a weight. "
+                f"Received: granularity={self.granularity!r}"
+            )
+        bits = self.activation_bits
+        if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or bits not in ACTIVATION_BITS):
+            raise ValueError(f"`activation_bits` must be None, 2, 3, 4 or 8. Received: activation_bits={bits!r}")
+        _check_choice("activation_method", self.activation_method, ACTIVATION_METHODS)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"`seed` must be an integer >= 0. Received: seed={self.seed!r}")
         for name in ("learn_temperature", "skip_first_last", "strict"):

@@ -212,6 +212,11 @@ def refusal(layer: Any) -> str | None:
     return None
 
 
+def takes_floats(layer: Any) -> bool:
+    """Whether the layer computes with its inputs (an Embedding looks them up)."""
+    return "Embedding" not in _keras_names(layer)
+
+
 def sublayers(layer: Any) -> list[tuple[str, Any]]:
     """The `children` of a layer whose weights may be quantised; empty for wrappers that write to those weights."""
     if any(name in _keras_names(layer) for name in _NOT_ENTERED):

@@ -7,16 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from dgms_keras.activations.inputs import map_inputs
+from dgms_keras.activations.quantizer import NAME_MARK as ACTIVATION_MARK
+from dgms_keras.activations.quantizer import ActivationQuantizer
+from dgms_keras.activations.shared import SharedActivation
 from dgms_keras.backend_ops import to_numpy
 from dgms_keras.config import DGMSConfig, as_config
 from dgms_keras.frozen import FrozenWeight, Mixture
 from dgms_keras.layers.keras_internals import call_with_values, is_in_stateless_scope, outside_functions, take_over_call
-from dgms_keras.layers.mixture_variables import MixtureVariables
-from dgms_keras.targets import Target, mixture_name, refusal, resolve, targets_of
+from dgms_keras.layers.quantizer_variables import QuantizerVariables
+from dgms_keras.targets import Target, mixture_name, refusal, resolve, takes_floats, targets_of
+from dgms_keras.weights.methods import WeightQuantizer, weight_quantizer
 from dgms_keras.weights.plan import Chosen
-from dgms_keras.weights.quantizer import MixtureQuantizer
 from dgms_keras.weights.shared import SharedWeight
 
 # Where a mixture's first values come from: k-means on the weights; on a sample of them; or nowhere yet (quantize_apply builds
@@ -80,6 +85,7 @@ class DGMSWrapper(keras.layers.Wrapper):
         self._find_targets()
         self._weight_configs = {w: as_config(c).for_layer(w) for w, c in (weight_configs or {}).items()}
         self._start = _FROM_WEIGHTS
+        self.input_quantizer: QuantizerVariables | None = None
         self._inner_takes_training = "training" in inspect.signature(layer.call).parameters
         take_over_call(self, layer)
 
@@ -103,6 +109,7 @@ class DGMSWrapper(keras.layers.Wrapper):
             self._find_targets()
             for target in self._targets:
                 self._build_mixture(target)
+            self._build_input_quantizer()
 
     def _build_mixture(self, target: Target) -> None:
         variable = resolve(self.layer, target.weight)
@@ -112,11 +119,23 @@ class DGMSWrapper(keras.layers.Wrapper):
                 f"{type(variable).__name__} (layer {self.name!r})"
             )
         name = _mixture_name(self._targets.index(target))
-        quantizer = MixtureQuantizer.of(self.config_of(target), tuple(variable.shape), target.channel_axes)
-        mixture = MixtureVariables(quantizer, initial=lambda: self._initial_mixture(target, quantizer), name=name)
+        quantizer = weight_quantizer(self.config_of(target), tuple(variable.shape), target.channel_axes)
+        mixture = QuantizerVariables(
+            quantizer, lambda: self._initial_start(target, quantizer), name=name, mark=quantizer.name_mark
+        )
         mixture.build()
         mixture.trainable = self.trainable
         setattr(self, name, mixture)  # an attribute each: tf.train.Checkpoint does not look into Keras's lists
+
+    def _build_input_quantizer(self) -> None:
+        quantizer = ActivationQuantizer.of(self.dgms_config)
+        if quantizer is None or not takes_floats(self.layer):
+            return
+        self.input_quantizer = QuantizerVariables(
+            quantizer, quantizer.placeholder_start, name="input_quantizer", mark=ACTIVATION_MARK
+        )
+        self.input_quantizer.build()
+        self.input_quantizer.trainable = self.trainable
 
     def _build_layer(self, shapes: Sequence[Any], named_shapes: dict[str, Any]) -> None:
         layer = self.layer
@@ -144,13 +163,13 @@ class DGMSWrapper(keras.layers.Wrapper):
         """The quantised weights."""
         return self._targets
 
-    def _initial_mixture(self, target: Target, quantizer: MixtureQuantizer) -> Mixture:
+    def _initial_start(self, target: Target, quantizer: WeightQuantizer) -> np.ndarray:
         # Inside a stateless scope Keras only looks for shapes; the variables get their values, from here again, after it.
         if self._start == _LATER or is_in_stateless_scope():
-            return quantizer.placeholder()
+            return quantizer.placeholder_start()
         latent = to_numpy(resolve(self.layer, target.weight)).astype("float32")
         name = mixture_name(self.name, target, self._targets)
-        return quantizer.initial(latent, name, quick=self._start == _FROM_SAMPLE)
+        return quantizer.initial_start(latent, name, quick=self._start == _FROM_SAMPLE)
 
     def restart(self) -> None:
         """Starts all mixtures again, by k-means on the weights as they are now: after pretrained weights were put into a layer
@@ -159,7 +178,7 @@ class DGMSWrapper(keras.layers.Wrapper):
             weight.restart()
 
     @property
-    def mixture_layers(self) -> list[MixtureVariables]:
+    def mixture_layers(self) -> list[QuantizerVariables]:
         """The variables of the mixtures, in the order of `targets`; empty before `build`."""
         return [m for m in (self.__dict__.get(_mixture_name(i)) for i in range(len(self._targets))) if m is not None]
 
@@ -183,6 +202,13 @@ class DGMSWrapper(keras.layers.Wrapper):
             for target, state in zip(self._targets, self.mixture_layers, strict=False)
         ]
 
+    def shared_activation(self, path: str | None = None) -> SharedActivation | None:
+        """The quantiser of the layer's inputs; None if they are not quantised. `path` as for `shared_weights`."""
+        state = self.input_quantizer
+        if state is None:
+            return None
+        return SharedActivation(path or self.name, state.quantizer, state.start, state.learned)
+
     def call(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Runs the layer with quantised weights in place of its own; arguments and result are the layer's."""
         _check_not_refused(self.layer)
@@ -191,6 +217,9 @@ class DGMSWrapper(keras.layers.Wrapper):
         quantized = {
             id(weight.latent): self._quantized(weight, training=bool(training)) for weight in self.shared_weights()
         }
+        state = self.input_quantizer
+        if state is not None:
+            args, kwargs = map_inputs(lambda x: state.quantizer.quantized(x, state.start, state.learned), args, kwargs)
         outputs, losses = call_with_values(self.layer, quantized, args, kwargs)
         for loss in losses:  # a new tensor: Keras recognises losses by id, and this one is known as the layer's already
             self.add_loss(ops.add(loss, 0))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dgms_keras.activations.shared import SharedActivation
 from dgms_keras.batch_norm_statistics import recalibrate
 from dgms_keras.config import DGMSConfig, as_config
 from dgms_keras.frozen import Mixture
 from dgms_keras.targets import Target, mixture_name, resolve, targets_of
+from dgms_keras.tfmot.activation_quantizer import DGMSActivationQuantizer
 from dgms_keras.tfmot.annotate import check_model, copy_model, fresh, make_plan
 from dgms_keras.tfmot.apply import quantized
 from dgms_keras.tfmot.graph import is_wrapped
@@ -16,7 +18,7 @@ from dgms_keras.tfmot.quantizer import DGMSQuantizer
 from dgms_keras.tfmot.tf_keras_internals import is_graph
 from dgms_keras.weights.shared import SharedWeight
 
-__all__ = ["quantize_apply", "recalibrate_batch_norm", "shared_weights", "strip"]
+__all__ = ["quantize_apply", "recalibrate_batch_norm", "shared_activations", "shared_weights", "strip"]
 
 
 def quantize_apply(
@@ -52,6 +54,18 @@ def shared_weights(model: Any) -> list[SharedWeight]:
     """The weights of a model that a `DGMSQuantizer` quantises, in call order. Paths have the layers' own names, without tfmot's
     prefix."""
     return [w for path, wrapper in _wrappers(model, "", set()) for w in _weights_of(wrapper, path)]
+
+
+def shared_activations(model: Any) -> list[SharedActivation]:
+    """The inputs of layers that a `DGMSActivationQuantizer` quantises, in call order."""
+    return [
+        SharedActivation(
+            path, q.quantizer.quantizer, q._post_activation_vars["start"], q._post_activation_vars.get("learned")
+        )
+        for path, wrapper in _wrappers(model, "", set())
+        for q in wrapper._quantize_activations
+        if isinstance(q.quantizer, DGMSActivationQuantizer)
+    ]
 
 
 def _wrappers(model: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:

@@ -10,9 +10,10 @@ import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_config import QuantizeConfig
 
 from dgms_keras.config import DGMSConfig, as_config
-from dgms_keras.targets import Target, refusal, resolve, targets_of
+from dgms_keras.targets import Target, refusal, resolve, takes_floats, targets_of
+from dgms_keras.tfmot.activation_quantizer import DGMSActivationQuantizer
 from dgms_keras.tfmot.quantizer import DGMSQuantizer
-from dgms_keras.tfmot.tf_keras_internals import put_for_one_call
+from dgms_keras.tfmot.tf_keras_internals import change_inputs_of_one_call, put_for_one_call
 
 
 def unsupported_message(layer: Any) -> str:
@@ -80,9 +81,13 @@ class DGMSQuantizeConfig(QuantizeConfig):
             found.append((resolve(layer, target.weight), self._quantizers[target.weight]))
         return found
 
-    def get_activations_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
-        """None: activations stay as they are."""
-        return []
+    def get_activations_and_quantizers(self, layer: Any) -> list[tuple[Any, DGMSActivationQuantizer]]:
+        """With `activation_bits`, the quantiser of the layer's *inputs* (behind the identity: tfmot knows activations only); else
+        none."""
+        config = self._layer_config(layer)
+        if config.activation_bits is None or not takes_floats(layer):
+            return []
+        return [(tf_keras.activations.linear, DGMSActivationQuantizer(config))]
 
     def set_quantize_weights(self, layer: Any, quantize_weights: Sequence[Any]) -> None:
         """Makes the layer compute with these weights, in its next call.
@@ -107,11 +112,23 @@ class DGMSQuantizeConfig(QuantizeConfig):
             put_for_one_call(layer, owner, target.attribute, tf.cast(weight, owner.compute_dtype))
 
     def set_quantize_activations(self, layer: Any, quantize_activations: Sequence[Any]) -> None:
-        """Nothing to set: there are no quantised activations."""
-        if quantize_activations:
+        """Quantises the layer's inputs in its next call.
+
+        Raises:
+            ValueError: another number of quantisers than `get_activations_and_quantizers` gives; the message names the layer.
+        """
+        wanted = int(self._layer_config(layer).activation_bits is not None and takes_floats(layer))
+        if len(quantize_activations) != wanted:
             raise ValueError(
-                f"DGMSQuantizeConfig quantises no activations. Received: {len(quantize_activations)} (layer {layer.name!r})"
+                f"`quantize_activations` must have {wanted} entries. Received: {len(quantize_activations)} (layer {layer.name!r})"
             )
+        if quantize_activations:
+            change_inputs_of_one_call(layer, quantize_activations[0])
+
+    def _layer_config(self, layer: Any) -> DGMSConfig:
+        """The config of the layer, of its first weight where they differ."""
+        first = self._targets(layer)[0].weight
+        return self.weight_configs.get(first, self.config).for_layer(layer.name)
 
     def get_output_quantizers(self, layer: Any) -> list[Any]:
         """None."""

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras.quantizers import Quantizer
@@ -13,8 +14,37 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantizers imp
 from dgms_keras.config import DGMSConfig, as_config
 from dgms_keras.targets import resolve, targets_of
 from dgms_keras.tfmot.tf_keras_internals import behave_like, float32_value, track_before
-from dgms_keras.weights.quantizer import NAME_MARK, MixtureQuantizer
-from dgms_keras.weights.weight_decay import exclude_mixtures_from_weight_decay
+from dgms_keras.weights.methods import weight_quantizer
+from dgms_keras.weights.weight_decay import exclude_from_weight_decay
+
+
+def add_variables(layer: Any, quantizer: Any, start: np.ndarray, prefix: str) -> dict[str, Any]:
+    """The variables `start` and `learned` of a quantiser, in a tf_keras layer; see `QuantizerVariables` of `dgms_keras.layers`."""
+    exclude_from_weight_decay(tf_keras.optimizers.Optimizer)
+    common = {
+        "dtype": tf.float32,
+        "experimental_autocast": False,
+        "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    }
+    made = {
+        "start": layer.add_weight(
+            name=f"{prefix}_start",
+            shape=quantizer.start_shape,
+            initializer=lambda shape, dtype=None, **_: tf.constant(start),
+            trainable=False,
+            **common,
+        )
+    }
+    if quantizer.learned_shape is not None:
+        limits = quantizer.limits
+        made["learned"] = layer.add_weight(
+            name=f"{prefix}_learned",
+            shape=quantizer.learned_shape,
+            initializer="zeros",
+            constraint=lambda value: tf.clip_by_value(value, -limits, limits),
+            **common,
+        )
+    return made
 
 
 class DGMSQuantizer(Quantizer):
@@ -65,7 +95,6 @@ class DGMSQuantizer(Quantizer):
         Raises:
             ValueError: weights that are not finite; the message names the layer.
         """
-        exclude_mixtures_from_weight_decay(tf_keras.optimizers.Optimizer)
         inner = getattr(layer, "layer", layer)
         if self.weight is None:
             self.weight = name
@@ -76,32 +105,13 @@ class DGMSQuantizer(Quantizer):
         if inner is not layer:
             behave_like(layer, inner)
             track_before(layer, inner)
-        self.quantizer = MixtureQuantizer.of(self.config, tuple(int(n) for n in tensor_shape), self.channel_axes)
+        self.quantizer = weight_quantizer(self.config, tuple(int(n) for n in tensor_shape), self.channel_axes)
         latent = float32_value(resolve(inner, self.weight)).numpy()
-        mixture = self.quantizer.initial(latent, inner.name, quick=self.initialized)
+        start = self.quantizer.initial_start(latent, inner.name, quick=self.initialized)
         self.initialized = True
-        prefix = f"{self.weight.replace('.', '_')}_{NAME_MARK}"
-        limits = self.quantizer.limits
-        common = {
-            "dtype": tf.float32,
-            "experimental_autocast": False,
-            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        }
-        start = layer.add_weight(
-            name=f"{prefix}_start",
-            shape=self.quantizer.start_shape,
-            initializer=lambda shape, dtype=None, **_: tf.constant(self.quantizer.packed(mixture)),
-            trainable=False,
-            **common,
+        return add_variables(
+            layer, self.quantizer, start, f"{self.weight.replace('.', '_')}_{self.quantizer.name_mark}"
         )
-        learned = layer.add_weight(
-            name=f"{prefix}_learned",
-            shape=self.quantizer.learned_shape,
-            initializer="zeros",
-            constraint=lambda value: tf.clip_by_value(value, -limits, limits),
-            **common,
-        )
-        return {"start": start, "learned": learned}
 
     def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: Any) -> Any:
         """The weight as its layer uses it.

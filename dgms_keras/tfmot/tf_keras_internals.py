@@ -5,7 +5,10 @@ from __future__ import annotations
 import inspect
 import os
 import types
+from collections.abc import Callable
 from typing import Any
+
+from dgms_keras.activations.inputs import map_inputs
 
 
 def import_tfmot() -> Any:
@@ -106,11 +109,29 @@ def put_for_one_call(layer: Any, owner: Any, attribute: str, value: Any) -> None
         attribute: name of the variable.
         value: the tensor.
     """
-    replaced = vars(layer).setdefault("_dgms_replaced", {})
+    replaced = _hooks(layer).replaced
     replaced.setdefault((id(owner), attribute), (owner, vars(owner)[attribute]))
     vars(owner)[attribute] = value
-    if "call" in vars(layer):
-        return
+
+
+def change_inputs_of_one_call(layer: Any, function: Callable[[Any], Any]) -> None:
+    """Applies a function to the float inputs of the layer's next call."""
+    _hooks(layer).inputs = function
+
+
+class _Hooks:
+    """What is to happen around the next call of a layer."""
+
+    def __init__(self) -> None:
+        self.replaced: dict[tuple[int, str], tuple[Any, Any]] = {}  # (owner's id, attribute) -> owner, variable
+        self.inputs: Callable[[Any], Any] | None = None
+
+
+def _hooks(layer: Any) -> _Hooks:
+    """A layer's hooks; the first time they are put around its `call`."""
+    if "_dgms_hooks" in vars(layer):
+        return vars(layer)["_dgms_hooks"]
+    hooks = vars(layer)["_dgms_hooks"] = _Hooks()
     run = layer.call
     parameters = inspect.signature(run).parameters
     takes_mask = "mask" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -118,15 +139,19 @@ def put_for_one_call(layer: Any, owner: Any, attribute: str, value: Any) -> None
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not takes_mask:
             kwargs.pop("mask", None)  # tf_keras passes it to the wrapper, which passes everything on
+        if hooks.inputs is not None:
+            args, kwargs = map_inputs(hooks.inputs, args, kwargs)
         try:
             return run(*args, **kwargs)
         finally:
-            for (_, name), (holder, variable) in replaced.items():
+            for (_, name), (holder, variable) in hooks.replaced.items():
                 vars(holder)[name] = variable
-            replaced.clear()
+            hooks.replaced.clear()
+            hooks.inputs = None
 
     call.__signature__ = inspect.signature(type(layer).call)  # type: ignore[attr-defined] # tfmot looks at the names of arguments
     vars(layer)["call"] = types.MethodType(call, layer)
+    return hooks
 
 
 def nodes(model: Any) -> list[Any]:

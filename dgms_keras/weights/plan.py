@@ -174,14 +174,17 @@ class Plan:
                 f"`mixtures` must be a dict from layer name to Mixture. Received: {type(mixtures).__name__}"
             )
         bits = {
-            n: c.weights[t.weight].bits for c in self.chosen.values() for n, t in zip(c.names, c.targets, strict=True)
+            n: c.weights[t.weight].bits
+            for c in self.chosen.values()
+            for n, t in zip(c.names, c.targets, strict=True)
+            if c.weights[t.weight].weight_method == "mixture"
         }
         for name, mixture in mixtures.items():
             if not isinstance(mixture, Mixture):
                 raise TypeError(f"`mixtures` must map to Mixture objects. Received: {mixture!r} (layer {name!r})")
             if name not in bits:
                 raise ValueError(
-                    f"`mixtures` must name layers that are quantised: {', '.join(bits) or 'none'}. Received: {name!r}"
+                    f"`mixtures` must name layers that are quantised by mixtures: {', '.join(bits) or 'none'}. Received: {name!r}"
                 )
             if mixture.bits != bits[name]:
                 raise ValueError(

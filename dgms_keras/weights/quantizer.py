@@ -59,6 +59,10 @@ class MixtureQuantizer:
         """The quantizer of a weight of this shape, with the config's granularity."""
         return cls(config, Groups(shape, channel_axes, None if config.granularity == "layer" else config.granularity))
 
+    # Whether there is a mixture to report and to transfer.
+    has_mixture = True
+    name_mark = NAME_MARK
+
     @property
     def start_shape(self) -> tuple[int, ...]:
         """Shape of `start`: mu, pi, gamma, tau, scale of each group."""
@@ -75,15 +79,15 @@ class MixtureQuantizer:
         limits = np.repeat([np.inf, _PI_LIMIT, _GAMMA_LIMIT, _TAU_LIMIT], self._parts)
         return np.tile(limits, self.groups.count).astype("float32")
 
-    def placeholder(self) -> Mixture:
-        """Any mixture of the right shape, for where only shapes matter."""
+    def placeholder_start(self) -> np.ndarray:
+        """`start` of some mixture, for where only shapes matter."""
         lead = self.groups.lead
         ramp = np.broadcast_to(np.arange(self.codes, dtype="float32"), (*lead, self.codes))
         even = np.full(ramp.shape, 1 / self.codes)
-        return Mixture(ramp, even, even, np.full(lead, self.config.temperature), self.config.bits)
+        return self.packed(Mixture(ramp, even, even, np.full(lead, self.config.temperature), self.config.bits))
 
-    def initial(self, latent: np.ndarray, name: str, quick: bool = False) -> Mixture:
-        """The mixture that training starts from, by k-means on the weights.
+    def initial_start(self, latent: np.ndarray, name: str, quick: bool = False) -> np.ndarray:
+        """`start` of the mixture that training starts from, by k-means on the weights.
 
         Args:
             latent: the weights, float32, in the tensor's shape.
@@ -107,8 +111,8 @@ class MixtureQuantizer:
                 warnings.simplefilter("ignore")
                 members = [np.nan_to_num(m[:: max(1, m.size // _REBUILT_SAMPLE)]) for m in members]
             if groups.size is None:
-                return initial_mixture(members[0], **options)
-            return initial_mixtures(members, **options)
+                return self.packed(initial_mixture(members[0], **options))
+            return self.packed(initial_mixtures(members, **options))
 
     def packed(self, mixture: Mixture) -> np.ndarray:
         """`start` for a mixture; `learned` is then zeros.
@@ -182,6 +186,10 @@ class MixtureQuantizer:
             training_weight=config.training_weight,
         )
         return groups.join(soft)
+
+    def codebook(self, start: Any, learned: Any) -> np.ndarray:
+        """The values of the codes, float32 `[codes]` or `[groups, codes]`."""
+        return self.mixture(start, learned).mu
 
     def indices(self, latent: np.ndarray, start: Any, learned: Any) -> np.ndarray:
         """The codes of the weights (Eq. 5), int32 in the tensor's shape."""
