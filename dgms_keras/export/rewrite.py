@@ -42,10 +42,10 @@ def rewrite(
         [] if reason else [_encode(weight, u) for u in use]
         for weight, use, reason in zip(frozen, uses, reasons, strict=True)
     ]
-    small = set() if even_if_larger else _keep_small_ones(frozen, uses, encoded, reasons)
+    small = set() if even_if_larger else keep_small_ones(frozen, uses, encoded, reasons)
     _write_chains(model, uses, encoded)
-    rows = tuple(_row(weight, uses[n], encoded[n], reasons[n], n in small) for n, weight in enumerate(frozen))
-    _write_metadata(model, frozen, rows, uses, encoded)
+    rows = tuple(make_row(weight, uses[n], encoded[n], reasons[n], n in small) for n, weight in enumerate(frozen))
+    write_metadata(model, frozen, rows, uses, encoded)
     return fio.write_model(model), rows
 
 
@@ -65,13 +65,21 @@ def _file_bytes(uses: Sequence[Use], encoded: Sequence[EncodedWeight]) -> int:
     return sum(sizes.values())
 
 
-def _keep_small_ones(
+def keep_small_ones(
     frozen: Sequence[FrozenWeight],
     uses: Sequence[Sequence[Use]],
     encoded: list[list[EncodedWeight]],
     reasons: list[str | None],
+    item_bytes: int = 4,
 ) -> set[int]:
     """Leaves dense what would grow: single weights first, then all weights of a bit width that do not pay for its tables.
+
+    Args:
+        frozen: the weights.
+        uses: the operators that read each of them.
+        encoded: their chains; emptied for what stays dense.
+        reasons: why a weight cannot be encoded; filled in for what stays dense.
+        item_bytes: of a dense weight: 4 in float files, 1 in int8 files.
 
     Returns:
         The numbers of the weights left dense; `encoded` and `reasons` are changed.
@@ -82,11 +90,10 @@ def _keep_small_ones(
         if reasons[number]:
             continue
         size = _file_bytes(uses[number], encoded[number]) + CHAIN_BYTES[weight.bits] * len(encoded[number])
-        gain = 4 * weight.indices.size - size
+        dense = item_bytes * weight.indices.size
+        gain = dense - size
         if gain <= 0:
-            reasons[number] = (
-                f"it is smaller dense: {4 * weight.indices.size} bytes, {size} with codes, codebook and operators"
-            )
+            reasons[number] = f"it is smaller dense: {dense} bytes, {size} with codes, codebook and operators"
             encoded[number] = []
             small.add(number)
         else:
@@ -129,7 +136,7 @@ def _write_chains(model: Any, uses: Sequence[Sequence[Use]], encoded: Sequence[S
         graph.operators = operators
 
 
-def _row(
+def make_row(
     weight: FrozenWeight, uses: Sequence[Use], encoded: Sequence[EncodedWeight], reason: str | None, small: bool
 ) -> WeightRow:
     dense = 4 * weight.indices.size
@@ -160,13 +167,15 @@ def _codes_in_use(weight: FrozenWeight) -> int:
     return int(np.unique(used).size)
 
 
-def _write_metadata(
+def write_metadata(
     model: Any,
     frozen: Sequence[FrozenWeight],
     rows: Sequence[WeightRow],
     uses: Sequence[Sequence[Use]],
     encoded: Sequence[Sequence[EncodedWeight]],
+    activations: str = "float32",
 ) -> None:
+    """Adds the entry of FORMAT.md, section 5, to a model."""
     layers = []
     for weight, use, chain in zip(frozen, uses, encoded, strict=True):
         for u in use[: len(chain)]:
@@ -185,7 +194,7 @@ def _write_metadata(
         if row.reason is not None
     ]
     buffer = fio.schema.BufferT()
-    buffer.data = np.frombuffer(metadata.encode(layers, kept), np.uint8)
+    buffer.data = np.frombuffer(metadata.encode(layers, kept, activations), np.uint8)
     model.buffers.append(buffer)
     entry = fio.schema.MetadataT()
     entry.name, entry.buffer = metadata.ENTRY_NAME, len(model.buffers) - 1

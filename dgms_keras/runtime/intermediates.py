@@ -155,20 +155,3 @@ def _line(model: Any, graph: Any, tensor: int) -> list[int]:
             break
         line.append(readers[0].outputs[0])
     return [t for t in line if graph.tensors[t].type == fio.schema.TensorType.FLOAT32]
-
-
-def with_outputs(data: bytes, tensors: Sequence[int]) -> tuple[bytes, dict[int, str]]:
-    """The same model with more outputs, behind its own: bytes -> bytes.
-
-    Returns:
-        The new file, and the output name of every tensor asked for.
-    """
-    model = fio.read_model(data)
-    graph = model.subgraphs[0]
-    names = {}
-    for tensor in dict.fromkeys(tensors):
-        if tensor not in graph.outputs:
-            graph.tensors[tensor].name = f"dgms_inner_{tensor}"
-            graph.outputs.append(tensor)
-        names[tensor] = graph.tensors[tensor].name
-    return fio.write_model(model), names

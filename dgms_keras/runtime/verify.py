@@ -16,6 +16,7 @@ from dgms_keras.export.errors import VerificationError
 from dgms_keras.export.inspect import parse, read_file
 from dgms_keras.export.report import as_text, build_table
 from dgms_keras.export.signature import model_signature
+from dgms_keras.export.watch import with_outputs
 from dgms_keras.runtime import intermediates
 
 
@@ -143,7 +144,7 @@ def verify(
     operators, unmapped = intermediates.encoded_operators(data) if per_layer else ([], [])
     watched, names = data, dict[int, str]()
     if per_layer:
-        watched, names = intermediates.with_outputs(data, [t for o in operators for t in o.outputs])
+        watched, names = with_outputs(data, [t for o in operators for t in o.outputs])
         expected, calls = intermediates.keras_calls(model, inputs, input_signature)
     else:
         expected, calls = check.run_keras(model, inputs, input_signature), []
