@@ -139,17 +139,25 @@ def to_numpy(value: Any) -> np.ndarray:
     return array if array.dtype.kind in "iubf" else array.astype(np.float32)
 
 
-def make_interpreter(data: bytes, num_threads: int = 1) -> Any:
+def make_interpreter(data: bytes, num_threads: int = 1, delegates: bool = True) -> Any:
     """The stock runtime on a model, no delegate of ours; tensors are not allocated yet.
+
+    Args:
+        data: the model.
+        num_threads: >= 1.
+        delegates: whether the runtime may use its own default delegate (XNNPACK).
 
     Raises:
         VerificationError: the runtime refuses the model.
     """
-    from dgms_keras.litert import RuntimeInterpreter
+    from dgms_keras.litert import OpResolverType, RuntimeInterpreter
 
+    resolver = OpResolverType.AUTO if delegates else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     with captured_stderr() as captured:
         try:
-            return RuntimeInterpreter(model_content=data, num_threads=num_threads)
+            return RuntimeInterpreter(
+                model_content=data, num_threads=num_threads, experimental_op_resolver_type=resolver
+            )
         except (ValueError, RuntimeError) as error:
             failure = error
     raise VerificationError(
@@ -159,6 +167,8 @@ def make_interpreter(data: bytes, num_threads: int = 1) -> Any:
 
 def run_interpreter(interpreter: Any, inputs: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
     """Names and values of the outputs, in the file's order; inputs are resized to the given shapes.
+
+    Float values for an int8 input are quantised as the file says.
 
     Raises:
         VerificationError: an input does not fit, or the runtime fails.
@@ -173,11 +183,20 @@ def run_interpreter(interpreter: Any, inputs: Sequence[np.ndarray]) -> list[tupl
                     interpreter.resize_tensor_input(detail["index"], x.shape)
             interpreter.allocate_tensors()
             for detail, x in zip(details, inputs, strict=True):
-                interpreter.set_tensor(detail["index"], np.asarray(x, detail["dtype"]))
+                interpreter.set_tensor(detail["index"], _as_input(x, detail))
             interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise VerificationError(f"the runtime cannot run the file: {error}") from error
     return [(d["name"], interpreter.get_tensor(d["index"]).copy()) for d in interpreter.get_output_details()]
+
+
+def _as_input(x: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+    dtype = np.dtype(detail["dtype"])
+    scale, zero = detail["quantization"]
+    if dtype.kind in "iu" and x.dtype.kind == "f" and scale > 0:
+        limits = np.iinfo(dtype)
+        return np.clip(np.rint(x / scale) + zero, limits.min, limits.max).astype(dtype)
+    return np.asarray(x, dtype)
 
 
 def output_names(data: bytes) -> list[str]:

@@ -149,7 +149,7 @@ def make_row(
         codes=_codes_in_use(weight),
         count=weight.indices.size,
         zeros=int(np.count_nonzero(weight.dense() == 0)),
-        scaled=any(e.scale is not None for e in encoded),
+        scaled=bool(encoded) and any(u.match.scale is not None for u in uses),
         exact=all(u.match.deviation == 0 for u in uses),
         unfolded=any(u.match.input_scale is not None for u in uses),
         dense_bytes=dense,

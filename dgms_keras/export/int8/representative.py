@@ -65,6 +65,14 @@ def first_samples(batches: Sequence[Batch], count: int) -> list[Batch]:
     return taken
 
 
+def joined(batches: Sequence[Batch], count: int) -> Batch:
+    """The first samples of the shape that the first batch has, as one batch; of a fixed batch size, the first batch."""
+    same = [b for b in first_samples(batches, count) if [a.shape[1:] for a in b] == [a.shape[1:] for a in batches[0]]]
+    if len(same) == 1 or len(same[0][0]) < CHUNK:
+        return same[0]
+    return [np.concatenate(arrays) for arrays in zip(*same, strict=True)]
+
+
 def _items(data: Any, signature: Signature) -> Iterator[Any]:
     """Batches in the structure of the model's inputs; one of all samples where arrays were given."""
     if callable(data) and not hasattr(data, "shape"):
