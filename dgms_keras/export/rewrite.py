@@ -17,8 +17,10 @@ from dgms_keras.format import metadata, packing
 from dgms_keras.frozen import FrozenWeight
 
 # Growth of the file by one chain without its constants, by bits: operators, tensors, names, metadata. Measured on MobileNetV2
-# (53 chains, all with a scale): 702, 1157 and 702 bytes.
-CHAIN_BYTES = {2: 700, 3: 1150, 4: 700}
+# (53 chains, all with a scale): 702, 1157 and 702 bytes. In int8 files, by the same measure, 308, 776 and 312, as scales are
+# needed with dense weights, too; and 205 more where several codebooks need an offset.
+CHAIN_BYTES = {"float32": {2: 700, 3: 1150, 4: 700}, "int8": {2: 310, 3: 780, 4: 310}}
+_INT8_OFFSET_BYTES = 205
 
 
 def rewrite(
@@ -70,7 +72,7 @@ def keep_small_ones(
     uses: Sequence[Sequence[Use]],
     encoded: list[list[EncodedWeight]],
     reasons: list[str | None],
-    item_bytes: int = 4,
+    activations: str = "float32",
 ) -> set[int]:
     """Leaves dense what would grow: single weights first, then all weights of a bit width that do not pay for its tables.
 
@@ -79,7 +81,7 @@ def keep_small_ones(
         uses: the operators that read each of them.
         encoded: their chains; emptied for what stays dense.
         reasons: why a weight cannot be encoded; filled in for what stays dense.
-        item_bytes: of a dense weight: 4 in float files, 1 in int8 files.
+        activations: of the file, which say what a dense weight takes: `"float32"` or `"int8"`.
 
     Returns:
         The numbers of the weights left dense; `encoded` and `reasons` are changed.
@@ -89,8 +91,9 @@ def keep_small_ones(
     for number, weight in enumerate(frozen):
         if reasons[number]:
             continue
-        size = _file_bytes(uses[number], encoded[number]) + CHAIN_BYTES[weight.bits] * len(encoded[number])
-        dense = item_bytes * weight.indices.size
+        size = _file_bytes(uses[number], encoded[number])
+        size += sum(_chain_bytes(e, activations) for e in encoded[number])
+        dense = (4 if activations == "float32" else 1) * weight.indices.size
         gain = dense - size
         if gain <= 0:
             reasons[number] = f"it is smaller dense: {dense} bytes, {size} with codes, codebook and operators"
@@ -110,6 +113,12 @@ def keep_small_ones(
                 encoded[number] = []
                 small.add(number)
     return small
+
+
+def _chain_bytes(weight: EncodedWeight, activations: str) -> int:
+    """Bytes of a chain without its constants, about."""
+    extra = _INT8_OFFSET_BYTES if activations == "int8" and weight.offset is not None else 0
+    return CHAIN_BYTES[activations][weight.bits] + extra
 
 
 def _write_chains(model: Any, uses: Sequence[Sequence[Use]], encoded: Sequence[Sequence[EncodedWeight]]) -> None:

@@ -93,7 +93,7 @@ def build(
     encoded = [
         [layers[id(u)].weight for u in use] if not reason else [] for use, reason in zip(uses, reasons, strict=True)
     ]
-    small = set() if even_if_larger else keep_small_ones(frozen, uses, encoded, reasons, item_bytes=1)
+    small = set() if even_if_larger else keep_small_ones(frozen, uses, encoded, reasons, activations="int8")
     kept = [(u, weight.name) for weight, use, e in zip(frozen, uses, encoded, strict=True) if e for u in use]
     jobs = [(pairs[id(u)], layers[id(u)]) for u, _ in kept]
 
