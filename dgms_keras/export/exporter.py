@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -144,8 +144,10 @@ def _check_int8(
     if verify:
         signature = model_signature(model, input_signature)
         inputs = check.as_flat_inputs(sample, signature) if sample is not None else joined(batches, COMPARED_SAMPLES)
+        expected = check.run_keras(model, inputs, input_signature)
+        _compare(file.float_data, inputs, expected)
         int8_check.check_twin(file, inputs)
-        outputs = int8_check.check_outputs(file, inputs, check.run_keras(model, inputs, input_signature))
+        outputs = int8_check.check_outputs(file, inputs, expected)
         ratios = int8_check.layer_snrs(file, first_samples(batches, COMPARED_SAMPLES))
         rows = tuple(dataclasses.replace(row, snr_db=ratios.get(row.name)) for row in rows)
     return ExportReport(
@@ -181,6 +183,17 @@ def _check_outputs(model: Any, data: bytes, input_signature: Any, sample: Any) -
     """
     signature = model_signature(model, input_signature)
     inputs, expected = _inputs_and_outputs(model, data, signature, input_signature, sample)
+    return _compare(data, inputs, expected)
+
+
+def _compare(
+    data: bytes, inputs: Sequence[np.ndarray], expected: Mapping[str, np.ndarray]
+) -> tuple[OutputDeviation, ...]:
+    """Runs a float file and compares its outputs with the Keras model's.
+
+    Raises:
+        VerificationError: see `_check_outputs`.
+    """
     received = [values for _, values in check.run_interpreter(check.make_interpreter(data), inputs)]
     names = check.output_names(data)
     if names != list(expected):

@@ -35,11 +35,11 @@ VARIANTS: dict[str, Int8Options | None] = {
 class Settings:
     """How much data and training; the defaults take about five minutes on two cores."""
 
-    train_images: int = 8000
+    train_images: int = 16000
     test_images: int = 4000
     calibration_images: int = 200
-    float_epochs: int = 10
-    dgms_epochs: int = 4
+    float_epochs: int = 5
+    dgms_epochs: int = 2
     batch_size: int = 64
     bits: tuple[int, ...] = (4, 2)
     seed: int = 0
@@ -87,7 +87,7 @@ def small_network(classes: int = len(CLASSES)) -> Any:
         return conv(finish(x, f"{name}_depthwise"), width, 1, 1, f"{name}_pointwise")
 
     inputs = keras.Input((SIDE, SIDE, 3), name="image")
-    x = conv(inputs, 24, 3, 1, "stem")
+    x = conv(inputs, 16, 3, 1, "stem")
     x = conv(x, 32, 3, 2, "conv1")
     x = separable(x, 64, 1, "block1")
     x = conv(x, 64, 3, 2, "conv2")

@@ -39,7 +39,7 @@ class Shapes:
     y_test: np.ndarray
 
 
-def load_shapes(train: int = 8000, test: int = 4000, seed: int = 0, noise: float = 0.15) -> Shapes:
+def load_shapes(train: int = 8000, test: int = 4000, seed: int = 0, noise: float = 0.1) -> Shapes:
     """Training and test images, drawn independently.
 
     Args:
@@ -52,7 +52,7 @@ def load_shapes(train: int = 8000, test: int = 4000, seed: int = 0, noise: float
     return Shapes(x_train, y_train, x_test, y_test)
 
 
-def draw_shapes(count: int, seed: int = 0, noise: float = 0.15) -> tuple[np.ndarray, np.ndarray]:
+def draw_shapes(count: int, seed: int = 0, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
     """Images `[count, 32, 32, 3]` and labels `[count]`, in random order."""
     generator = np.random.default_rng(seed)
     labels = generator.permutation(np.arange(count) % len(CLASSES))
@@ -70,7 +70,7 @@ def _draw(labels: np.ndarray, generator: np.random.Generator, noise: float) -> n
         return generator.uniform(low, high, (count, *shape)).astype(np.float32)
 
     axis = (np.arange(SIDE, dtype=np.float32) + 0.5) / SIDE * 2 - 1
-    radius, angle = uniform(0.45, 0.75), uniform(0, 2 * np.pi)
+    radius, angle = uniform(0.55, 0.85), uniform(0, 2 * np.pi)
     room = 1 - radius  # the shape stays inside
     dx, dy = uniform(-1, 1) * room, uniform(-1, 1) * room
     x = axis[None, None, :] - dx[:, None, None]

@@ -1,11 +1,12 @@
 """What is verified before an int8 file is offered, and the signal-to-noise ratios that its report shows.
 
-Three rules, each with an oracle of its own:
+Four rules, each with an oracle of its own:
 
 1. Read back from the bytes, every chain decodes to the int8 weights that were intended, bit for bit, with their scales and bias; and
    those are the float graph's weights up to the rounding of the codebook.
 2. In the stock runtime the file computes what its twin with dense int8 weights computes, bit for bit, in the same kernels.
-3. Against Keras, an output may be as noisy as quantisation makes it: see `_allowed_noise`.
+3. The float graph that was quantised computes what the Keras model computes, to rounding (export/exporter.py).
+4. Against Keras, an output may be as noisy as quantisation makes it: see `_allowed_noise`.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def check_twin(file: Int8File, inputs: Sequence[np.ndarray]) -> None:
 def check_outputs(
     file: Int8File, inputs: Sequence[np.ndarray], expected: Mapping[str, np.ndarray]
 ) -> tuple[OutputSnr, ...]:
-    """Rule 3, in the stock runtime as it comes.
+    """Rule 4, in the stock runtime as it comes.
 
     Args:
         file: the file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,8 +39,13 @@ def as_batches(data: Any, signature: Signature) -> list[Batch]:
         )
     batches: list[Batch] = []
     size = 0
+    # Any number of samples may be given, also for a fixed batch size.
+    free = dataclasses.replace(
+        signature,
+        inputs=tuple(dataclasses.replace(s, shape=(None, *s.shape[1:]) if s.shape else ()) for s in signature.inputs),
+    )
     for number, item in enumerate(_items(data, signature)):
-        flat = _checked(item, signature, number)
+        flat = _checked(item, free, number)
         size += sum(a.nbytes for a in flat)
         if size > MAX_BYTES:
             raise ValueError(

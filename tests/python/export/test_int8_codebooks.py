@@ -173,7 +173,7 @@ def test_channels_that_cannot_move_the_output_keep_their_bias(factor):
 
 
 def test_options_are_checked():
-    with pytest.raises(ValueError, match="`scale` must be 'mse' or 'max'. Received: scale='best'"):
+    with pytest.raises(ValueError, match=r"`scale` must be 'mse' or 'max'\. Received: scale='best'"):
         Int8Options(scale="best")
     with pytest.raises(ValueError, match="`bias_correction` must be True or False"):
         Int8Options(bias_correction="yes")
