@@ -30,10 +30,13 @@ def with_outputs(data: bytes, tensors: Sequence[int]) -> tuple[bytes, dict[int, 
 def run_watching(
     data: bytes, tensors: Sequence[int], batches: Sequence[list[np.ndarray]]
 ) -> Iterator[dict[int, np.ndarray]]:
-    """Runs a file in the stock runtime and yields, for each batch, the values of these tensors of its main subgraph."""
+    """Runs a file in the stock runtime and yields, for each batch, the values of these tensors of its main subgraph.
+
+    int8 values come as the float32 values that they stand for.
+    """
     inputs = fio.read_model(data).subgraphs[0].inputs
     watched, names = with_outputs(data, [t for t in tensors if t not in inputs])
     interpreter = check.make_interpreter(watched)
     for batch in batches:
-        values = dict(check.run_interpreter(interpreter, batch))
+        values = dict(check.run_interpreter(interpreter, batch, dequantize=True))
         yield {t: batch[inputs.index(t)] if t in inputs else values[names[t]] for t in tensors}

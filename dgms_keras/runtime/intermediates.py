@@ -18,7 +18,21 @@ from dgms_keras.export.signature import flatten
 _STEPS = 4
 # Operators that finish what a layer began: a BatchNorm that was not folded, an activation, a change of layout.
 _FOLLOWING_OPS = {
-    *("ADD", "MUL", "SUB", "RELU", "RELU6", "LEAKY_RELU", "ELU", "TANH", "LOGISTIC", "HARD_SWISH", "GELU", "SOFTMAX"),
+    *(
+        "ADD",
+        "MUL",
+        "SUB",
+        "DEQUANTIZE",
+        "RELU",
+        "RELU6",
+        "LEAKY_RELU",
+        "ELU",
+        "TANH",
+        "LOGISTIC",
+        "HARD_SWISH",
+        "GELU",
+        "SOFTMAX",
+    ),
     *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "BATCH_TO_SPACE_ND", "STRIDED_SLICE", "SLICE"),
 }
 
@@ -154,4 +168,4 @@ def _line(model: Any, graph: Any, tensor: int) -> list[int]:
         if len(readers) != 1 or fio.op_name(model, readers[0]) not in _FOLLOWING_OPS:
             break
         line.append(readers[0].outputs[0])
-    return [t for t in line if graph.tensors[t].type == fio.schema.TensorType.FLOAT32]
+    return [t for t in line if graph.tensors[t].type in (fio.schema.TensorType.FLOAT32, fio.schema.TensorType.INT8)]

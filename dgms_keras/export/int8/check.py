@@ -146,7 +146,10 @@ def check_outputs(
     names = check.output_names(file.data)
     if names != list(expected):
         raise VerificationError(f"the outputs must be {list(expected)}, as in Keras. Received: {names}")
-    ours, theirs = (run_dequantized(data, inputs) for data in (file.data, file.quantized))
+    ours, theirs = (
+        [v for _, v in check.run_interpreter(check.make_interpreter(data), inputs, dequantize=True)]
+        for data in (file.data, file.quantized)
+    )
     found = []
     for (name, reference), value, dense in zip(expected.items(), ours, theirs, strict=True):
         if value.shape != reference.shape:
@@ -178,22 +181,6 @@ def _energy(values: np.ndarray) -> float:
     return float(np.sum(np.square(values, dtype=np.float64)))
 
 
-def run_dequantized(data: bytes, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The outputs of a file in the stock runtime, as float32 where they are int8."""
-    model = fio.read_model(data)
-    graph = model.subgraphs[0]
-    received = check.run_interpreter(check.make_interpreter(data), inputs)
-    return [dequantized(graph.tensors[t], v) for t, (_, v) in zip(graph.outputs, received, strict=True)]
-
-
-def dequantized(tensor: Any, values: np.ndarray) -> np.ndarray:
-    """What the values of a tensor stand for, float32; those that are not quantised as they are."""
-    scale, zero, _ = quantization_of(tensor)
-    if values.dtype.kind not in "iu" or len(scale) != 1:
-        return values
-    return ((values.astype(np.int32) - np.int32(zero[0])) * scale[0]).astype(np.float32)
-
-
 def layer_snrs(file: Int8File, batches: Sequence[Batch]) -> dict[str, float]:
     """By weight, the ratio in dB of the float graph's operator output to the int8 file's deviation from it.
 
@@ -205,14 +192,13 @@ def layer_snrs(file: Int8File, batches: Sequence[Batch]) -> dict[str, float]:
         return {}
     sources = [file.chains.pairs[n].float_output for n in known]
     outputs = [file.chains.outputs[n] for n in known]
-    tensors = fio.read_model(file.data).subgraphs[0].tensors
     signal, noise = np.zeros(len(known)), np.zeros(len(known))
     for expected, received in zip(
         run_watching(file.float_data, sources, batches), run_watching(file.data, outputs, batches), strict=True
     ):
         for i, (source, output) in enumerate(zip(sources, outputs, strict=True)):
             signal[i] += _energy(expected[source])
-            noise[i] += _energy(dequantized(tensors[output], received[output]) - expected[source])
+            noise[i] += _energy(received[output] - expected[source])
     ratios: dict[str, float] = {}
     for i, n in enumerate(known):
         name = file.chains.names[n]
