@@ -17,6 +17,7 @@ from dgms_keras.frozen import FrozenWeight, Mixture
 
 if TYPE_CHECKING:
     from dgms_keras.export.exporter import ExportReport
+    from dgms_keras.export.int8.options import Int8Options
     from dgms_keras.runtime.verify import VerifyReport
     from dgms_keras.weights.report import WeightSummary
 
@@ -166,6 +167,9 @@ def export_tflite(
     path: str | os.PathLike[str],
     activations: str = "float32",
     *,
+    representative_dataset: Any = None,
+    inference_type: str = "float32",
+    int8_options: Int8Options | None = None,
     strict: bool = False,
     verify: bool = True,
 ) -> ExportReport:
@@ -174,7 +178,12 @@ def export_tflite(
     Args:
         model: a model from `quantize_apply`. (Of a plain model, with a warning, the file is dense.)
         path: the file; written to a temporary name and renamed, so on any failure the old file stays.
-        activations: "float32".
+        activations: "float32", or "int8": activations quantised by TensorFlow's calibration, codebooks as int8.
+        representative_dataset: for "int8", inputs as the model will see them (a hundred or more): arrays in the structure of the
+            model's inputs, or an iterable of batches (list, generator, `tf.data.Dataset`), or a callable that returns one.
+        inference_type: for "int8", what the file's float inputs and outputs are: "float32" keeps them (a drop-in for the float
+            file), "int8" makes them int8.
+        int8_options: for "int8", for studies: how codebooks are rounded (`dgms_keras.export.int8.options.Int8Options`).
         strict: raise where a quantised weight cannot be compressed, instead of listing it with the reason.
         verify: run the file in the stock runtime and compare it with the Keras model before it is offered.
 
@@ -182,6 +191,7 @@ def export_tflite(
         What was written, tensor by tensor, and what was not compressed and why.
 
     Raises:
+        ValueError: an unknown value, or calibration data that are missing, empty, of another shape or not finite.
         ExportError: the model cannot be converted, or the file's output differs from the Keras model's.
         OSError: the file cannot be written.
     """
@@ -193,7 +203,17 @@ def export_tflite(
             f"no layer of the model {model.name!r} is quantised: the file is dense (dgms_keras.quantize_apply comes first)",
             stacklevel=2,
         )
-    return export_frozen(strip(model), frozen, path, activations=activations, strict=strict, verify=verify)
+    return export_frozen(
+        strip(model),
+        frozen,
+        path,
+        activations=activations,
+        representative_dataset=representative_dataset,
+        inference_type=inference_type,
+        int8_options=int8_options,
+        strict=strict,
+        verify=verify,
+    )
 
 
 def verify(

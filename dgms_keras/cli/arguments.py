@@ -121,7 +121,19 @@ def _add_export(subparsers: Any) -> None:
     )
     p.add_argument("model", type=Path, help="a quantised Keras model file (.keras)")
     p.add_argument("output", type=Path, help="the .tflite file")
-    p.add_argument("--activations", choices=["float32"], default="float32")
+    p.add_argument("--activations", choices=["float32", "int8"], default="float32")
+    p.add_argument(
+        "--representative-dataset",
+        type=Path,
+        metavar="FILE",
+        help="calibration inputs for --activations int8: a .npy array, or a .npz with the array x or one array for each input",
+    )
+    p.add_argument(
+        "--inference-type",
+        choices=["float32", "int8"],
+        default="float32",
+        help="with --activations int8: the type of the file's inputs and outputs (default float32)",
+    )
     p.add_argument("--strict", action="store_true", help="fail where a layer cannot be compressed")
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +79,36 @@ def _load_model(path: Path) -> Any:
         raise ValueError(f"{path} must be a Keras 3 model file (.keras). Received: {message(error)}") from error
 
 
-def _load_arrays(path: Path) -> dict[str, Any]:
+def _load_arrays(path: Path, option: str = "--data") -> dict[str, Any]:
     import numpy as np
 
-    _file(path, "--data")
+    _file(path, option)
     try:
         with np.load(path, allow_pickle=False) as archive:
             return dict(archive)
     except Exception as error:
-        raise ValueError(f"--data must be a NumPy .npz archive. Received: {path} ({message(error)})") from error
+        raise ValueError(f"{option} must be a NumPy .npz archive. Received: {path} ({message(error)})") from error
+
+
+def _load_inputs(path: Path, names: Sequence[str], option: str) -> dict[str, Any]:
+    """One array for each input of a model: from a .npz archive by name, or, for a single input, its array x or a .npy file."""
+    import numpy as np
+
+    if path.suffix == ".npy" and len(names) == 1:
+        _file(path, option)
+        try:
+            return {names[0]: np.load(path, allow_pickle=False)}
+        except Exception as error:
+            raise ValueError(f"{option} must be a NumPy file. Received: {path} ({message(error)})") from error
+    arrays = _load_arrays(path, option)
+    if len(names) == 1 and "x" in arrays:
+        arrays = {names[0]: arrays["x"]}
+    missing = [n for n in names if n not in arrays]
+    if missing:
+        raise ValueError(
+            f"{option} must hold an array for each input: {', '.join(names)}. Missing: {', '.join(missing)} ({path})"
+        )
+    return {n: arrays[n] for n in names}
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -185,8 +206,19 @@ def _figures(model: Any, validation: tuple[Any, Any]) -> str:
 def export(arguments: argparse.Namespace) -> int:
     import dgms_keras
 
+    calibration = arguments.representative_dataset
+    if (arguments.activations == "int8") != (calibration is not None):
+        raise ValueError("--activations int8 and --representative-dataset FILE must be given together")
     model = _load_model(arguments.model)
-    report = dgms_keras.export_tflite(model, arguments.output, arguments.activations, strict=arguments.strict)
+    names = [tensor.name for tensor in model.inputs]
+    report = dgms_keras.export_tflite(
+        model,
+        arguments.output,
+        arguments.activations,
+        representative_dataset=_load_inputs(calibration, names, "--representative-dataset") if calibration else None,
+        inference_type=arguments.inference_type,
+        strict=arguments.strict,
+    )
     _print(report.table())
     _say(f"written: {arguments.output} ({arguments.output.stat().st_size:,} bytes)")
     return 0
@@ -213,14 +245,7 @@ def verify(arguments: argparse.Namespace) -> int:
     _file(arguments.tflite, "the .tflite")
     names = [tensor.name for tensor in model.inputs]
     if arguments.data:
-        arrays = _load_arrays(arguments.data)
-        if len(names) == 1 and "x" in arrays:
-            arrays = {names[0]: arrays["x"]}
-        missing = [n for n in names if n not in arrays]
-        if missing:
-            raise ValueError(
-                f"--data must hold an array for each input: {', '.join(names)}. Missing: {', '.join(missing)} ({arguments.data})"
-            )
+        arrays = _load_inputs(arguments.data, names, "--data")
         x = [arrays[n][: arguments.samples] for n in names]
     else:
         generator = np.random.default_rng(arguments.seed)

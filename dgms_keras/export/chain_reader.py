@@ -40,12 +40,13 @@ class Chain:
         tensor: the tensor that the consumer reads (or, for rows of a table, writes).
         codes: uint8 in the weight's shape; for rows of a table `[V, D]`.
         bits: 2, 3 or 4.
-        codebook: float32 `[groups * 2**bits]`.
+        codebook: float32 or, in int8 files, int8 `[groups * 2**bits]`.
         offset: int32, broadcastable to `codes`; None for one codebook.
         scale: float32, broadcastable to `codes`; None if there is no MUL.
         by_rows: whether only gathered rows are decoded.
         constants: the constant tensors that are this weight's own (planes, codebook, offset, scale).
         operators: positions of the chain's operators in the graph.
+        step: with an int8 codebook, the weight's quantisation: float32, broadcastable to `codes`; else None.
     """
 
     tensor: int
@@ -57,12 +58,17 @@ class Chain:
     by_rows: bool
     constants: tuple[int, ...]
     operators: tuple[int, ...]
+    step: np.ndarray | None = None
 
     def decode(self) -> np.ndarray:
-        """The weight, float32, as the graph computes it."""
+        """The weight as the graph computes it: float32 or int8."""
         index = self.codes.astype(np.int64)
         values = self.codebook[index if self.offset is None else index + self.offset]
         return values if self.scale is None else (values * self.scale).astype(np.float32)
+
+    def values(self) -> np.ndarray:
+        """The weight, float32: what int8 values stand for."""
+        return self.decode() if self.step is None else (self.decode() * self.step).astype(np.float32)
 
 
 class _NotAChain(Exception):
@@ -95,7 +101,7 @@ class ChainReader:
         self.producer = {t: n for n, op in enumerate(graph.operators) for t in op.outputs if t >= 0}
 
     def read(self, tensor: int) -> Chain | None:
-        """The chain of sections 3.1 to 3.5 that ends in `tensor`; None if there is none."""
+        """The chain of sections 3.1 to 3.5 or 3.7 that ends in `tensor`; None if there is none."""
         state = _State()
         try:
             codes, scale = self._scaled(tensor, state)
@@ -104,7 +110,23 @@ class ChainReader:
         shape = list(self.graph.tensors[tensor].shape or [])
         if state.rows is not None or math.prod(shape) != codes.size:
             return None
-        return self._chain(tensor, codes.reshape(shape), scale, state)
+        chain = self._chain(tensor, codes.reshape(shape), scale, state)
+        if chain is None or chain.codebook.dtype == np.float32:
+            return chain
+        step = self._step_of(tensor, len(shape))
+        return None if step is None else dataclasses.replace(chain, step=step)
+
+    def _step_of(self, tensor: int, rank: int) -> np.ndarray | None:
+        """The quantisation of an int8 weight, broadcastable to it; None if it is none that a chain may have."""
+        q = self.graph.tensors[tensor].quantization
+        if q is None or q.scale is None or (q.zeroPoint is not None and np.any(q.zeroPoint)):
+            return None
+        shape = self.graph.tensors[tensor].shape or []
+        axis = q.quantizedDimension
+        if len(q.scale) != 1 and not (0 <= axis < rank and len(q.scale) == shape[axis]):
+            return None
+        scale = np.asarray(q.scale, np.float32)
+        return scale.reshape([-1 if len(scale) > 1 and d == axis else 1 for d in range(rank)])
 
     def read_rows(self, tensor: int) -> Chain | None:
         """The chain of section 3.6 (gathered rows of a table) that ends in `tensor`; None if there is none."""
@@ -117,6 +139,8 @@ class ChainReader:
         except _NotAChain:
             return None
         if state.rows is None or codes.ndim != 2 or len(codes) != state.rows:
+            return None
+        if state.codebook is None or state.codebook.dtype != np.float32:
             return None
         if state.offset is not None and state.offset.ndim == 2 and state.offset.shape[1] > 1:
             state.offset = state.offset[:, : codes.shape[1]]  # without the padding codes
@@ -167,6 +191,10 @@ class ChainReader:
         value = fio.constant(self.model, self.graph.tensors[tensor])
         return value if value is not None and value.dtype == dtype else None
 
+    def _codebook(self, tensor: int) -> np.ndarray | None:
+        values = self._constant(tensor, np.float32)
+        return self._constant(tensor, np.int8) if values is None else values
+
     def _scaled(self, tensor: int, state: _State) -> tuple[np.ndarray, np.ndarray | None]:
         mark = len(state.operators)
         name, op = self._step(tensor, state)
@@ -175,12 +203,15 @@ class ChainReader:
             if scale is None:
                 raise _NotAChain
             state.constants.append(op.inputs[1])
-            return self._values(op.inputs[0], state), scale
+            codes = self._values(op.inputs[0], state)
+            if state.codebook is None or state.codebook.dtype != np.float32:
+                raise _NotAChain
+            return codes, scale
         del state.operators[mark:]
         return self._values(tensor, state), None
 
     def _values(self, tensor: int, state: _State) -> np.ndarray:
-        """Codes behind a float tensor, through reshapes and slices to the lookup in the codebook."""
+        """Codes behind a tensor of values, through reshapes and slices to the lookup in the codebook."""
         name, op = self._step(tensor, state)
         if name == "RESHAPE":
             return self._reshaped(self._values(op.inputs[0], state), op)
@@ -189,7 +220,7 @@ class ChainReader:
         if name != "GATHER":
             raise _NotAChain
         params, indices = op.inputs
-        codebook = self._constant(params, np.float32)
+        codebook = self._codebook(params)
         if codebook is not None:
             codes = self._codes(indices, state)
         else:  # the extended codebook, one entry per byte
@@ -197,7 +228,7 @@ class ChainReader:
             if name != "GATHER":
                 raise _NotAChain
             params = inner.inputs[0]
-            codebook = self._constant(params, np.float32)
+            codebook = self._codebook(params)
             codes = self._fields(inner.inputs[1], indices, state)
         if codebook is None or codebook.ndim != 1:
             raise _NotAChain

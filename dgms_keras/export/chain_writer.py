@@ -18,10 +18,10 @@ class EncodedWeight:
         name: prefix of the new tensors' names.
         codes: uint8, in the shape of the operator's weight; each < `2**bits`.
         bits: 2, 3 or 4.
-        codebook: float32 `[2**bits]`, or `[groups * 2**bits]` with `offset`.
+        codebook: float32 or int8 `[2**bits]`, or `[groups * 2**bits]` with `offset`.
         offset: with channel groups, int32 `2**bits * group` of every element, of the weight's rank, with size 1 where it does
             not depend on a dimension; else None.
-        scale: float32 factors of the weight's rank, broadcast over it; None where all are 1.
+        scale: float32 factors of the weight's rank, broadcast over it; None where all are 1, and for int8 codebooks.
     """
 
     name: str
@@ -38,14 +38,14 @@ class EncodedWeight:
         return size + sum(a.nbytes for a in (self.offset, self.scale) if a is not None)
 
     def decode(self) -> np.ndarray:
-        """What the chain computes, bit for bit: float32 in the shape of `codes`."""
+        """What the chain computes, bit for bit: values of the codebook's type in the shape of `codes`."""
         index = self.codes.astype(np.int32)
         values = self.codebook[index if self.offset is None else index + self.offset]
         return values if self.scale is None else (values * self.scale).astype(np.float32)
 
 
 def write_weight(editor: GraphEditor, weight: EncodedWeight) -> int:
-    """Sections 3.1 to 3.5: decodes the whole weight; returns the tensor that the consumer reads."""
+    """Sections 3.1 to 3.5 and 3.7: decodes the whole weight; returns the tensor that the consumer reads."""
     name, shape, count = weight.name, weight.codes.shape, weight.codes.size
     planes = [
         editor.cast_to_int32(editor.constant(data, f"{name}/{plane.name}"))
@@ -72,7 +72,7 @@ def _table(editor: GraphEditor, plane: packing.Plane) -> int:
 
 
 def _value_blocks(editor: GraphEditor, weight: EncodedWeight, planes: list[int], codebook: int) -> int:
-    """float32 `[..., codes per block]`: one lookup per byte where a byte holds whole codes, one per code for 3 bits."""
+    """Values `[..., codes per block]`: one lookup per byte where a byte holds whole codes, one per code for 3 bits."""
     if len(planes) > 1:
         return editor.gather(codebook, _index_blocks(editor, weight, planes))
     (plane,) = packing.planes_of(weight.bits)

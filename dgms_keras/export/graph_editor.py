@@ -55,6 +55,22 @@ class GraphEditor:
             self._constants[key] = index
         return self._constants[key]
 
+    def unshared_constant(self, value: np.ndarray, name: str) -> int:
+        """A tensor of its own with this value, e.g. because it gets a quantisation of its own; equal bytes are stored once."""
+        known, self._constants = self._constants, {}
+        try:
+            return self.constant(value, name)
+        finally:
+            self._constants = known
+
+    def quantize(self, tensor: int, scale: np.ndarray, dimension: int) -> None:
+        """Says what integers mean: `value * scale`, one scale for the tensor or for each index of a dimension; zero point 0."""
+        quantization = schema.QuantizationParametersT()
+        quantization.scale = np.asarray(scale, np.float32)
+        quantization.zeroPoint = np.zeros(len(quantization.scale), np.int64)
+        quantization.quantizedDimension = dimension
+        self.graph.tensors[tensor].quantization = quantization
+
     def tensor(self, shape: Sequence[int], dtype: Any, name: str) -> int:
         """A new tensor without data."""
         tensor = schema.TensorT()

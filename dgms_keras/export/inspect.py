@@ -39,6 +39,7 @@ class LayerInfo:
         entropy_bytes: the same for the whole weight, codebook and scale included.
         scaled: whether per-channel factors follow the lookup.
         shared: whether its constants were counted for an earlier row.
+        codebook_type: `"float32"` or, in int8 files, `"int8"`.
     """
 
     name: str
@@ -55,6 +56,7 @@ class LayerInfo:
     entropy_bytes: int
     scaled: bool
     shared: bool
+    codebook_type: str = "float32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +83,7 @@ class InspectReport:
     Args:
         path: the file.
         file_bytes: its size.
+        activations: `"float32"` or `"int8"`, from the metadata; None without an entry.
         format_version: `"1.0"`, or None for a file without a DGMS metadata entry.
         producer: program and version that wrote it, or None.
         layers: index + codebook weights.
@@ -91,6 +94,7 @@ class InspectReport:
 
     path: str
     file_bytes: int
+    activations: str | None
     format_version: str | None
     producer: str | None
     layers: tuple[LayerInfo, ...]
@@ -135,7 +139,8 @@ class InspectReport:
         )
         rows: list[tuple[Any, ...]] = []
         for layer in self.layers:
-            notes = ["per-channel scale"] * layer.scaled + [f"{layer.codebooks} codebooks"] * (layer.codebooks > 1)
+            notes = ["int8 codebook"] * (layer.codebook_type == "int8") + ["per-channel scale"] * layer.scaled
+            notes += [f"{layer.codebooks} codebooks"] * (layer.codebooks > 1)
             notes += ["shares its constants"] * layer.shared
             codes = (layer.bits, layer.codes, f"{100 * layer.zeros / max(layer.count, 1):.0f}%")
             sizes = (layer.file_bytes, layer.dense_bytes, round(layer.entropy_bits, 3), layer.entropy_bytes)
@@ -154,7 +159,7 @@ class InspectReport:
         """Format and producer in words."""
         if self.format_version is None:
             return "no DGMS layer" if not self.layers else "DGMS layers without a metadata entry"
-        return f"DGMS format {self.format_version}, written by {self.producer or 'an unnamed program'}"
+        return f"DGMS format {self.format_version}, {self.activations} activations, written by {self.producer or 'an unnamed program'}"
 
     def _footer(self) -> str:
         lines = [f"file: {self.file_bytes:,} bytes"]
@@ -261,6 +266,7 @@ def inspect_tflite(path: str | os.PathLike[str]) -> InspectReport:
     return InspectReport(
         path=os.fspath(path),
         file_bytes=len(data),
+        activations=None if version is None else str(body.get("activations", "float32")),
         format_version=version,
         producer=producer if isinstance(producer, str) else None,
         layers=tuple(layers),
@@ -323,6 +329,7 @@ def _layer_info(
         entropy_bytes=int(np.ceil(max(entropy, 0.0) / 8)) + extras,
         scaled=chain.scale is not None,
         shared=shared,
+        codebook_type=chain.codebook.dtype.name,
     )
 
 
@@ -383,6 +390,8 @@ _WITH_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_3D")
 def _guess(op: str, shape: Sequence[int], dtype: str) -> str:
     if op.endswith("(bias)"):
         return "a bias: biases are never encoded"
+    if dtype == "INT8" and sum(d > 1 for d in shape) > 1:
+        return "dense int8: the layer was not quantised to fewer bits"
     if dtype != "FLOAT32":
         return f"{dtype.lower()}: not a float32 weight"
     if sum(d > 1 for d in shape) < 2:

@@ -61,6 +61,8 @@ class WeightRow:
         chains: how many operators decode it: each has a chain of its own.
         reason: why it is not compressed; None if it is.
         smaller_dense: whether that reason is only that codes, codebook and operators would take more bytes.
+        snr_db: in int8 files, signal-to-noise ratio of the operator's output, float against int8, on calibration data; None where
+            it was not measured.
     """
 
     layer: str
@@ -79,6 +81,7 @@ class WeightRow:
     chains: int
     reason: str | None
     smaller_dense: bool = False
+    snr_db: float | None = None
 
     @property
     def name(self) -> str:
@@ -95,6 +98,15 @@ class OutputDeviation:
 
 
 @dataclasses.dataclass(frozen=True)
+class OutputSnr:
+    """Signal-to-noise ratios of one output against the Keras model: of the file, and of TensorFlow's dense int8 file."""
+
+    name: str
+    snr_db: float
+    dense_int8_snr_db: float
+
+
+@dataclasses.dataclass(frozen=True)
 class ExportReport:
     """What `export_tflite` wrote.
 
@@ -103,7 +115,10 @@ class ExportReport:
         file_bytes: its size.
         dense_bytes: size of the same graph with dense float32 weights.
         layers: one row per quantised weight, compressed or not.
-        outputs: how far the stock runtime's outputs are from the Keras model's; empty with `verify=False`.
+        outputs: how far the stock runtime's outputs are from the Keras model's; empty with `verify=False`, and for int8.
+        activations: `"float32"` or `"int8"`.
+        dense_int8_bytes: of int8 exports, size of TensorFlow's own int8 file with dense weights; else None.
+        output_snrs: of int8 exports, how noisy the outputs are; empty with `verify=False`.
     """
 
     path: str
@@ -111,6 +126,9 @@ class ExportReport:
     dense_bytes: int
     layers: tuple[WeightRow, ...]
     outputs: tuple[OutputDeviation, ...] = ()
+    activations: str = "float32"
+    dense_int8_bytes: int | None = None
+    output_snrs: tuple[OutputSnr, ...] = ()
 
     @property
     def compressed(self) -> tuple[WeightRow, ...]:
@@ -123,7 +141,8 @@ class ExportReport:
 
     def table(self) -> Any:
         """The report as a rich table."""
-        columns = ("weight", "op", "bits", "codes", "zeros", "bytes dense", "bytes in file", "note")
+        columns = ["weight", "op", "bits", "codes", "zeros", "bytes dense", "bytes in file"]
+        int8 = self.activations == "int8"
         rows = [
             (
                 row.name,
@@ -133,12 +152,18 @@ class ExportReport:
                 f"{100 * row.zeros / max(row.count, 1):.0f}%",
                 row.dense_bytes,
                 row.file_bytes,
+                *([None if row.snr_db is None else round(row.snr_db, 1)] if int8 else []),
                 row.reason or ("per-channel scale" if row.scaled else ""),
             )
             for row in self.layers
         ]
+        columns += [*(["SNR dB"] if int8 else []), "note"]
         ratio = self.dense_bytes / max(self.file_bytes, 1)
         footer = f"{self.path}: {self.file_bytes:,} bytes, dense {self.dense_bytes:,} ({ratio:.1f}x)"
+        if self.dense_int8_bytes is not None:
+            footer += f"; dense int8 {self.dense_int8_bytes:,} ({self.dense_int8_bytes / max(self.file_bytes, 1):.1f}x)"
+        for snr in self.output_snrs:
+            footer += f"\noutput {snr.name!r}: {snr.snr_db:.1f} dB (dense int8 {snr.dense_int8_snr_db:.1f} dB)"
         for output in self.outputs:
             footer += (
                 f"\noutput {output.name!r}: largest deviation {output.deviation:.2g} (allowed {output.allowed:.2g})"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,57 +11,16 @@ from dgms_keras.export import flatbuffer_io as fio
 from dgms_keras.export import match as matching
 from dgms_keras.export.chain_writer import EncodedWeight, write_rows, write_weight
 from dgms_keras.export.graph_editor import GraphEditor
+from dgms_keras.export.operands import Use, assign, float_constants, why_not
 from dgms_keras.export.report import WeightRow
 from dgms_keras.format import metadata, packing
 from dgms_keras.frozen import FrozenWeight
 
-# Operators that take a decoded weight: input -> output-channel dimension of that input, along which the converter may have
-# folded factors (None: it never does). FORMAT.md, section 4.
-CONSUMERS: dict[str, dict[int, int | None]] = {
-    "CONV_2D": {1: 0},
-    "DEPTHWISE_CONV_2D": {1: 3},
-    "FULLY_CONNECTED": {1: 0},
-    "TRANSPOSE_CONV": {1: 0},
-    "CONV_3D": {1: 4},
-    "CONV_3D_TRANSPOSE": {1: 3},
-    "BATCH_MATMUL": {0: None, 1: None},
-    "GATHER": {0: None},
-    **{op: {0: None, 1: None} for op in ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE")},
-    **{op: {0: None} for op in ("TRANSPOSE", "RESHAPE", "SLICE", "STRIDED_SLICE", "EXPAND_DIMS", "SQUEEZE", "TILE")},
-    **{op: dict.fromkeys(range(64)) for op in ("WHILE", "IF", "CONCATENATION", "PACK")},
-}
-# Operators whose input 2 is a bias: never encoded, whatever its values.
-WITH_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_3D", "CONV_3D_TRANSPOSE")
-_WEIGHT_OPS = (*WITH_BIAS, "TRANSPOSE_CONV", "BATCH_MATMUL", "GATHER")
-# Operators into whose weight the converter also folds factors of their input, with the weight's input-channel dimension.
-INPUT_AXES = {"FULLY_CONNECTED": 1}
 # Growth of the file by one chain without its constants, by bits: operators, tensors, names, metadata. Measured on MobileNetV2
-# (53 chains, all with a scale): 702, 1157 and 702 bytes.
-CHAIN_BYTES = {2: 700, 3: 1150, 4: 700}
-
-
-@dataclasses.dataclass
-class _Operand:
-    """A constant float input of an operator."""
-
-    graph: int
-    op: Any
-    op_name: str
-    slot: int
-    tensor: int
-    name: str
-    values: np.ndarray
-    channel_axis: int | None
-    accepted: bool
-    by_rows: bool
-    output_name: str
-    scalable_input: bool
-
-
-@dataclasses.dataclass
-class _Use:
-    operand: _Operand
-    match: matching.Match
+# (53 chains, all with a scale): 702, 1157 and 702 bytes. In int8 files, by the same measure, 308, 776 and 312, as scales are
+# needed with dense weights, too; and 205 more where several codebooks need an offset.
+CHAIN_BYTES = {"float32": {2: 700, 3: 1150, 4: 700}, "int8": {2: 310, 3: 780, 4: 310}}
+_INT8_OFFSET_BYTES = 205
 
 
 def rewrite(
@@ -80,131 +37,26 @@ def rewrite(
         The new file's bytes and one row per frozen weight.
     """
     model = fio.read_model(data)
-    operands = _float_constants(model)
-    uses = _assign(operands, frozen)
-    reasons = [_why_not(weight, use, operands) for weight, use in zip(frozen, uses, strict=True)]
+    operands = float_constants(model)
+    uses = assign(operands, frozen)
+    reasons = [why_not(weight, use, operands) for weight, use in zip(frozen, uses, strict=True)]
     encoded = [
         [] if reason else [_encode(weight, u) for u in use]
         for weight, use, reason in zip(frozen, uses, reasons, strict=True)
     ]
-    small = set() if even_if_larger else _keep_small_ones(frozen, uses, encoded, reasons)
+    small = set() if even_if_larger else keep_small_ones(frozen, uses, encoded, reasons)
     _write_chains(model, uses, encoded)
-    rows = tuple(_row(weight, uses[n], encoded[n], reasons[n], n in small) for n, weight in enumerate(frozen))
-    _write_metadata(model, frozen, rows, uses, encoded)
+    rows = tuple(make_row(weight, uses[n], encoded[n], reasons[n], n in small) for n, weight in enumerate(frozen))
+    write_metadata(model, frozen, rows, uses, encoded)
     return fio.write_model(model), rows
 
 
-def _float_constants(model: Any) -> list[_Operand]:
-    found = []
-    for number, graph in enumerate(model.subgraphs):
-        for op in graph.operators:
-            name = fio.op_name(model, op)
-            for slot, index in enumerate(op.inputs):
-                tensor = graph.tensors[index] if index >= 0 else None
-                if tensor is None or tensor.type != fio.schema.TensorType.FLOAT32 or tensor.sparsity is not None:
-                    continue
-                values = fio.constant(model, tensor)
-                # Zeros are equal to any weight with a factor of 0: they are a weight only where a weight is expected.
-                if values is None or (name in WITH_BIAS and slot >= 2) or not (values.any() or name in _WEIGHT_OPS):
-                    continue
-                slots = CONSUMERS.get(name, {})
-                first_axis = name == "GATHER" and op.builtinOptions.axis == 0 == op.builtinOptions.batchDims
-                by_rows = first_axis and slot == 0 and values.ndim > 1
-                accepted = slot in slots and index not in graph.outputs and (name != "GATHER" or by_rows)
-                output_name = (graph.tensors[op.outputs[0]].name or "") if op.outputs else ""
-                found.append(
-                    _Operand(
-                        graph=number,
-                        op=op,
-                        op_name=name,
-                        slot=slot,
-                        tensor=index,
-                        name=tensor.name or "",
-                        values=values,
-                        channel_axis=slots.get(slot),
-                        accepted=accepted,
-                        by_rows=by_rows,
-                        output_name=output_name,
-                        scalable_input=values.shape[-1:] == _last_dimension(graph, op.inputs[0]),
-                    )
-                )
-    return found
-
-
-def _last_dimension(graph: Any, tensor: int) -> tuple[int, ...]:
-    return tuple(graph.tensors[tensor].shape or ())[-1:] if tensor >= 0 else ()
-
-
-def _assign(operands: Sequence[_Operand], frozen: Sequence[FrozenWeight]) -> list[list[_Use]]:
-    """Gives every operand the frozen weight that reproduces it; by value, names decide between equals."""
-    uses: list[list[_Use]] = [[] for _ in frozen]
-    by_size: dict[int, list[int]] = {}
-    for number, weight in enumerate(frozen):
-        by_size.setdefault(weight.indices.size, []).append(number)
-    cache: dict[tuple[Any, ...], matching.Match | None] = {}
-    for operand in operands:
-        candidates = by_size.get(operand.values.size, ())
-        best: tuple[Any, int, matching.Match] | None = None
-        # The search with factors on both sides takes long: only where nothing simpler explains the constant.
-        for both in (False, True):
-            for number in candidates if best is None else ():
-                input_axis = INPUT_AXES.get(operand.op_name)
-                key = (number, operand.graph, operand.tensor, operand.channel_axis, input_axis, both)
-                if key not in cache:
-                    cache[key] = matching.find(
-                        frozen[number], operand.values, operand.channel_axis, input_axis, both=both
-                    )
-                match = cache[key]
-                if match is not None:
-                    rank = _rank(match, _is_named(frozen[number], operand.name), bool(uses[number]))
-                    if best is None or rank < best[0]:
-                        best = (rank, number, match)
-        if best is not None:
-            uses[best[1]].append(_Use(operand, best[2]))
-    return uses
-
-
-def _rank(match: matching.Match, named: bool, used: bool) -> tuple[Any, ...]:
-    """The smaller, the likelier: few factors, none of them 0, the layer's name in the tensor's, a weight not yet found."""
-    factors = (match.input_scale is not None) + (match.scale is not None)
-    return (factors, match.dead, not named, used, match.deviation)
-
-
-def _is_named(weight: FrozenWeight, tensor: str) -> bool:
-    """Whether the layer's name is a part of a tensor's (`LayerNames`)."""
-    layer = re.escape(weight.layer.rsplit("/", 1)[-1])
-    return re.search(rf"(^|[/;]){layer}([/;:]|$)", tensor) is not None
-
-
-def _why_not(weight: FrozenWeight, uses: Sequence[_Use], operands: Sequence[_Operand]) -> str | None:
-    """Why a weight cannot be encoded at all; None if it can."""
-    if not weight.indices.size:
-        return "the weight has no elements"
-    if not uses:
-        same_size = [o for o in operands if o.values.size == weight.indices.size]
-        # The converter saturates infinity to the largest float32.
-        if any(not np.all(np.abs(o.values) < np.finfo(np.float32).max) for o in same_size):
-            return "the converter's constant holds NaN or infinity, e.g. from a BatchNorm"
-        readers = ", ".join(sorted({o.op_name for o in same_size}))
-        seen = f"constants of its size feed {readers}, with other values" if readers else "none has its size"
-        return (
-            "no constant of the converted graph equals this weight (up to its layout and one factor per output channel): "
-            f"the converter folded or changed it, or the layer is not used; {seen}"
-        )
-    refused = sorted({u.operand.op_name for u in uses if not u.operand.accepted})
-    if refused:
-        return f"it feeds {', '.join(refused)}, which cannot take a decoded weight"
-    if any(u.match.input_scale is not None and not u.operand.scalable_input for u in uses):
-        return "the converter folded a factor per input channel into it, and the operator's input has another last dimension"
-    return None
-
-
-def _encode(weight: FrozenWeight, use: _Use) -> EncodedWeight:
+def _encode(weight: FrozenWeight, use: Use) -> EncodedWeight:
     match = use.match
     return EncodedWeight(weight.name, match.codes, weight.bits, match.codebook, match.offset, match.scale)
 
 
-def _file_bytes(uses: Sequence[_Use], encoded: Sequence[EncodedWeight]) -> int:
+def _file_bytes(uses: Sequence[Use], encoded: Sequence[EncodedWeight]) -> int:
     """Bytes of a weight's constants; uses that share them count once."""
     sizes = {
         (u.match.codes.tobytes(), u.operand.by_rows, None if e.scale is None else e.scale.tobytes()): e.constant_bytes(
@@ -215,13 +67,21 @@ def _file_bytes(uses: Sequence[_Use], encoded: Sequence[EncodedWeight]) -> int:
     return sum(sizes.values())
 
 
-def _keep_small_ones(
+def keep_small_ones(
     frozen: Sequence[FrozenWeight],
-    uses: Sequence[Sequence[_Use]],
+    uses: Sequence[Sequence[Use]],
     encoded: list[list[EncodedWeight]],
     reasons: list[str | None],
+    activations: str = "float32",
 ) -> set[int]:
     """Leaves dense what would grow: single weights first, then all weights of a bit width that do not pay for its tables.
+
+    Args:
+        frozen: the weights.
+        uses: the operators that read each of them.
+        encoded: their chains; emptied for what stays dense.
+        reasons: why a weight cannot be encoded; filled in for what stays dense.
+        activations: of the file, which say what a dense weight takes: `"float32"` or `"int8"`.
 
     Returns:
         The numbers of the weights left dense; `encoded` and `reasons` are changed.
@@ -231,12 +91,12 @@ def _keep_small_ones(
     for number, weight in enumerate(frozen):
         if reasons[number]:
             continue
-        size = _file_bytes(uses[number], encoded[number]) + CHAIN_BYTES[weight.bits] * len(encoded[number])
-        gain = 4 * weight.indices.size - size
+        size = _file_bytes(uses[number], encoded[number])
+        size += sum(_chain_bytes(e, activations) for e in encoded[number])
+        dense = (4 if activations == "float32" else 1) * weight.indices.size
+        gain = dense - size
         if gain <= 0:
-            reasons[number] = (
-                f"it is smaller dense: {4 * weight.indices.size} bytes, {size} with codes, codebook and operators"
-            )
+            reasons[number] = f"it is smaller dense: {dense} bytes, {size} with codes, codebook and operators"
             encoded[number] = []
             small.add(number)
         else:
@@ -255,8 +115,14 @@ def _keep_small_ones(
     return small
 
 
-def _write_chains(model: Any, uses: Sequence[Sequence[_Use]], encoded: Sequence[Sequence[EncodedWeight]]) -> None:
-    jobs: dict[int, list[tuple[_Use, EncodedWeight]]] = {}
+def _chain_bytes(weight: EncodedWeight, activations: str) -> int:
+    """Bytes of a chain without its constants, about."""
+    extra = _INT8_OFFSET_BYTES if activations == "int8" and weight.offset is not None else 0
+    return CHAIN_BYTES[activations][weight.bits] + extra
+
+
+def _write_chains(model: Any, uses: Sequence[Sequence[Use]], encoded: Sequence[Sequence[EncodedWeight]]) -> None:
+    jobs: dict[int, list[tuple[Use, EncodedWeight]]] = {}
     for uses_of_one, weights in zip(uses, encoded, strict=True):
         for use, weight in zip(uses_of_one, weights, strict=False):
             jobs.setdefault(id(use.operand.op), []).append((use, weight))
@@ -279,8 +145,8 @@ def _write_chains(model: Any, uses: Sequence[Sequence[_Use]], encoded: Sequence[
         graph.operators = operators
 
 
-def _row(
-    weight: FrozenWeight, uses: Sequence[_Use], encoded: Sequence[EncodedWeight], reason: str | None, small: bool
+def make_row(
+    weight: FrozenWeight, uses: Sequence[Use], encoded: Sequence[EncodedWeight], reason: str | None, small: bool
 ) -> WeightRow:
     dense = 4 * weight.indices.size
     return WeightRow(
@@ -292,7 +158,7 @@ def _row(
         codes=_codes_in_use(weight),
         count=weight.indices.size,
         zeros=int(np.count_nonzero(weight.dense() == 0)),
-        scaled=any(e.scale is not None for e in encoded),
+        scaled=bool(encoded) and any(u.match.scale is not None for u in uses),
         exact=all(u.match.deviation == 0 for u in uses),
         unfolded=any(u.match.input_scale is not None for u in uses),
         dense_bytes=dense,
@@ -310,13 +176,15 @@ def _codes_in_use(weight: FrozenWeight) -> int:
     return int(np.unique(used).size)
 
 
-def _write_metadata(
+def write_metadata(
     model: Any,
     frozen: Sequence[FrozenWeight],
     rows: Sequence[WeightRow],
-    uses: Sequence[Sequence[_Use]],
+    uses: Sequence[Sequence[Use]],
     encoded: Sequence[Sequence[EncodedWeight]],
+    activations: str = "float32",
 ) -> None:
+    """Adds the entry of FORMAT.md, section 5, to a model."""
     layers = []
     for weight, use, chain in zip(frozen, uses, encoded, strict=True):
         for u in use[: len(chain)]:
@@ -335,7 +203,7 @@ def _write_metadata(
         if row.reason is not None
     ]
     buffer = fio.schema.BufferT()
-    buffer.data = np.frombuffer(metadata.encode(layers, kept), np.uint8)
+    buffer.data = np.frombuffer(metadata.encode(layers, kept, activations), np.uint8)
     model.buffers.append(buffer)
     entry = fio.schema.MetadataT()
     entry.name, entry.buffer = metadata.ENTRY_NAME, len(model.buffers) - 1

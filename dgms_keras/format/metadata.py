@@ -10,7 +10,9 @@ from typing import Any
 from dgms_keras._version import __version__
 
 ENTRY_NAME = "dgms_keras"
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
+# The version that a file of these activations needs: older readers take float files of this version, too.
+_NEEDED = {"float32": (1, 0), "int8": (1, 1)}
 
 _HEADER = re.compile(r"DGMS (\d{1,9})\.(\d{1,9})")
 
@@ -19,10 +21,13 @@ class NewerVersionError(ValueError):
     """The entry's major version is newer than this package's."""
 
 
-def encode(layers: list[dict[str, Any]], kept: list[dict[str, Any]]) -> bytes:
-    """The entry's text: a version line, then one JSON object."""
+def encode(layers: list[dict[str, Any]], kept: list[dict[str, Any]], activations: str = "float32") -> bytes:
+    """The entry's text: a version line (the lowest version that has all the file uses), then one JSON object."""
+    major, minor = _NEEDED[activations]
     body = {"producer": f"dgms_keras {__version__}", "layers": layers, "kept": kept}
-    return f"DGMS {MAJOR}.{MINOR}\n{json.dumps(body, separators=(',', ':'), ensure_ascii=False)}".encode()
+    if activations != "float32":
+        body["activations"] = activations
+    return f"DGMS {major}.{minor}\n{json.dumps(body, separators=(',', ':'), ensure_ascii=False)}".encode()
 
 
 def decode(data: bytes) -> tuple[tuple[int, int], dict[str, Any]]:

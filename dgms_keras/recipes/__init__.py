@@ -1,5 +1,6 @@
 """Runnable recipes.
 
 digits.py: data and a small ResNet.  demo.py: train, compress, export, time (`make demo`).  models/: networks of the
-paper.  network_times.py: whole networks, delegate against XNNPACK.
+paper.  network_times.py: whole networks, delegate against XNNPACK.  shapes.py: a procedural image set.  int8_accuracy.py: what
+int8 activations cost.
 """

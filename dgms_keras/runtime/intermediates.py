@@ -18,7 +18,21 @@ from dgms_keras.export.signature import flatten
 _STEPS = 4
 # Operators that finish what a layer began: a BatchNorm that was not folded, an activation, a change of layout.
 _FOLLOWING_OPS = {
-    *("ADD", "MUL", "SUB", "RELU", "RELU6", "LEAKY_RELU", "ELU", "TANH", "LOGISTIC", "HARD_SWISH", "GELU", "SOFTMAX"),
+    *(
+        "ADD",
+        "MUL",
+        "SUB",
+        "DEQUANTIZE",
+        "RELU",
+        "RELU6",
+        "LEAKY_RELU",
+        "ELU",
+        "TANH",
+        "LOGISTIC",
+        "HARD_SWISH",
+        "GELU",
+        "SOFTMAX",
+    ),
     *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "BATCH_TO_SPACE_ND", "STRIDED_SLICE", "SLICE"),
 }
 
@@ -154,21 +168,4 @@ def _line(model: Any, graph: Any, tensor: int) -> list[int]:
         if len(readers) != 1 or fio.op_name(model, readers[0]) not in _FOLLOWING_OPS:
             break
         line.append(readers[0].outputs[0])
-    return [t for t in line if graph.tensors[t].type == fio.schema.TensorType.FLOAT32]
-
-
-def with_outputs(data: bytes, tensors: Sequence[int]) -> tuple[bytes, dict[int, str]]:
-    """The same model with more outputs, behind its own: bytes -> bytes.
-
-    Returns:
-        The new file, and the output name of every tensor asked for.
-    """
-    model = fio.read_model(data)
-    graph = model.subgraphs[0]
-    names = {}
-    for tensor in dict.fromkeys(tensors):
-        if tensor not in graph.outputs:
-            graph.tensors[tensor].name = f"dgms_inner_{tensor}"
-            graph.outputs.append(tensor)
-        names[tensor] = graph.tensors[tensor].name
-    return fio.write_model(model), names
+    return [t for t in line if graph.tensors[t].type in (fio.schema.TensorType.FLOAT32, fio.schema.TensorType.INT8)]

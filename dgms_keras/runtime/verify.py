@@ -16,6 +16,7 @@ from dgms_keras.export.errors import VerificationError
 from dgms_keras.export.inspect import parse, read_file
 from dgms_keras.export.report import as_text, build_table
 from dgms_keras.export.signature import model_signature
+from dgms_keras.export.watch import with_outputs
 from dgms_keras.runtime import intermediates
 
 
@@ -112,7 +113,7 @@ def verify(
     x: Any,
     per_layer: bool = False,
     *,
-    tolerance: float = check.RELATIVE_TOLERANCE,
+    tolerance: float | None = None,
     num_threads: int | None = None,
     input_signature: Any = None,
 ) -> VerifyReport:
@@ -123,7 +124,8 @@ def verify(
         path: the `.tflite` exported from it.
         x: the inputs: an array `[batch, ...]`, a list of arrays in the model's order, or a dict by input name.
         per_layer: also compare the output of every operator with a decoded weight.
-        tolerance: allowed deviation, as a share of the largest magnitude of an output.
+        tolerance: allowed deviation, as a share of the largest magnitude of an output; None for what rounding explains, which is
+            more with int8 activations.
         num_threads: threads of the runtime; None for its default.
         input_signature: see `export_frozen`.
 
@@ -134,16 +136,18 @@ def verify(
         ValueError: `x` does not fit the model. InvalidFileError: no model file, or a damaged one. VerificationError: the file
             cannot be run, or has other outputs than the model.
     """
-    if not tolerance > 0:
+    if tolerance is not None and not tolerance > 0:
         raise ValueError(f"`tolerance` must be > 0. Received: tolerance={tolerance!r}")
     data = read_file(path)
-    parse(data, path)
+    _, _, body = parse(data, path)
+    if tolerance is None:
+        tolerance = check.INT8_TOLERANCE if body.get("activations") == "int8" else check.RELATIVE_TOLERANCE
     model = in_float32(model)
     inputs = check.as_flat_inputs(x, model_signature(model, input_signature))
     operators, unmapped = intermediates.encoded_operators(data) if per_layer else ([], [])
     watched, names = data, dict[int, str]()
     if per_layer:
-        watched, names = intermediates.with_outputs(data, [t for o in operators for t in o.outputs])
+        watched, names = with_outputs(data, [t for o in operators for t in o.outputs])
         expected, calls = intermediates.keras_calls(model, inputs, input_signature)
     else:
         expected, calls = check.run_keras(model, inputs, input_signature), []
@@ -163,7 +167,7 @@ def _run(interpreter: Any, inputs: Sequence[np.ndarray], expected: Mapping[str, 
 
     Outputs are paired by position: files of other writers have other names.
     """
-    received = check.run_interpreter(interpreter, inputs)
+    received = check.run_interpreter(interpreter, inputs, dequantize=True)
     if len(received) < len(expected):
         raise VerificationError(
             f"the file must have the outputs {list(expected)}. Received: {[n for n, _ in received]}"

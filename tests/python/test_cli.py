@@ -79,6 +79,39 @@ def test_export_gives_the_same_file_again(folder, compressed):
     assert (folder / "again.tflite").read_bytes() == (folder / "m.tflite").read_bytes()
 
 
+def test_export_with_int8_activations(folder, compressed):
+    import numpy as np
+
+    shape = (20, *keras_shape(folder / "q.keras"))
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    np.save(folder / "x.npy", x)
+    np.savez(folder / "x.npz", x=x)
+    for name in ("x.npy", "x.npz"):
+        done = dgms(
+            *("export", folder / "q.keras", folder / "int8.tflite", "--activations", "int8"),
+            *("--representative-dataset", folder / name),
+            check=0,
+        )
+        assert "SNR dB" in done.stdout and "dense int8" in done.stdout
+    assert "int8 activations" in dgms("inspect", folder / "int8.tflite", check=0).stdout
+    dgms("verify", folder / "q.keras", folder / "int8.tflite", "--data", folder / "x.npz", "--per-layer", check=0)
+    for arguments in (["--activations", "int8"], ["--representative-dataset", folder / "x.npy"]):
+        done = dgms("export", folder / "q.keras", folder / "none.tflite", *arguments)
+        assert done.returncode == 1 and "must be given together" in done.stderr
+    assert not (folder / "none.tflite").exists()
+
+
+def keras_shape(file):
+    """The input shape of a saved model, without the batch dimension."""
+    import json
+    import zipfile
+
+    with zipfile.ZipFile(file) as archive:
+        config = json.loads(archive.read("config.json"))["config"]
+    (first,) = (layer for layer in config["layers"] if layer["class_name"] == "InputLayer")
+    return first["config"]["batch_shape"][1:]
+
+
 def test_warnings_are_one_line(folder):
     done = dgms("export", folder / "model.keras", folder / "dense.tflite", check=0)
     assert [line for line in done.stderr.splitlines() if "quantised" in line] == [

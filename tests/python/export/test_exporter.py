@@ -247,8 +247,8 @@ def test_operator_that_cannot_take_a_decoded_weight(tmp_path):
 def test_arguments(tmp_path):
     model = small_model()
     frozen = freeze(model, 4)
-    with pytest.raises(ValueError, match=r"`activations` must be 'float32'.*Received: activations='int8'"):
-        export_frozen(model, frozen, tmp_path / "m.tflite", activations="int8")
+    with pytest.raises(ValueError, match=r"`activations` must be 'float32' or 'int8'.*Received: activations='int16'"):
+        export_frozen(model, frozen, tmp_path / "m.tflite", activations="int16")
     with pytest.raises(ValueError, match="Received twice: conv/kernel"):
         export_frozen(model, [frozen[0], frozen[0]], tmp_path / "m.tflite")
 
