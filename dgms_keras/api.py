@@ -204,7 +204,7 @@ def export_tflite(
             stacklevel=2,
         )
     return export_frozen(
-        strip(model),
+        front_end(model).plain_for_export(model),
         frozen,
         path,
         activations=activations,

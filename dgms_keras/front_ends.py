@@ -1,7 +1,8 @@
 """Which Keras a model belongs to, and the module that quantises it: `dgms_keras.layers` (Keras 3) or
 `dgms_keras.tfmot.models` (tf_keras).
 
-A front end has the functions `quantize_apply`, `strip`, `shared_weights` and `recalibrate_batch_norm`.
+A front end has the functions `quantize_apply`, `strip`, `plain_for_export`, `shared_weights`, `shared_activations` and
+`recalibrate_batch_norm`.
 """
 
 from __future__ import annotations

@@ -13,12 +13,20 @@ from dgms_keras.targets import Target, mixture_name, resolve, targets_of
 from dgms_keras.tfmot.activation_quantizer import DGMSActivationQuantizer
 from dgms_keras.tfmot.annotate import check_model, copy_model, fresh, make_plan
 from dgms_keras.tfmot.apply import quantized
+from dgms_keras.tfmot.as_keras3 import as_keras3
 from dgms_keras.tfmot.graph import is_wrapped
 from dgms_keras.tfmot.quantizer import DGMSQuantizer
 from dgms_keras.tfmot.tf_keras_internals import is_graph
 from dgms_keras.weights.shared import SharedWeight
 
-__all__ = ["quantize_apply", "recalibrate_batch_norm", "shared_activations", "shared_weights", "strip"]
+__all__ = [
+    "plain_for_export",
+    "quantize_apply",
+    "recalibrate_batch_norm",
+    "shared_activations",
+    "shared_weights",
+    "strip",
+]
 
 
 def quantize_apply(
@@ -116,6 +124,13 @@ def strip(model: Any, *, in_place: bool = False) -> Any:
         for weight in _weights_of(wrapper, wrapper.layer.name):
             resolve(layer, weight.target.weight).assign(weight.freeze().dense())
     return plain
+
+
+def plain_for_export(model: Any) -> Any:
+    """`strip(model)`, as a Keras 3 model if every layer has a counterpart there: the same weights then give the same file from both
+    front ends."""
+    plain = strip(model)
+    return as_keras3(plain) or plain
 
 
 def recalibrate_batch_norm(
