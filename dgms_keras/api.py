@@ -124,8 +124,9 @@ def summary(model: Any, *, file: Any = None, print_table: bool = True) -> list[W
     """
     from dgms_keras.weights.report import summarize
 
-    weights = front_end(model).shared_weights(model)
-    return summarize(model.name, weights, file=file, print_table=print_table)
+    front = front_end(model)
+    weights, activations = front.shared_weights(model), front.shared_activations(model)
+    return summarize(model.name, weights, activations, file=file, print_table=print_table)
 
 
 def mixtures(model: Any) -> dict[str, Mixture]:
@@ -201,6 +202,12 @@ def export_tflite(
     if not frozen:
         warnings.warn(
             f"no layer of the model {model.name!r} is quantised: the file is dense (dgms_keras.quantize_apply comes first)",
+            stacklevel=2,
+        )
+    if activations == "float32" and any(front_end(model).shared_activations(model)):
+        warnings.warn(
+            "the file computes with float activations: `activation_bits` is for training and evaluation, and activations='int8' (with a "
+            "`representative_dataset`) is what TFLite runs on integers",
             stacklevel=2,
         )
     return export_frozen(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dgms_keras.activations.shared import SharedActivation
 from dgms_keras.format.packing import plane_sizes
 from dgms_keras.weights.shared import SharedWeight
 
@@ -25,16 +26,18 @@ class WeightSummary:
         bits: 2, 3 or 4.
         groups: number of mixtures (1 without channel groups).
         codes_used: codes that at least one weight takes, the zero code included; with channel groups of all groups together.
-        codes: how many there are: `groups * 2**bits`.
+        codes: how many there are: `groups * 2**bits`; for QIL `2**bits - 1`.
         dead_codes: per group, the codes that no weight takes.
         zeros: weights whose value is 0.
         size: number of weights.
-        gamma_min, gamma_max: the range of the used components' deviations, in the units of the weights.
-        tau_min, tau_max: the range of the temperatures.
+        gamma_min, gamma_max: the range of the used components' deviations, in the units of the weights; 0 without a mixture (QIL).
+        tau_min, tau_max: the range of the temperatures; 0 without a mixture.
         squared_error: sum over the weights of (latent - hard)^2.
         relative_error: that divided by the sum of latent^2.
         bytes_before: float32 bytes of the weight.
         bytes_after: bytes of packed indices and codebooks in a `.tflite`.
+        activation_bits: bits of the layer's inputs; None for float inputs.
+        activation_interval: the ends of their interval or range; None for float inputs, or before calibration.
     """
 
     layer: str
@@ -55,6 +58,8 @@ class WeightSummary:
     relative_error: float
     bytes_before: int
     bytes_after: int
+    activation_bits: int | None = None
+    activation_interval: tuple[float, float] | None = None
 
     @property
     def zero_share(self) -> float:
@@ -63,31 +68,43 @@ class WeightSummary:
 
 
 def summarize(
-    name: str, weights: Sequence[SharedWeight], *, file: Any = None, print_table: bool = True
+    name: str,
+    weights: Sequence[SharedWeight],
+    activations: Sequence[SharedActivation] = (),
+    *,
+    file: Any = None,
+    print_table: bool = True,
 ) -> list[WeightSummary]:
     """Prints a table of quantised weights and returns it as data.
 
     Args:
         name: the model's.
         weights: its quantised weights.
+        activations: the quantised inputs of its layers.
         file: where to print; None for standard output.
         print_table: False returns the data only.
 
     Returns:
         One `WeightSummary` per weight; empty for a model without quantised layers.
     """
-    rows = [_row(weight) for weight in weights]
+    inputs = {activation.path: activation for activation in activations}
+    rows = [_row(weight, inputs.get(weight.path)) for weight in weights]
     if print_table:
         _print(name, rows, sys.stdout if file is None else file)
     return rows
 
 
-def _row(weight: SharedWeight) -> WeightSummary:
-    frozen, mixture = weight.freeze(), weight.mixture()
+def _row(weight: SharedWeight, inputs: SharedActivation | None) -> WeightSummary:
+    frozen = weight.freeze()
     latent, hard = weight.latent_values().astype("float64"), frozen.dense().astype("float64")
     members = weight.quantizer.groups.members(frozen.indices)
     used = np.stack([np.bincount(m, minlength=2**frozen.bits) > 0 for m in members])
-    gamma = mixture.gamma.reshape(used.shape)[used]
+    if weight.has_mixture:
+        mixture = weight.mixture()
+        gamma, tau = mixture.gamma.reshape(used.shape)[used], mixture.tau
+    else:
+        used = used[:, :-1]  # the last code is no level
+        gamma = tau = np.zeros(1)
     error = float(np.sum((latent - hard) ** 2))
     return WeightSummary(
         layer=weight.name,
@@ -102,12 +119,14 @@ def _row(weight: SharedWeight) -> WeightSummary:
         size=hard.size,
         gamma_min=float(gamma.min(initial=np.inf)) if gamma.size else 0.0,
         gamma_max=float(gamma.max(initial=0.0)),
-        tau_min=float(mixture.tau.min()),
-        tau_max=float(mixture.tau.max()),
+        tau_min=float(tau.min()),
+        tau_max=float(tau.max()),
         squared_error=error,
         relative_error=error / max(float(np.sum(latent**2)), np.finfo("float64").tiny),
         bytes_before=4 * hard.size,
         bytes_after=sum(plane_sizes(frozen.bits, hard.size)) + frozen.codebook.nbytes,
+        activation_bits=inputs.bits if inputs else None,
+        activation_interval=inputs.interval() if inputs and inputs.is_calibrated else None,
     )
 
 
@@ -117,8 +136,11 @@ def _print(name: str, rows: list[WeightSummary], file: Any) -> None:
 
     table = Table(title=f"DGMS: {name}", title_justify="left")
     table.add_column("layer", overflow="fold")
+    quantized_inputs = any(row.activation_bits for row in rows)
     for column in ("shape", "bits", "codes", "zeros", "gamma", "tau", "squared error", "bytes before", "after"):
         table.add_column(column, justify="right")
+    if quantized_inputs:
+        table.add_column("inputs", justify="right")
     for row in rows:
         table.add_row(
             row.layer,
@@ -126,11 +148,12 @@ def _print(name: str, rows: list[WeightSummary], file: Any) -> None:
             str(row.bits),
             f"{row.codes_used}/{row.codes}",
             f"{row.zero_share:.1%}",
-            _range(row.gamma_min, row.gamma_max),
-            _range(row.tau_min, row.tau_max),
+            _range(row.gamma_min, row.gamma_max) if row.tau_max else "-",
+            _range(row.tau_min, row.tau_max) if row.tau_max else "-",
             f"{row.squared_error:.3g} ({row.relative_error:.2%})",
             f"{row.bytes_before:,}",
             f"{row.bytes_after:,}",
+            *([_inputs(row)] if quantized_inputs else []),
         )
     before, after = sum(r.bytes_before for r in rows), sum(r.bytes_after for r in rows)
     ratio = f" ({before / after:.1f}x)" if after else ""
@@ -152,6 +175,15 @@ def _dead_line(row: WeightSummary, dead: list[tuple[int, tuple[int, ...]]]) -> s
         return f"{row.layer}: no weight takes code {', '.join(map(str, dead[0][1]))}"
     codes = sum(len(codes) for _, codes in dead)
     return f"{row.layer}: no weight takes {codes} of {row.codes} codes, in {len(dead)} of {row.groups} channel groups"
+
+
+def _inputs(row: WeightSummary) -> str:
+    if row.activation_bits is None:
+        return "float"
+    if row.activation_interval is None:
+        return f"{row.activation_bits} bits, not calibrated"
+    low, high = row.activation_interval
+    return f"{row.activation_bits} bits, {low:.3g} to {high:.3g}"
 
 
 def _range(low: float, high: float) -> str:
