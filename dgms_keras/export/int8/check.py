@@ -146,9 +146,10 @@ def check_outputs(
     names = check.output_names(file.data)
     if names != list(expected):
         raise VerificationError(f"the outputs must be {list(expected)}, as in Keras. Received: {names}")
+    # XNNPACK refuses some of TensorFlow's own files (layers that are always 0), so the reference runs without it.
     ours, theirs = (
-        [v for _, v in check.run_interpreter(check.make_interpreter(data), inputs, dequantize=True)]
-        for data in (file.data, file.quantized)
+        [v for _, v in check.run_interpreter(check.make_interpreter(data, delegates=d), inputs, dequantize=True)]
+        for data, d in ((file.data, True), (file.quantized, False))
     )
     found = []
     for (name, reference), value, dense in zip(expected.items(), ours, theirs, strict=True):
