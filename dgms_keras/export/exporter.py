@@ -146,7 +146,7 @@ def _check_int8(
         inputs = check.as_flat_inputs(sample, signature) if sample is not None else joined(batches, COMPARED_SAMPLES)
         expected = check.run_keras(model, inputs, input_signature)
         _compare(file.float_data, inputs, expected)
-        int8_check.check_twin(file, inputs)
+        int8_check.check_twin(file, inputs if sample is not None else batches[0])
         outputs = int8_check.check_outputs(file, inputs, expected)
         ratios = int8_check.layer_snrs(file, first_samples(batches, COMPARED_SAMPLES))
         rows = tuple(dataclasses.replace(row, snr_db=ratios.get(row.name)) for row in rows)

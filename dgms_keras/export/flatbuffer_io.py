@@ -71,13 +71,17 @@ class _AlignedBuffer(schema.BufferT):
 
 
 class _SharingBuilder(flatbuffers.Builder):
-    """A builder that stores equal numeric vectors once: in int8 files each channel has zero points, eight bytes of 0 each."""
+    """A builder that stores equal scales and equal zero points once: an int8 file has eight bytes of 0 for each channel, twice."""
+
+    _SHARED = ("<f4", "<i8")
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
         self._vectors: dict[tuple[str, bytes], int] = {}
 
     def CreateNumpyVector(self, x: np.ndarray) -> int:
+        if x.dtype.str not in self._SHARED:
+            return super().CreateNumpyVector(x)
         key = (x.dtype.str, x.tobytes())
         if key not in self._vectors:
             self._vectors[key] = super().CreateNumpyVector(x)

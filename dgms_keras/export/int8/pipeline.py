@@ -184,8 +184,8 @@ def _make_layers(
     """By identity of the use, the weight and bias of every operator that can be encoded."""
     todo = [(weight, u) for weight, use, reason in zip(frozen, uses, reasons, strict=True) if not reason for u in use]
     means: dict[int, np.ndarray] = {}
-    if options.bias_correction:  # inputs inside control-flow bodies cannot be watched
-        watched = {id(u): pairs[id(u)] for _, u in todo if pairs[id(u)].graph == 0}
+    if options.bias_correction:
+        watched = {id(u): pairs[id(u)] for _, u in todo}
         readers = {key: Reader.of(p.op, p.shape, p.float_op.builtinOptions) for key, p in watched.items()}
         inputs = {key: p.float_input for key, p in watched.items()}
         means = collect_input_means(float_data, readers, batches, inputs) if readers else {}

@@ -98,7 +98,9 @@ def _check_ranges(model: Any) -> None:
             q = tensor.quantization
             if q is None or q.min is None or q.max is None:
                 continue
-            if not (np.all(np.isfinite(q.min)) and np.all(np.isfinite(q.max))):
+            # The width of a range must be a float32, too: it is 255 steps.
+            width = np.asarray(q.max, np.float64) - np.asarray(q.min, np.float64)
+            if not np.all(width <= np.finfo(np.float32).max):
                 raise ConversionError(
                     f"every activation must be finite on the calibration data. Received: {float(q.min[0])} to "
                     f"{float(q.max[0])} in {tensor.name!r}"
