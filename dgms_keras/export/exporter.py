@@ -54,8 +54,9 @@ def export_frozen(
         path: the file. It is replaced in one step once the new one is verified; on any failure the old file stays.
         activations: `"float32"`, or `"int8"`: TensorFlow's full-integer quantisation, with int8 codebooks.
         strict: raise where a weight *cannot* be compressed. (One that is smaller dense is no such case.)
-        verify: compare the file with the Keras model before it is offered.
-        sample: inputs to compare on; None for random ones. Ask for it where random inputs mean nothing to the model.
+        verify: compare the file with the Keras model before it is offered; for int8 also measure the layers' signal-to-noise ratios.
+        sample: inputs to compare on; None for random ones, or for calibration data. Ask for it where random inputs mean nothing to
+            the model.
         input_signature: only for subclassed models that were never called: objects with `shape` and `dtype` in the structure
             of the model's inputs.
         even_if_larger: encode weights that would be smaller dense, too.
@@ -146,7 +147,7 @@ def _check_int8(
         inputs = check.as_flat_inputs(sample, signature) if sample is not None else joined(batches, COMPARED_SAMPLES)
         expected = check.run_keras(model, inputs, input_signature)
         _compare(file.float_data, inputs, expected)
-        int8_check.check_twin(file, inputs)
+        int8_check.check_twin(file, inputs if sample is not None else batches[0])
         outputs = int8_check.check_outputs(file, inputs, expected)
         ratios = int8_check.layer_snrs(file, first_samples(batches, COMPARED_SAMPLES))
         rows = tuple(dataclasses.replace(row, snr_db=ratios.get(row.name)) for row in rows)

@@ -7,6 +7,7 @@ shaded background with stripes and noise: a small network reaches 90 to 97 % and
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def _draw(labels: np.ndarray, generator: np.random.Generator, noise: float) -> n
     return np.clip(images, -1, 1).astype(np.float32)
 
 
-def _background(axis: np.ndarray, uniform) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _background(axis: np.ndarray, uniform: Callable[..., np.ndarray]) -> np.ndarray:
     """A base colour, a gradient, and stripes."""
     across, down = axis[None, None, :, None], axis[None, :, None, None]
     base = uniform(-0.6, 0.6, 1, 1, 3)

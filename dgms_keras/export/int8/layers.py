@@ -25,10 +25,10 @@ class Pair:
         graph: number of the subgraph.
         op: its name.
         float_position, position: in the operator lists of the float and of the int8 graph.
-        float_input, float_output, input, output: tensors that it reads and writes, in the float and in the int8 graph.
+        float_input, float_output: tensors of the float graph that it reads and writes.
         shape: of its weight.
         bias: the float bias, or None.
-        input_scale, output_scale: of its int8 activations; None where the operator is not int8.
+        input_scale, output_scale: of its int8 activations; 0 where they are not int8.
         per_channel: whether the quantiser gave its weight a scale for each channel.
         float_op: the float graph's operator.
         problem: why its weight cannot be a chain; None if it can.
@@ -40,8 +40,6 @@ class Pair:
     position: int
     float_input: int
     float_output: int
-    input: int
-    output: int
     shape: tuple[int, ...]
     bias: np.ndarray | None
     input_scale: float
@@ -117,8 +115,6 @@ def _pair(float_model: Any, int8_model: Any, number: int, at: int, position: int
         position=position,
         float_input=op.inputs[0],
         float_output=op.outputs[0],
-        input=other.inputs[0],
-        output=other.outputs[0],
         shape=weight.shape,
         bias=values,
         input_scale=_scale(source),

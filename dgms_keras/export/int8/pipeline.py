@@ -94,8 +94,7 @@ def build(
         [layers[id(u)].weight for u in use] if not reason else [] for use, reason in zip(uses, reasons, strict=True)
     ]
     small = set() if even_if_larger else keep_small_ones(frozen, uses, encoded, reasons, activations="int8")
-    kept = [(u, weight.name) for weight, use, e in zip(frozen, uses, encoded, strict=True) if e for u in use]
-    jobs = [(pairs[id(u)], layers[id(u)]) for u, _ in kept]
+    jobs = [(pairs[id(u)], layers[id(u)]) for use, e in zip(uses, encoded, strict=True) if e for u in use]
 
     model = fio.read_model(quantized)
     operators = write_layers(model, jobs)
@@ -105,7 +104,7 @@ def build(
     twin = fio.read_model(quantized)
     write_layers(twin, jobs, dense=True)
     chains = Int8Layers(
-        names=tuple(name for _, name in kept),
+        names=tuple(layer.weight.name for _, layer in jobs),
         pairs=tuple(pair for pair, _ in jobs),
         layers=tuple(layer for _, layer in jobs),
         outputs=tuple(op.outputs[0] for op in operators),
@@ -184,8 +183,8 @@ def _make_layers(
     """By identity of the use, the weight and bias of every operator that can be encoded."""
     todo = [(weight, u) for weight, use, reason in zip(frozen, uses, reasons, strict=True) if not reason for u in use]
     means: dict[int, np.ndarray] = {}
-    if options.bias_correction:  # inputs inside control-flow bodies cannot be watched
-        watched = {id(u): pairs[id(u)] for _, u in todo if pairs[id(u)].graph == 0}
+    if options.bias_correction:
+        watched = {id(u): pairs[id(u)] for _, u in todo}
         readers = {key: Reader.of(p.op, p.shape, p.float_op.builtinOptions) for key, p in watched.items()}
         inputs = {key: p.float_input for key, p in watched.items()}
         means = collect_input_means(float_data, readers, batches, inputs) if readers else {}

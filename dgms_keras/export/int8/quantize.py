@@ -29,11 +29,16 @@ def quantize(data: bytes, batches: Sequence[Batch], inference_type: str = "float
         The int8 `.tflite`, with the names and the order of inputs and outputs of `data`.
 
     Raises:
-        ConversionError: TensorFlow refuses the model, or an activation is not finite.
+        ConversionError: TensorFlow refuses the model, it has control flow, or an activation is not finite.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
+    if len(fio.read_model(data).subgraphs) > 1:  # TensorFlow 2.21's calibrator does not survive them
+        raise ConversionError(
+            "activations='int8' needs a model without control flow (WHILE, IF), which TensorFlow's calibrator does not take. A "
+            "recurrent layer needs unroll=True"
+        )
     kind = {"float32": tf.float32, "int8": tf.int8}[inference_type]
     calibrated = _calibrate(data, batches)
     try:
@@ -93,7 +98,9 @@ def _check_ranges(model: Any) -> None:
             q = tensor.quantization
             if q is None or q.min is None or q.max is None:
                 continue
-            if not (np.all(np.isfinite(q.min)) and np.all(np.isfinite(q.max))):
+            # The width of a range must be a float32, too: it is 255 steps.
+            width = np.asarray(q.max, np.float64) - np.asarray(q.min, np.float64)
+            if not np.all(width <= np.finfo(np.float32).max):
                 raise ConversionError(
                     f"every activation must be finite on the calibration data. Received: {float(q.min[0])} to "
                     f"{float(q.max[0])} in {tensor.name!r}"
@@ -110,4 +117,11 @@ def _with_names_of(quantised: bytes, original: bytes) -> bytes:
             raise ConversionError(f"the quantiser kept {len(tensors)} of the {len(wanted)} {side} of the model")
         for tensor, source in zip(tensors, wanted, strict=True):
             graph.tensors[tensor].name = named.tensors[source].name
+        # One tensor may be two outputs, or an input as well: the original's signature says which name is which position.
+        for signature, known in zip(model.signatureDefs or (), reference.signatureDefs or (), strict=True):
+            entries = getattr(known, side)
+            if [e.tensorIndex for e in entries] == wanted:
+                for entry, tensor in zip(entries, tensors, strict=True):
+                    entry.tensorIndex = tensor
+                setattr(signature, side, entries)
     return fio.write_model(model)

@@ -13,7 +13,7 @@ from dgms_keras.export.signature import InputSpec, Signature
 
 # Samples that are run at once; more would only cost memory.
 CHUNK = 8
-# Calibration data are read once and kept: what an iterable may hold. An endless one is found out by this, too.
+# Calibration data are read once and kept: what an iterable may hold. An endless generator is found out by this, too.
 MAX_BYTES = 4 * 2**30
 
 Batch = list[np.ndarray]
@@ -83,6 +83,10 @@ def _items(data: Any, signature: Signature) -> Iterator[Any]:
     """Batches in the structure of the model's inputs; one of all samples where arrays were given."""
     if callable(data) and not hasattr(data, "shape"):
         data = _call(data)
+    if _is_endless(data):
+        raise ValueError(
+            "`representative_dataset` must end, e.g. dataset.take(100). Received: an endless tf.data.Dataset"
+        )
     if _is_array(data) or isinstance(data, Mapping) or _is_structure(data, signature):
         yield data
     elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, Sequence):
@@ -94,6 +98,11 @@ def _items(data: Any, signature: Signature) -> Iterator[Any]:
             "`representative_dataset` must be arrays, an iterable of batches, or a callable that returns one. "
             f"Received: {type(data).__name__}"
         )
+
+
+def _is_endless(data: Any) -> bool:
+    """Whether it is a `tf.data.Dataset` that says of itself that it never ends."""
+    return hasattr(data, "element_spec") and hasattr(data, "cardinality") and int(data.cardinality()) == -1
 
 
 def _call(data: Callable[[], Any]) -> Any:

@@ -44,6 +44,10 @@ x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
 compared = verify(model, sys.argv[1], x, per_layer=True)
 assert compared.passed and len(compared.layers) == 2, str(compared)
 
+data = np.random.default_rng(1).normal(size=(24, 8, 8, 3))
+int8 = export_frozen(model, frozen, sys.argv[1] + ".int8", activations="int8", representative_dataset=data)
+assert int8.output_snrs[0].snr_db > 25 and int8.layers[1].bits == 3, str(int8)
+
 class Here(layers.Layer):
     def call(self, x):
         return x + 1

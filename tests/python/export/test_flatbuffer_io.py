@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgms_keras.export import flatbuffer_io as fio
+from dgms_keras.export.chain_reader import ChainReader
 from dgms_keras.export.chain_writer import EncodedWeight, write_weight
 from dgms_keras.export.errors import InvalidFileError
 from dgms_keras.export.graph_editor import GraphEditor
 
 
 def sample_file() -> bytes:
-    """Two chains, a signature, metadata: every kind of table that this project writes."""
+    """Three chains, one of them int8, a signature, metadata: every kind of table that this project writes."""
     model = fio.schema.ModelT()
     model.version, model.operatorCodes, model.buffers = 3, [], [fio.schema.BufferT()]
     graph = fio.schema.SubGraphT()
@@ -26,6 +27,10 @@ def sample_file() -> bytes:
         codes = rng.integers(0, 2**bits, (5, 7)).astype(np.uint8)
         codebook = rng.normal(size=2**bits).astype(np.float32)
         graph.outputs.append(write_weight(editor, EncodedWeight(f"größe{bits}/kernel", codes, bits, codebook)))
+    codebook = rng.integers(-127, 128, 32).astype(np.int8)
+    offset = np.int32([[0], [16], [0], [16], [16]])
+    graph.outputs.append(write_weight(editor, EncodedWeight("int8/kernel", codes, 4, codebook, offset)))
+    editor.quantize(graph.outputs[-1], rng.uniform(0.1, 1, 5).astype(np.float32), 0)
     graph.operators = editor.take()
     signature = fio.schema.SignatureDefT()
     signature.signatureKey, signature.inputs, signature.outputs = "serving_default", [], []
@@ -117,3 +122,28 @@ def test_damaged_files_are_read_or_refused_but_nothing_else(changes):
             fio.constant(model, tensor)
         for op in graph.operators:
             fio.op_name(model, op)
+        reader = ChainReader(model, graph)
+        for tensor in graph.outputs:
+            chain = reader.read(tensor)
+            if chain is not None:
+                assert chain.values().shape == chain.codes.shape
+
+
+def test_equal_quantisations_share_their_vectors():
+    """Zero points take eight bytes for each channel; a file may point to one vector of them from many tensors."""
+
+    def with_quantised_tensors(count):
+        model = fio.read_model(SAMPLE)
+        editor = GraphEditor(model, model.subgraphs[0])
+        for number in range(count):
+            tensor = editor.unshared_constant(np.zeros((1000, 1), np.int8), f"t{number}")
+            editor.quantize(tensor, np.full(1000, 1 + number, np.float32), 0)
+            model.subgraphs[0].outputs.append(tensor)
+        return fio.write_model(model)
+
+    one, two = with_quantised_tensors(1), with_quantised_tensors(2)
+    assert 4000 <= len(two) - len(one) < 4400  # its own scales; no zero points, no data
+    tensors = {t.name: t for t in fio.read_model(two).subgraphs[0].tensors}
+    for number in range(2):
+        assert np.all(tensors[f"t{number}"].quantization.scale == 1 + number)
+        np.testing.assert_array_equal(tensors[f"t{number}"].quantization.zeroPoint, np.zeros(1000))

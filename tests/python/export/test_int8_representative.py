@@ -129,6 +129,11 @@ def test_fewer_samples_than_a_fixed_batch():
 
 
 def test_endless_data(monkeypatch):
+    import tensorflow as tf
+
+    with pytest.raises(ValueError, match=r"must end, e\.g\. dataset\.take\(100\)"):
+        as_batches(tf.data.Dataset.from_tensor_slices(X).batch(4).repeat(), one_input())
+
     def endless():
         while True:
             yield X
