@@ -1,8 +1,11 @@
 """TFLite's int8 arithmetic in NumPy integers: the oracle of the delegate's int8 tests.
 
-Follows the published quantisation specification and the double rounding of the reference kernels: a sum (int32) times a
-multiplier (31 fractional bits) is rounded once to an integer (half up), and once more when it is shifted right (half away
-from zero). tests/end_to_end compares this oracle with the runtime's own reference kernels, too.
+Follows the published quantisation specification and the rounding of the reference kernels of TensorFlow 2.21 and
+LiteRT 2.3, found by experiment and by reading them:
+  - convolutions: a sum (int32) times a multiplier (31 fractional bits) is rounded once to an integer (half up), and once
+    more when it is shifted right (half away from zero);
+  - fully connected layers: a sum times the factor in double, rounded once (half away from zero).
+tests/end_to_end compares this oracle with the runtime's own reference kernels, too.
 """
 
 from __future__ import annotations
@@ -41,6 +44,11 @@ def multiply(sums: np.ndarray, multiplier: int, exponent: int) -> np.ndarray:
     return np.sign(high) * magnitude
 
 
+def round_half_away(x: np.ndarray) -> np.ndarray:
+    whole = np.trunc(x)
+    return (whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), 0)).astype(np.int64)
+
+
 def activation_range(activation: str, scale: float, zero_point: int) -> tuple[int, int]:
     def quantized(value: float) -> int:
         ratio = float(np.float32(value) / np.float32(scale))
@@ -64,23 +72,21 @@ def requantize(
     output_scale: float,
     output_zero_point: int,
     activation: str,
-    float_product: bool = False,
+    fixed_point: bool,
 ) -> np.ndarray:
     """int8 outputs of sums `[..., channels]`.
 
     Args:
-        float_product: round the product of input and filter scale to float32, as FULLY_CONNECTED does with one scale.
+        fixed_point: as convolutions do; else as fully connected layers do.
     """
     low, high = activation_range(activation, output_scale, output_zero_point)
     result = np.empty(sums.shape, np.int8)
     scales = np.broadcast_to(np.asarray(filter_scales, np.float32), sums.shape[-1:])
     for c, scale in enumerate(scales):
-        product = np.float64(np.float32(input_scale)) * np.float64(scale)
-        if float_product:
-            product = np.float64(np.float32(input_scale) * np.float32(scale))
-        multiplier, exponent = quantized_multiplier(float(product / np.float64(np.float32(output_scale))))
-        y = multiply(wrap32(sums[..., c]), multiplier, exponent) + output_zero_point
-        result[..., c] = np.clip(y, low, high)
+        factor = float(np.float64(np.float32(input_scale)) * np.float64(scale) / np.float64(np.float32(output_scale)))
+        wrapped = wrap32(sums[..., c])
+        y = multiply(wrapped, *quantized_multiplier(factor)) if fixed_point else round_half_away(wrapped * factor)
+        result[..., c] = np.clip(y + output_zero_point, low, high)
     return result
 
 
