@@ -150,7 +150,8 @@ def _output_scale(rng: np.random.Generator, x_scale: float, layer: Int8Layer) ->
     assert layer.weight is not None and layer.scales is not None
     length = layer.weight.size / layer.weight.shape[3 if layer.kind == "depthwise" else 0]
     usual = x_scale * float(np.mean(layer.scales)) * 70 * 73 * np.sqrt(length) / 50
-    return float(usual * 10 ** rng.uniform(-1, 1) * (1e-4 if rng.random() < 0.05 else 1))
+    # From about 1e-9 on, stock kernels refuse a fused activation: its ends would overflow.
+    return max(1e-6, float(usual * 10 ** rng.uniform(-1, 1) * (1e-4 if rng.random() < 0.05 else 1)))
 
 
 def _random_layer(rng: np.random.Generator, file: GraphFile, kind: str, number: int, values: list[Value]) -> Int8Layer:
