@@ -108,7 +108,7 @@ struct DepthwiseS8Kernel {
 //   x = (sum + bias) * 2^left                                 modulo 2^32
 //   x = (x * multiplier + 2^30) >> 31                         multiplier 0..2^31 - 1; a 64-bit product
 //   x = x / 2^right, halves away from zero                    right 0..31
-//   output = clamp(x + zero, min, max)
+//   output = clamp(x + zero, min, max)                        the sum modulo 2^32
 struct RequantizeArgs {
   int rows;
   int n;
