@@ -17,24 +17,12 @@ import int8_oracle
 import numpy as np
 import pytest
 from ai_edge_litert import interpreter as litert
-from delegate_support import delegate_nodes, library, run
+from delegate_support import delegate_nodes, instruction_sets, library, run
 from graph_files import ACTIVATIONS, Chain, GraphFile, schema
 from random_graphs import captured_stderr, claims
 
 COUNT = int(os.environ.get("DGMS_RANDOM_INT8_GRAPHS", "300"))
 REFERENCE = litert.OpResolverType.BUILTIN_REF
-
-
-def isas() -> tuple[str, ...]:
-    """The instruction sets of this machine."""
-    found = []
-    for isa in ("portable", "neon", "neon_dotprod", "neon_i8mm", "avx2", "avx512", "avx512_vnni"):
-        try:
-            litert.load_delegate(library(), {"isa": isa})
-        except ValueError:
-            continue
-        found.append(isa)
-    return tuple(found)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +32,7 @@ def delegate() -> Any:
 
 def test_random_graphs() -> None:
     """Bits, operators, strides, paddings, dilations, odd sizes, groups, signs, no bias, all activations: exact everywhere."""
-    runner = int8_graphs.Int8Runner(library(), isas())
+    runner = int8_graphs.Int8Runner(library(), instruction_sets(litert))
     for seed in range(COUNT):
         runner.check(seed)
 
