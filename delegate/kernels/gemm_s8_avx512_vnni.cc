@@ -54,8 +54,7 @@ void Tile(const GemmS8Args& args) {
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; ++v) {
-      sums.v[r][v] =
-          args.accumulate ? _mm512_load_si512(args.c + r * kWidth + v * kLanes) : _mm512_setzero_si512();
+      sums.v[r][v] = args.accumulate ? _mm512_load_si512(args.c + r * kWidth + v * kLanes) : _mm512_setzero_si512();
     }
   }
   const int64_t stride = args.a_row_stride, stride3 = stride * 3;
@@ -93,8 +92,7 @@ constexpr GemmS8Fn kTiles[] = {Tile<1, vectors>,  Tile<2, vectors>,  Tile<3, vec
 // The codes of two runs in the order of their weights: the runs' bytes go to two quarters of the vector each, and the
 // second of the two is shifted.
 DGMS_INLINE __m512i Codes(const uint8_t* packed) {
-  const __m512i bytes =
-      _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed)));
+  const __m512i bytes = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed)));
   const __m512i twice = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3), bytes);
   const __m512i shifts = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
   return _mm512_and_si512(_mm512_srlv_epi64(twice, shifts), _mm512_set1_epi8(15));

@@ -30,7 +30,8 @@ void s8_4x8_portable_gemm(const GemmS8Args& args) {
       for (int64_t s = 0; s < args.segment_count; ++s) {
         const int8_t* a = args.a + r * args.a_row_stride + args.segments[s];
         const int8_t* w = args.panel + s * padded * width + j * kUnit;
-        for (int64_t p = 0; p < args.segment_length; ++p) sum += Product(a[p], w[p / kUnit * kUnit * width + p % kUnit]);
+        for (int64_t p = 0; p < args.segment_length; ++p)
+          sum += Product(a[p], w[p / kUnit * kUnit * width + p % kUnit]);
       }
       args.c[r * width + j] = static_cast<int32_t>(sum);
     }

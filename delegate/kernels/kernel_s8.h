@@ -1,8 +1,8 @@
 // The contract of the int8 kernels: int8 activations, int8 codebooks, int32 sums. The words (filter, code, panel, tile,
 // block) and the general rules are those of kernel.h; sums here are exact, so their order is free.
 //
-// Range. Codebook values are -127..127 and activations -128..127: a product is at most 128 * 127 in magnitude and two of
-// them fit 16 bits, which the AVX2 and NEON kernels rely on. Sums wrap around modulo 2^32, as stock kernels' do.
+// Range. Codebook values are -127..127 and activations -128..127: a product is at most 128 * 127 in magnitude and two
+// of them fit 16 bits, which the AVX2 and NEON kernels rely on. Sums wrap around modulo 2^32, as stock kernels' do.
 //
 // Dot order. Panels hold k_unit neighbouring places of one column side by side, because dot product instructions take
 // them from there: the byte of place p and column j is
@@ -175,10 +175,10 @@ struct OutputS8Kernel {
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
-#define DGMS_GEMM_S8(name, isa, max_rows, max_columns, column_unit, k_unit, flip)                                \
-  void name##_decode(const uint8_t* packed, int64_t places, int width, const TablesS8& tables, int8_t* panel);   \
-  void name##_gemm(const GemmS8Args& args);                                                                      \
-  static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);        \
+#define DGMS_GEMM_S8(name, isa, max_rows, max_columns, column_unit, k_unit, flip)                              \
+  void name##_decode(const uint8_t* packed, int64_t places, int width, const TablesS8& tables, int8_t* panel); \
+  void name##_gemm(const GemmS8Args& args);                                                                    \
+  static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);      \
   static_assert((column_unit) * (k_unit) % kRunS8 == 0 && (k_unit) <= kMaxUnitS8, "whole runs in " #name);
 #define DGMS_DEPTHWISE_S8(name, isa) void name(const DepthwiseS8Args& args);
 #define DGMS_OUTPUT_S8(name, isa)                     \

@@ -29,7 +29,7 @@ constexpr const DepthwiseF32Kernel* kDepthwiseF32[] = {
 #undef DGMS_DEPTHWISE_F32
 };
 
-#define DGMS_GEMM_S8(name, isa, max_rows, max_columns, column_unit, k_unit, flip)           \
+#define DGMS_GEMM_S8(name, isa, max_rows, max_columns, column_unit, k_unit, flip)                \
   constexpr GemmS8Kernel name##_kernel = {#name,  isa,  max_rows,      max_columns, column_unit, \
                                           k_unit, flip, name##_decode, name##_gemm};
 #define DGMS_DEPTHWISE_S8(name, isa) constexpr DepthwiseS8Kernel name##_kernel = {#name, isa, name};

@@ -20,9 +20,7 @@ PackedFilter::Shape Conv2DPlan::FilterShape() const {
   return shape;
 }
 
-Status Conv2DPlan::Init() {
-  return segments.Reserve(FilterShape().segment_count) ? Status::kOk : Status::kOutOfMemory;
-}
+Status Conv2DPlan::Init() { return segments.Reserve(FilterShape().segment_count) ? Status::kOk : Status::kOutOfMemory; }
 
 Status Conv2DPlan::Plan(int64_t new_batch, int64_t in_h, int64_t in_w, bool always_copy) {
   const Conv2DParams& p = params;

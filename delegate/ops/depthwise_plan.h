@@ -51,8 +51,8 @@ struct DepthwisePlan {
   // faster if it is read from beginning to end: then all channels.
   int64_t BlockChannels() const;
 
-  // Calls run(DepthwiseRun) for all pixels of one line of the output. Output columns whose taps all lie inside the input
-  // are one run; the others go one by one.
+  // Calls run(DepthwiseRun) for all pixels of one line of the output. Output columns whose taps all lie inside the
+  // input are one run; the others go one by one.
   template <typename RunFn>
   void ForEachRun(int64_t line, const RunFn& call) const {
     const int64_t y = line % h.output * params.stride_h - h.pad_before;

@@ -78,20 +78,9 @@ void Int8Output::Finish(const Target& target, int64_t first_row, int rows, int64
   const int64_t c = first_channel, at = first_row * channels_ + c;
   if (dynamic_) {
     const int64_t row = first_row * target.row_step;
-    kernel_->dequantize({rows,
-                         n,
-                         sums,
-                         sums_row_stride,
-                         target.row_zero + row,
-                         target.row_scale + row,
-                         target.row_step,
-                         column_sum_.data() + c,
-                         scale_.data() + c,
-                         bias_.data() + c,
-                         range_.min,
-                         range_.max,
-                         static_cast<float*>(target.output) + at,
-                         channels_});
+    kernel_->dequantize({rows, n, sums, sums_row_stride, target.row_zero + row, target.row_scale + row, target.row_step,
+                         column_sum_.data() + c, scale_.data() + c, bias_.data() + c, range_.min, range_.max,
+                         static_cast<float*>(target.output) + at, channels_});
   } else if (!fixed_point_) {
     kernel_->rescale({rows, n, sums, sums_row_stride, integer_bias_.data() + c, factor_.data() + c, zero_, min_, max_,
                       static_cast<int8_t*>(target.output) + at, channels_});
@@ -103,8 +92,8 @@ void Int8Output::Finish(const Target& target, int64_t first_row, int rows, int64
 }
 
 size_t Int8Output::bytes() const {
-  return integer_bias_.bytes() + factor_.bytes() + multiplier_.bytes() + left_.bytes() + right_.bytes() + column_sum_.bytes() +
-         scale_.bytes() + bias_.bytes();
+  return integer_bias_.bytes() + factor_.bytes() + multiplier_.bytes() + left_.bytes() + right_.bytes() +
+         column_sum_.bytes() + scale_.bytes() + bias_.bytes();
 }
 
 }  // namespace dgms

@@ -20,7 +20,8 @@ struct FixedPoint {
 };
 
 // The nearest one. Factors below about 2^-32 become 0.
-// Source: the TensorFlow Lite 8-bit quantization specification and its reference kernels' behaviour (QuantizeMultiplier).
+// Source: the TensorFlow Lite 8-bit quantization specification and its reference kernels' behaviour
+// (QuantizeMultiplier).
 FixedPoint ToFixedPoint(double factor);
 
 // What an int8 layer needs beside its filter. All pointers are views that need to live during Create only.
@@ -30,7 +31,7 @@ struct Requantization {
   const double* factor = nullptr;  // [output channels]: input scale * filter scale / output scale; 0 < factor < 2^30
   bool fixed_point = true;         // multiply in fixed point (convolutions); else in double (fully connected)
   int32_t output_zero = 0;         // -128..127
-  int32_t min = -128, max = 127;       // of the outputs: the fused activation
+  int32_t min = -128, max = 127;   // of the outputs: the fused activation
 };
 
 // What a float layer needs that runs on dynamically quantised activations.
@@ -75,10 +76,10 @@ class Int8Output {
   int64_t channels_ = 0;
   int32_t zero_ = 0, min_ = 0, max_ = 0;
   ActivationRange range_ = {};
-  Buffer<int32_t> integer_bias_;                // int8
-  Buffer<int32_t> multiplier_, left_, right_;   // int8, fixed point
-  Buffer<double> factor_;                       // int8, in double
-  Buffer<int32_t> column_sum_;                  // dynamic
+  Buffer<int32_t> integer_bias_;               // int8
+  Buffer<int32_t> multiplier_, left_, right_;  // int8, fixed point
+  Buffer<double> factor_;                      // int8, in double
+  Buffer<int32_t> column_sum_;                 // dynamic
   Buffer<float> scale_, bias_;
 };
 

@@ -60,9 +60,8 @@ Status PackedFilter::Init(const Shape& shape, const CodebookFilter& filter, cons
 Status PackedFilter::PlanBlocks() {
   const int64_t unit = kernel_->k_unit;
   const int64_t limit = std::min<int64_t>(kMaxBlock, kPanelFloats / kernel_->max_columns / unit * unit);
-  const Status status =
-      PlanFilterBlocks(shape_.segment_count, shape_.segment_length, limit, unit, /*pad_segments=*/false, &blocks_,
-                       &block_count_);
+  const Status status = PlanFilterBlocks(shape_.segment_count, shape_.segment_length, limit, unit,
+                                         /*pad_segments=*/false, &blocks_, &block_count_);
   if (status != Status::kOk) return status;
   padded_k_ = 0;
   one_run_ = true;

@@ -9,8 +9,8 @@
 
 namespace dgms {
 
-// Where the rows are: row (i0, i1, i2) starts at i0 * stride[0] + i1 * stride[1] + i2 * stride[2] elements of the input,
-// and is row (i0 * count[1] + i1) * count[2] + i2 of the output.
+// Where the rows are: row (i0, i1, i2) starts at i0 * stride[0] + i1 * stride[1] + i2 * stride[2] elements of the
+// input, and is row (i0 * count[1] + i1) * count[2] + i2 of the output.
 struct RowLayout {
   int64_t count[3];
   int64_t stride[3];
@@ -39,8 +39,8 @@ class RowTiles {
     for (int64_t line = first / tiles_per_line_, left = end - first; left > 0; ++line) {
       const int64_t line_end = std::min(tiles_per_line_, in_line + left);
       int64_t row = in_line * rows + std::min(in_line, longer);  // in the line
-      int64_t offset = (line / rows_.count[1]) * rows_.stride[0] + (line % rows_.count[1]) * rows_.stride[1] +
-                       row * rows_.stride[2];
+      int64_t offset =
+          (line / rows_.count[1]) * rows_.stride[0] + (line % rows_.count[1]) * rows_.stride[1] + row * rows_.stride[2];
       row += line * rows_.count[2];
       left -= line_end - in_line;
       for (; in_line < line_end; ++in_line) {

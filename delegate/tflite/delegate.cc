@@ -212,7 +212,8 @@ std::string BuildOps(const Graph& graph, const KernelSet& kernels, bool dynamic_
     }
     const tfl::IntArray& dims = *graph.tensor(match.input)->dims;
     Status status = Status::kOk;
-    std::unique_ptr<CodebookOp> op = CodebookOp::Create(match, {dims.begin(), dims.end()}, kernels, dynamic_int8, &status);
+    std::unique_ptr<CodebookOp> op =
+        CodebookOp::Create(match, {dims.begin(), dims.end()}, kernels, dynamic_int8, &status);
     if (op != nullptr) {
       (*prepared)[match.node_index] = {match, std::move(op)};
       ++i;

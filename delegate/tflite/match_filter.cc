@@ -112,7 +112,8 @@ class Matcher {
   const void* Codebooks(int id, int* entries) {
     int64_t count = 0;
     const bool floats = values_ == tfl::Type::kFloat32;
-    const void* data = floats ? graph_.ConstantData(id, values_, &count) : graph_.QuantizedConstantData(id, values_, &count);
+    const void* data =
+        floats ? graph_.ConstantData(id, values_, &count) : graph_.QuantizedConstantData(id, values_, &count);
     if (data == nullptr || graph_.tensor(id)->dims->size != 1) Fail("the codebook is not a constant vector");
     *entries = static_cast<int>(count);
     return data;

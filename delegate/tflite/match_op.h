@@ -23,8 +23,8 @@ struct OpMatch {
   int node_index = -1;  // the runtime's number
   int input = -1;       // tensors
   int output = -1;
-  std::string name;                         // of the output tensor, for people
-  tfl::Type type = tfl::Type::kFloat32;     // of input and output: kFloat32 or kInt8
+  std::string name;                      // of the output tensor, for people
+  tfl::Type type = tfl::Type::kFloat32;  // of input and output: kFloat32 or kInt8
   FilterMatch filter;
   std::vector<float> bias;         // float only; empty: none
   QuantizationMatch quantization;  // int8 only

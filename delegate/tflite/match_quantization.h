@@ -12,9 +12,9 @@ namespace dgms {
 
 struct QuantizationMatch {
   int32_t input_zero = 0, output_zero = 0;
-  std::vector<double> factor;      // one per output channel: input scale * filter scale / output scale
-  std::vector<int32_t> bias;       // empty: none
-  int32_t min = -128, max = 127;   // of the outputs
+  std::vector<double> factor;     // one per output channel: input scale * filter scale / output scale
+  std::vector<int32_t> bias;      // empty: none
+  int32_t min = -128, max = 127;  // of the outputs
 };
 
 // What the caller has found out already.
@@ -26,8 +26,8 @@ struct QuantizedOp {
   ActivationRange activation;
 };
 
-// Returns an empty string, or what is missing or odd. The arithmetic is that of TFLite's kernels: factors are computed in
-// double, the range of the fused activation in float.
+// Returns an empty string, or what is missing or odd. The arithmetic is that of TFLite's kernels: factors are computed
+// in double, the range of the fused activation in float.
 std::string MatchQuantization(const Graph& graph, const QuantizedOp& op, QuantizationMatch* match);
 
 }  // namespace dgms

@@ -113,8 +113,8 @@ std::string Partition::PrepareStep(tfl::Context* context, Step* step) {
   if (!step->op->Fits(step->input_dims)) {
     // The number of channels became known, or changed, only now: other groups, so other packed weights.
     Status status = Status::kOk;
-    std::unique_ptr<CodebookOp> op = CodebookOp::Create(step->match, step->input_dims, *resources_.kernels,
-                                                        resources_.dynamic_int8, &status);
+    std::unique_ptr<CodebookOp> op =
+        CodebookOp::Create(step->match, step->input_dims, *resources_.kernels, resources_.dynamic_int8, &status);
     if (op == nullptr && status == Status::kOutOfMemory) return StatusText(status);
     if (op != nullptr) step->op = std::move(op);  // else Reshape says what is wrong
   }
@@ -189,8 +189,7 @@ std::string Partition::RunStep(tfl::Context* context, Step* step) {
     output = resources_.scratch->maps.data() + step->output.offset;
   } else {
     const tfl::Tensor* tensor = TensorOf(context, step->output.tensor);
-    if (tensor == nullptr || tensor->bytes < static_cast<size_t>(output_bytes))
-      return "the output's shape has changed";
+    if (tensor == nullptr || tensor->bytes < static_cast<size_t>(output_bytes)) return "the output's shape has changed";
     output = tensor->data;
   }
   if (input == nullptr || output == nullptr) return "a tensor has no memory";

@@ -137,7 +137,9 @@ class Layer:
         assert got.shape == want.shape
         books, book_scale = round_codebooks(self.books, self.codes, self.book_of_code)
         factor = 1.0 if self.factors is None else float(np.abs(self.factors).max())
-        quantum = max(float(quantize_row(row)[1]) for row in x) * float(book_scale) * factor * float(np.abs(books).max())
+        quantum = (
+            max(float(quantize_row(row)[1]) for row in x) * float(book_scale) * factor * float(np.abs(books).max())
+        )
         assert np.abs(got - want).max() <= quantum * 1.001
         assert np.mean(got != want) <= 0.001
 
@@ -157,7 +159,9 @@ def test_equals_the_oracle_on_every_instruction_set(kind: str) -> None:
         if seed % 3 == 0:
             x = np.maximum(x, 0)
         results = [
-            run(interpreter_of(layer.data, isa=isa, num_threads=threads), x)[0] for isa in instruction_sets(litert) for threads in (1, 3)
+            run(interpreter_of(layer.data, isa=isa, num_threads=threads), x)[0]
+            for isa in instruction_sets(litert)
+            for threads in (1, 3)
         ]
         layer.compare(results[0], x)
         for result in results[1:]:  # bit for bit

@@ -100,7 +100,8 @@ TEST_P(GemmS8, DecodeWithSeveralTables) {
       const std::vector<int8_t> panel = block.Decode();
       for (int64_t p = 0; p < k; ++p) {
         for (int j = 0; j < n; ++j) {
-          ASSERT_EQ(panel[PanelIndex(kernel(), block.width(), p, j)], block.Weight(p, j)) << "n " << n << " column " << j;
+          ASSERT_EQ(panel[PanelIndex(kernel(), block.width(), p, j)], block.Weight(p, j))
+              << "n " << n << " column " << j;
         }
       }
     }

@@ -111,10 +111,10 @@ class GemmS8Tester {
     const GuardedBuffer<int64_t> segments(offsets);
     std::vector<int32_t> table_of_column;
     for (int j = 0; tables_ > 1 && j < n_; ++j) table_of_column.push_back(j % tables_);
-    const PackedBlockS8 block(kernel, random.Codes(k * n_, 4), segment_count_, segment_length_, n_,
-                              extreme_ ? std::vector<int8_t>(kTableSize * tables_, weight_)
-                                       : RandomInt8(random, kTableSize * tables_, -127),
-                              table_of_column);
+    const PackedBlockS8 block(
+        kernel, random.Codes(k * n_, 4), segment_count_, segment_length_, n_,
+        extreme_ ? std::vector<int8_t>(kTableSize * tables_, weight_) : RandomInt8(random, kTableSize * tables_, -127),
+        table_of_column);
     const GuardedBuffer<int8_t> panel(block.Decode(), Flush::kEnd, kAlignment);
     std::vector<int32_t> old(rows_ * block.width());
     for (int32_t& value : old) value = static_cast<int32_t>(random.Int(INT32_MIN, INT32_MAX));

@@ -84,9 +84,8 @@ void CheckRequantize(const OutputS8Kernel& kernel, int rows, int n, int64_t larg
     EXPECT_TRUE(output.SurroundingsIntact());
     for (int r = 0; r < rows; ++r) {
       for (int j = 0; j < n; ++j) {
-        ASSERT_EQ(output[r * output_stride + j],
-                  ExpectedRequantized(sums[r * sums_stride + j], bias[j], multiplier[j], lefts[j], rights[j], zero, min,
-                                      max))
+        ASSERT_EQ(output[r * output_stride + j], ExpectedRequantized(sums[r * sums_stride + j], bias[j], multiplier[j],
+                                                                     lefts[j], rights[j], zero, min, max))
             << "row " << r << " column " << j << " sum " << sums[r * sums_stride + j] << " bias " << bias[j]
             << " multiplier " << multiplier[j] << " left " << lefts[j] << " right " << rights[j] << " zero " << zero;
       }

@@ -121,13 +121,9 @@ TEST(SelectKernel, ByName) {
   EXPECT_EQ(KernelsFor("auto"), BestKernels());
   for (const char* unknown : {"avx", "AVX2", "avx512 ", "sse", "portable,avx2"})
     EXPECT_EQ(KernelsFor(unknown), nullptr) << unknown;
-  const std::pair<const char*, bool> expected[] = {{"portable", true},
-                                                   {"neon", cpu.neon},
-                                                   {"neon_dotprod", cpu.neon_dotprod},
-                                                   {"neon_i8mm", cpu.neon_i8mm},
-                                                   {"avx2", cpu.avx2},
-                                                   {"avx512", cpu.avx512},
-                                                   {"avx512_vnni", cpu.avx512_vnni}};
+  const std::pair<const char*, bool> expected[] = {
+      {"portable", true}, {"neon", cpu.neon},     {"neon_dotprod", cpu.neon_dotprod}, {"neon_i8mm", cpu.neon_i8mm},
+      {"avx2", cpu.avx2}, {"avx512", cpu.avx512}, {"avx512_vnni", cpu.avx512_vnni}};
   for (const auto& [name, there] : expected) {
     const KernelSet* set = KernelsFor(name);
     ASSERT_EQ(set != nullptr, there) << name;
