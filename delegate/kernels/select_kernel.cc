@@ -29,7 +29,47 @@ constexpr const DepthwiseF32Kernel* kDepthwiseF32[] = {
 #undef DGMS_DEPTHWISE_F32
 };
 
-constexpr Isa kIsas[] = {Isa::kPortable, Isa::kNeon, Isa::kNeonDotprod, Isa::kAvx2, Isa::kAvx512};
+#define DGMS_GEMM_S8(name, isa, max_rows, max_columns, column_unit, k_unit, flip)                \
+  constexpr GemmS8Kernel name##_kernel = {#name,  isa,  max_rows,      max_columns, column_unit, \
+                                          k_unit, flip, name##_decode, name##_gemm};
+#define DGMS_DEPTHWISE_S8(name, isa) constexpr DepthwiseS8Kernel name##_kernel = {#name, isa, name};
+#define DGMS_OUTPUT_S8(name, isa) \
+  constexpr OutputS8Kernel name##_kernel = {#name, isa, name##_requantize, name##_rescale, name##_dequantize};
+#include "kernels/kernels_s8.inc"
+#undef DGMS_GEMM_S8
+#undef DGMS_DEPTHWISE_S8
+#undef DGMS_OUTPUT_S8
+
+constexpr const GemmS8Kernel* kGemmS8[] = {
+#define DGMS_GEMM_S8(name, ...) &name##_kernel,
+#define DGMS_DEPTHWISE_S8(name, isa)
+#define DGMS_OUTPUT_S8(name, isa)
+#include "kernels/kernels_s8.inc"
+#undef DGMS_GEMM_S8
+#undef DGMS_DEPTHWISE_S8
+#undef DGMS_OUTPUT_S8
+};
+
+constexpr const DepthwiseS8Kernel* kDepthwiseS8[] = {
+#define DGMS_GEMM_S8(name, ...)
+#define DGMS_DEPTHWISE_S8(name, isa) &name##_kernel,
+#define DGMS_OUTPUT_S8(name, isa)
+#include "kernels/kernels_s8.inc"
+#undef DGMS_GEMM_S8
+#undef DGMS_DEPTHWISE_S8
+#undef DGMS_OUTPUT_S8
+};
+
+constexpr const OutputS8Kernel* kOutputS8[] = {
+#define DGMS_GEMM_S8(name, ...)
+#define DGMS_DEPTHWISE_S8(name, isa)
+#define DGMS_OUTPUT_S8(name, isa) &name##_kernel,
+#include "kernels/kernels_s8.inc"
+#undef DGMS_GEMM_S8
+#undef DGMS_DEPTHWISE_S8
+#undef DGMS_OUTPUT_S8
+};
+
 constexpr int kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
 
 bool MachineHas(Isa isa) {
@@ -41,10 +81,14 @@ bool MachineHas(Isa isa) {
       return cpu.neon;
     case Isa::kNeonDotprod:
       return cpu.neon_dotprod;
+    case Isa::kNeonI8mm:
+      return cpu.neon_i8mm;
     case Isa::kAvx2:
       return cpu.avx2;
     case Isa::kAvx512:
       return cpu.avx512;
+    case Isa::kAvx512Vnni:
+      return cpu.avx512_vnni;
   }
   return false;
 }
@@ -78,9 +122,15 @@ struct Choices {
   const KernelSet* best = nullptr;
   Choices() {
     for (int i = 0; i < kIsaCount; ++i) {
-      sets[i] = {kIsas[i], nullptr, nullptr};
-      if (!MachineHas(kIsas[i])) continue;
-      sets[i] = {kIsas[i], Last(kGemmF32, kIsas[i]), Last(kDepthwiseF32, kIsas[i])};
+      const Isa isa = kIsas[i];
+      sets[i] = {isa, nullptr, nullptr, nullptr, nullptr, nullptr};
+      if (!MachineHas(isa)) continue;
+      sets[i] = {isa,
+                 Last(kGemmF32, isa),
+                 Last(kDepthwiseF32, isa),
+                 Last(kGemmS8, isa),
+                 Last(kDepthwiseS8, isa),
+                 Last(kOutputS8, isa)};
       best = &sets[i];
     }
   }
@@ -101,10 +151,14 @@ const char* IsaName(Isa isa) {
       return "neon";
     case Isa::kNeonDotprod:
       return "neon_dotprod";
+    case Isa::kNeonI8mm:
+      return "neon_i8mm";
     case Isa::kAvx2:
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Vnni:
+      return "avx512_vnni";
   }
   return "unknown";
 }
@@ -127,6 +181,24 @@ const GemmF32Kernel* const* GemmF32Kernels(int* count) {
 
 const DepthwiseF32Kernel* const* DepthwiseF32Kernels(int* count) {
   static const Runnable runnable(kDepthwiseF32);
+  *count = runnable.size;
+  return runnable.kernels;
+}
+
+const GemmS8Kernel* const* GemmS8Kernels(int* count) {
+  static const Runnable runnable(kGemmS8);
+  *count = runnable.size;
+  return runnable.kernels;
+}
+
+const DepthwiseS8Kernel* const* DepthwiseS8Kernels(int* count) {
+  static const Runnable runnable(kDepthwiseS8);
+  *count = runnable.size;
+  return runnable.kernels;
+}
+
+const OutputS8Kernel* const* OutputS8Kernels(int* count) {
+  static const Runnable runnable(kOutputS8);
   *count = runnable.size;
   return runnable.kernels;
 }

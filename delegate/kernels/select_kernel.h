@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "kernels/kernel.h"
+#include "kernels/kernel_s8.h"
 
 namespace dgms {
 
@@ -13,9 +14,16 @@ struct KernelSet {
   Isa isa;
   const GemmF32Kernel* gemm;
   const DepthwiseF32Kernel* depthwise;
+  const GemmS8Kernel* gemm_s8;
+  const DepthwiseS8Kernel* depthwise_s8;
+  const OutputS8Kernel* output_s8;
 };
 
-// "portable", "neon", "neon_dotprod", "avx2", "avx512".
+// All instruction sets, in rising order of preference within a processor family.
+inline constexpr Isa kIsas[] = {Isa::kPortable, Isa::kNeon,   Isa::kNeonDotprod, Isa::kNeonI8mm,
+                                Isa::kAvx2,     Isa::kAvx512, Isa::kAvx512Vnni};
+
+// "portable", "neon", "neon_dotprod", "neon_i8mm", "avx2", "avx512", "avx512_vnni".
 const char* IsaName(Isa isa);
 
 // The best kernels that this machine runs. Never null.
@@ -29,6 +37,9 @@ const KernelSet* KernelsFor(std::string_view isa_name);
 // All kernels of this build that this machine runs, for tests and benches. `*count` receives how many.
 const GemmF32Kernel* const* GemmF32Kernels(int* count);
 const DepthwiseF32Kernel* const* DepthwiseF32Kernels(int* count);
+const GemmS8Kernel* const* GemmS8Kernels(int* count);
+const DepthwiseS8Kernel* const* DepthwiseS8Kernels(int* count);
+const OutputS8Kernel* const* OutputS8Kernels(int* count);
 
 }  // namespace dgms
 

@@ -1,4 +1,4 @@
-// What the three codebook ops have in common: how a filter and its parameters are handed over.
+// What the codebook ops have in common: how a filter and its parameters are handed over.
 #ifndef DGMS_OPS_CODEBOOK_FILTER_H_
 #define DGMS_OPS_CODEBOOK_FILTER_H_
 
@@ -7,14 +7,21 @@
 namespace dgms {
 
 // A filter as codes. All pointers are views that need to live during Create only.
-struct CodebookFilter {
-  const uint8_t* codes = nullptr;    // one code per byte, in the op's filter order: OHWI (convolution),
-                                     // HWC (depthwise: TFLite's 1HWC without the 1), OI (fully connected)
-  int64_t count = 0;                 // number of codes
-  int bits = 4;                      // 2, 3 or 4: every code is below 1 << bits
+struct FilterCodes {
+  const uint8_t* codes = nullptr;  // one code per byte, in the op's filter order: OHWI (convolution),
+                                   // HWC (depthwise: TFLite's 1HWC without the 1), OI (fully connected)
+  int64_t count = 0;               // number of codes
+  int bits = 4;                    // 2, 3 or 4: every code is below 1 << bits
+  int64_t group_size = 0;          // output channels per codebook; 0: one codebook for the whole layer
+};
+
+struct CodebookFilter : FilterCodes {
   const float* codebooks = nullptr;  // [groups][1 << bits], groups = ceil(output channels / group_size) or 1
-  int64_t group_size = 0;            // output channels per codebook; 0: one codebook for the whole layer
   const float* scale = nullptr;      // [output channels], multiplies the sum before the bias is added; or null
+};
+
+struct Int8Filter : FilterCodes {
+  const int8_t* codebooks = nullptr;  // as above; values -127..127
 };
 
 enum class Activation { kNone, kRelu, kRelu6, kReluN1To1 };

@@ -6,18 +6,12 @@
 
 #include "ops/memory.h"
 #include "ops/packed_filter.h"
+#include "ops/row_tiles.h"
 #include "ops/shapes.h"
 #include "ops/status.h"
 #include "ops/thread_pool.h"
 
 namespace dgms {
-
-// Where the rows (output pixels) are: row (i0, i1, i2) starts at i0 * stride[0] + i1 * stride[1] + i2 * stride[2]
-// floats of the input, and is row (i0 * count[1] + i1) * count[2] + i2 of the output.
-struct RowLayout {
-  int64_t count[3];
-  int64_t stride[3];
-};
 
 class CodebookGemm {
  public:
@@ -37,16 +31,11 @@ class CodebookGemm {
   struct Item {
     int64_t panel, first_tile, end_tile;
   };
-  int64_t Chunks(int threads) const;
   Item ItemAt(int64_t index, int64_t chunks) const;
   void RunItem(const float* input, float* output, const Item& item) const;
-  void RunTiles(const float* input, float* output, const Item& item, GemmF32Args* args) const;
   void RunGemv(const float* input, float* output, ThreadPool& pool, bool parallel) const;
 
-  RowLayout rows_ = {};
-  int64_t total_rows_ = 0;
-  int64_t tiles_per_line_ = 0;  // a line: the rows of one (i0, i1)
-  int64_t tiles_ = 0;
+  RowTiles tiles_;
   int64_t group_stride_ = 0;
   bool gemv_ = false;               // one row, and its segments follow one another
   Buffer<int64_t> segments_;        // the offsets of every block's segments, block after block

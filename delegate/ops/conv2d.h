@@ -26,6 +26,8 @@ struct Conv2DParams {
 
 class Conv2D {
  public:
+  using Element = float;  // of activations
+
   // Packs the weights. Null on failure, with the reason in *status (which may be null). Nothing is kept of the views.
   //   bias   [out_channels] or null
   static std::unique_ptr<Conv2D> Create(const Conv2DParams& params, const CodebookFilter& filter, const float* bias,

@@ -26,6 +26,8 @@ struct DepthwiseConv2DParams {
 
 class DepthwiseConv2D {
  public:
+  using Element = float;  // of activations
+
   // Decodes the weights (there are few of them) and folds the scale into them. Null on failure, with the reason in
   // *status (which may be null). Nothing is kept of the views.
   //   bias   [in_channels * depth_multiplier] or null

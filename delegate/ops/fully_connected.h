@@ -21,6 +21,8 @@ struct FullyConnectedParams {
 
 class FullyConnected {
  public:
+  using Element = float;  // of activations
+
   // Packs the weights. Null on failure, with the reason in *status (which may be null). Nothing is kept of the views.
   //   bias   [out_channels] or null
   static std::unique_ptr<FullyConnected> Create(const FullyConnectedParams& params, const CodebookFilter& filter,

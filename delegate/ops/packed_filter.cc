@@ -7,19 +7,33 @@
 
 namespace dgms {
 
-int64_t CodebookCount(const CodebookFilter& filter, int64_t channels) {
-  return filter.group_size == 0 ? 1 : CeilDiv(channels, filter.group_size);
-}
+namespace {
 
-bool IsValid(const CodebookFilter& filter, int64_t channels) {
+bool AreValid(const FilterCodes& filter, int64_t channels) {
   if (filter.bits < 2 || filter.bits > 4 || filter.group_size < 0 || filter.count < 0 || channels < 1) return false;
   // CeilDiv must not overflow, and a column's table index is 32 bits.
   if (filter.group_size > INT64_MAX - channels || CodebookCount(filter, channels) > INT32_MAX / kTableSize)
     return false;
-  if (filter.codebooks == nullptr || (filter.codes == nullptr && filter.count > 0)) return false;
+  if (filter.codes == nullptr && filter.count > 0) return false;
   uint8_t all = 0;
   for (int64_t i = 0; i < filter.count; ++i) all |= filter.codes[i];
   return all < (1 << filter.bits);
+}
+
+}  // namespace
+
+int64_t CodebookCount(const FilterCodes& filter, int64_t channels) {
+  return filter.group_size == 0 ? 1 : CeilDiv(channels, filter.group_size);
+}
+
+bool IsValid(const CodebookFilter& filter, int64_t channels) {
+  return filter.codebooks != nullptr && AreValid(filter, channels);
+}
+
+bool IsValid(const Int8Filter& filter, int64_t channels) {
+  if (filter.codebooks == nullptr || !AreValid(filter, channels)) return false;
+  const int8_t* end = filter.codebooks + (CodebookCount(filter, channels) << filter.bits);
+  return std::find(filter.codebooks, end, int8_t{-128}) == end;
 }
 
 Status PackedFilter::Init(const Shape& shape, const CodebookFilter& filter, const float* bias,
@@ -42,27 +56,13 @@ Status PackedFilter::Init(const Shape& shape, const CodebookFilter& filter, cons
   return status;
 }
 
-// Blocks as equal as possible, no longer than the decoded panel's buffer: several short segments together, or one long
-// segment in parts. They depend on the filter's shape and the kernel only, so results do too.
+// They depend on the filter's shape and the kernel only, so results do too.
 Status PackedFilter::PlanBlocks() {
   const int64_t unit = kernel_->k_unit;
   const int64_t limit = std::min<int64_t>(kMaxBlock, kPanelFloats / kernel_->max_columns / unit * unit);
-  const int64_t length = shape_.segment_length, segments = shape_.segment_count;
-  const int64_t parts = CeilDiv(length, limit);                                     // of one segment
-  const int64_t part = parts > 1 ? RoundUp(CeilDiv(length, parts), unit) : length;  // places of one part
-  const int64_t together = CeilDiv(segments, CeilDiv(segments, std::max<int64_t>(1, limit / length)));  // if parts == 1
-  block_count_ = parts > 1 ? segments * CeilDiv(length, part) : CeilDiv(segments, together);
-  if (!blocks_.Reserve(block_count_)) return Status::kOutOfMemory;
-  int64_t count = 0;
-  if (parts > 1) {
-    for (int64_t s = 0; s < segments; ++s) {
-      for (int64_t p = 0; p < length; p += part) blocks_[count++] = {s, 1, p, std::min(part, length - p)};
-    }
-  } else {
-    for (int64_t s = 0; s < segments; s += together) {
-      blocks_[count++] = {s, std::min(together, segments - s), 0, length};
-    }
-  }
+  const Status status = PlanFilterBlocks(shape_.segment_count, shape_.segment_length, limit, unit,
+                                         /*pad_segments=*/false, &blocks_, &block_count_);
+  if (status != Status::kOk) return status;
   padded_k_ = 0;
   one_run_ = true;
   for (int64_t b = 0; b < block_count_; ++b) {

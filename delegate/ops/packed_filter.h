@@ -8,18 +8,20 @@
 
 #include "kernels/kernel.h"
 #include "ops/codebook_filter.h"
+#include "ops/filter_blocks.h"
 #include "ops/memory.h"
 #include "ops/shapes.h"
 #include "ops/status.h"
 
 namespace dgms {
 
-// True if the view is consistent: bits 2..4, the right number of codes, every code below 1 << bits, codebooks there.
-// `channels` counts output channels.
+// True if the view is consistent: bits 2..4, the right number of codes, every code below 1 << bits, codebooks there and
+// (int8) in their range. `channels` counts output channels.
 bool IsValid(const CodebookFilter& filter, int64_t channels);
+bool IsValid(const Int8Filter& filter, int64_t channels);
 
 // How many codebooks the view has.
-int64_t CodebookCount(const CodebookFilter& filter, int64_t channels);
+int64_t CodebookCount(const FilterCodes& filter, int64_t channels);
 
 class PackedFilter {
  public:
@@ -32,14 +34,7 @@ class PackedFilter {
     int64_t segment_length = 0;
   };
 
-  // A range of k: segment_count whole segments, or a part of one (then segment_count is 1).
-  struct Block {
-    int64_t first_segment;
-    int64_t segment_count;
-    int64_t offset;          // of the part within its segment
-    int64_t segment_length;  // of the part
-    int64_t k() const { return segment_count * segment_length; }
-  };
+  using Block = FilterBlock;
 
   // Neighbouring output channels of one group.
   struct Panel {

@@ -8,45 +8,75 @@
 namespace dgms {
 namespace {
 
-// Below this many floats a copy is not worth waking workers for.
-constexpr int64_t kMinParallelFloats = 32768;
+// Below this many elements a copy is not worth waking workers for.
+constexpr int64_t kMinParallelElements = 32768;
 
-void Zero(float* to, int64_t count) { std::memset(to, 0, static_cast<size_t>(count) * sizeof(float)); }
+template <typename T>
+void Move(const T* from, T* to, int64_t count) {
+  std::memcpy(to, from, static_cast<size_t>(count) * sizeof(T));
+}
+
+void MoveFlipped(const int8_t* from, int8_t* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = static_cast<int8_t>(from[i] ^ -128);
+}
+
+// One line of the copy: `move(from, to, count)` copies neighbouring elements, `fill` is the padding.
+template <typename T, typename MoveFn>
+void CopyLine(const PaddedInput& p, const T* input, T* copy, int64_t line, T fill, const MoveFn& move) {
+  const int64_t pixel = p.channels * p.repeat;
+  copy += line * p.columns * pixel;
+  const int64_t image = line / p.rows, y = line % p.rows - p.pad_top;
+  if (y < 0 || y >= p.in_h) {
+    std::fill(copy, copy + p.columns * pixel, fill);
+    return;
+  }
+  const int64_t width = std::min(p.in_w, p.columns - p.pad_left);  // pixels of the input that are needed
+  std::fill(copy, copy + p.pad_left * pixel, fill);
+  const T* from = input + (image * p.in_h + y) * p.in_w * p.channels;
+  T* to = copy + p.pad_left * pixel;
+  if (p.repeat == 1) {
+    move(from, to, width * p.channels);
+  } else {
+    for (int64_t i = 0; i < width * p.channels; ++i, to += p.repeat) {
+      move(from + i, to, 1);
+      std::fill(to + 1, to + p.repeat, *to);
+    }
+  }
+  std::fill(copy + (p.pad_left + width) * pixel, copy + p.columns * pixel, fill);
+}
+
+template <typename T, typename MoveFn>
+void CopyLines(const PaddedInput& p, const T* input, T* copy, T fill, const MoveFn& move, ThreadPool& pool) {
+  const int64_t lines = p.batch * p.rows;
+  const int64_t elements = lines * p.columns * p.channels * p.repeat;
+  const int64_t items = std::min<int64_t>(lines, 4 * pool.num_threads());
+  const auto job = [&](int64_t item) {
+    for (int64_t line = lines * item / items; line < lines * (item + 1) / items; ++line) {
+      CopyLine(p, input, copy, line, fill, move);
+    }
+  };
+  pool.Run(items, job, elements >= kMinParallelElements);
+}
 
 }  // namespace
 
-Status PaddedInput::Floats(int64_t* floats) const {
+Status PaddedInput::Elements(int64_t* elements) const {
   const CheckedSize size = CheckedSize(batch) * rows * columns * channels * repeat;
   if (!size.FitsFloats()) return Status::kInvalidArgument;
-  *floats = size.value();
+  *elements = size.value();
   return Status::kOk;
 }
 
-void PaddedInput::CopyLine(const float* input, float* copy, int64_t line) const {
-  const int64_t pixel = channels * repeat;
-  copy += line * columns * pixel;
-  const int64_t image = line / rows, y = line % rows - pad_top;
-  if (y < 0 || y >= in_h) return Zero(copy, columns * pixel);
-  const int64_t width = std::min(in_w, columns - pad_left);  // pixels of the input that are needed
-  Zero(copy, pad_left * pixel);
-  const float* from = input + (image * in_h + y) * in_w * channels;
-  float* to = copy + pad_left * pixel;
-  if (repeat == 1) {
-    std::memcpy(to, from, static_cast<size_t>(width * channels) * sizeof(float));
-  } else {
-    for (int64_t i = 0; i < width * channels; ++i, to += repeat) std::fill(to, to + repeat, from[i]);
-  }
-  Zero(copy + (pad_left + width) * pixel, (columns - pad_left - width) * pixel);
+void PaddedInput::Copy(const float* input, float* copy, ThreadPool& pool) const {
+  CopyLines(*this, input, copy, 0.0f, Move<float>, pool);
 }
 
-void PaddedInput::Copy(const float* input, float* copy, ThreadPool& pool) const {
-  const int64_t lines = batch * rows;
-  const int64_t floats = lines * columns * channels * repeat;
-  const int64_t items = std::min<int64_t>(lines, 4 * pool.num_threads());
-  const auto job = [&](int64_t item) {
-    for (int64_t line = lines * item / items; line < lines * (item + 1) / items; ++line) CopyLine(input, copy, line);
-  };
-  pool.Run(items, job, floats >= kMinParallelFloats);
+void PaddedInput::Copy(const int8_t* input, int8_t* copy, int8_t zero, bool flip, ThreadPool& pool) const {
+  if (flip) {
+    CopyLines(*this, input, copy, static_cast<int8_t>(zero ^ -128), MoveFlipped, pool);
+  } else {
+    CopyLines(*this, input, copy, zero, Move<int8_t>, pool);
+  }
 }
 
 }  // namespace dgms

@@ -15,14 +15,14 @@ struct PaddedInput {
   int64_t rows = 0, columns = 0;  // of the copy; input beyond them is left out (strides may never reach it)
   int64_t repeat = 1;             // every channel that many times (depth multiplier)
 
-  // Floats of the copy, checked; or an error.
-  Status Floats(int64_t* floats) const;
+  // Elements of the copy, checked; or an error.
+  Status Elements(int64_t* elements) const;
 
-  // Writes all of the copy.
+  // Writes all of the copy, with zeros as padding.
   void Copy(const float* input, float* copy, ThreadPool& pool) const;
 
- private:
-  void CopyLine(const float* input, float* copy, int64_t line) const;
+  // The same for int8 with `zero` as padding; with `flip` the top bit of every element is inverted (see kernel_s8.h).
+  void Copy(const int8_t* input, int8_t* copy, int8_t zero, bool flip, ThreadPool& pool) const;
 };
 
 }  // namespace dgms

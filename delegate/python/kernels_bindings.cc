@@ -235,7 +235,7 @@ FloatArray DecodePanel(const CodeArray& packed, int64_t k, int64_t n, const Floa
 
 py::list KernelSets() {
   py::list sets;
-  for (const Isa isa : {Isa::kPortable, Isa::kNeon, Isa::kNeonDotprod, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : kIsas) {
     const KernelSet* set = KernelsFor(IsaName(isa));
     if (set == nullptr) continue;
     py::dict entry;

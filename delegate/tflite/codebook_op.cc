@@ -1,10 +1,16 @@
 #include "tflite/codebook_op.h"
 
 #include <climits>
+#include <cmath>
+#include <utility>
 
 #include "ops/conv2d.h"
 #include "ops/depthwise_conv2d.h"
 #include "ops/fully_connected.h"
+#include "ops/int8_codebook.h"
+#include "ops/int8_conv2d.h"
+#include "ops/int8_depthwise_conv2d.h"
+#include "ops/int8_fully_connected.h"
 #include "ops/memory.h"
 #include "tflite/log.h"
 
@@ -80,7 +86,10 @@ class WindowOp : public CodebookOp {
     return "";
   }
 
-  Status Run(const float* input, float* output, ThreadPool& pool) override { return op_->Run(input, output, pool); }
+  Status Run(const void* input, void* output, ThreadPool& pool) override {
+    using Element = typename Op::Element;
+    return op_->Run(static_cast<const Element*>(input), static_cast<Element*>(output), pool);
+  }
   size_t packed_bytes() const override { return op_->packed_bytes(); }
   const char* kernel_name() const override { return op_->kernel_name(); }
   int64_t macs() const override { return macs_; }
@@ -95,9 +104,10 @@ class WindowOp : public CodebookOp {
   int64_t macs_ = 0;
 };
 
+template <typename Op>
 class FullyConnectedOp : public CodebookOp {
  public:
-  FullyConnectedOp(std::unique_ptr<FullyConnected> op, const OpMatch& match)
+  FullyConnectedOp(std::unique_ptr<Op> op, const OpMatch& match)
       : op_(std::move(op)),
         in_channels_(match.filter.shape[1]),
         out_channels_(match.filter.shape[0]),
@@ -131,13 +141,16 @@ class FullyConnectedOp : public CodebookOp {
     return "";
   }
 
-  Status Run(const float* input, float* output, ThreadPool& pool) override { return op_->Run(input, output, pool); }
+  Status Run(const void* input, void* output, ThreadPool& pool) override {
+    using Element = typename Op::Element;
+    return op_->Run(static_cast<const Element*>(input), static_cast<Element*>(output), pool);
+  }
   size_t packed_bytes() const override { return op_->packed_bytes(); }
   const char* kernel_name() const override { return op_->kernel_name(); }
   int64_t macs() const override { return macs_; }
 
  private:
-  std::unique_ptr<FullyConnected> op_;
+  std::unique_ptr<Op> op_;
   int in_channels_;
   int out_channels_;
   bool keep_num_dims_;
@@ -156,49 +169,109 @@ void SetWindow(const OpMatch& match, Params* params) {
   params->activation = match.activation;
 }
 
-std::unique_ptr<CodebookOp> CreateConv(const OpMatch& match, const std::vector<int>& input_dims,
-                                       const CodebookFilter& filter, const float* bias, const KernelSet& kernels,
-                                       Status* status) {
+// The parameters of each kind of operator; false if the input's channels do not fit the filter.
+bool SetParams(const OpMatch& match, const std::vector<int>& input_dims, Conv2DParams* params) {
   const std::vector<int>& shape = match.filter.shape;  // OHWI
   const int channels = input_dims.size() == 4 ? input_dims[3] : 0;
-  if (channels <= 0 || channels % shape[3] != 0 || shape[0] % (channels / shape[3]) != 0) return nullptr;
-  Conv2DParams params;
-  SetWindow(match, &params);
-  params.groups = channels / shape[3];
-  params.in_channels = channels;
-  params.out_channels = shape[0];
-  std::unique_ptr<Conv2D> op = Conv2D::Create(params, filter, bias, kernels, status);
-  return op == nullptr ? nullptr : std::make_unique<WindowOp<Conv2D>>(std::move(op), match, channels);
+  if (channels <= 0 || channels % shape[3] != 0 || shape[0] % (channels / shape[3]) != 0) return false;
+  SetWindow(match, params);
+  params->groups = channels / shape[3];
+  params->in_channels = channels;
+  params->out_channels = shape[0];
+  return true;
 }
 
-std::unique_ptr<CodebookOp> CreateDepthwise(const OpMatch& match, const std::vector<int>& input_dims,
-                                            const CodebookFilter& filter, const float* bias, const KernelSet& kernels,
-                                            Status* status) {
+bool SetParams(const OpMatch& match, const std::vector<int>& input_dims, DepthwiseConv2DParams* params) {
   const std::vector<int>& shape = match.filter.shape;  // 1HWC
   const int channels = input_dims.size() == 4 ? input_dims[3] : 0;
-  if (channels <= 0 || shape[3] % channels != 0) return nullptr;
-  DepthwiseConv2DParams params;
-  SetWindow(match, &params);
-  params.in_channels = channels;
-  params.depth_multiplier = shape[3] / channels;
-  std::unique_ptr<DepthwiseConv2D> op = DepthwiseConv2D::Create(params, filter, bias, kernels, status);
-  return op == nullptr ? nullptr : std::make_unique<WindowOp<DepthwiseConv2D>>(std::move(op), match, channels);
+  if (channels <= 0 || shape[3] % channels != 0) return false;
+  SetWindow(match, params);
+  params->in_channels = channels;
+  params->depth_multiplier = shape[3] / channels;
+  return true;
 }
 
-std::unique_ptr<CodebookOp> CreateFullyConnected(const OpMatch& match, const CodebookFilter& filter, const float* bias,
-                                                 const KernelSet& kernels, Status* status) {
-  FullyConnectedParams params;
-  params.out_channels = match.filter.shape[0];
-  params.in_channels = match.filter.shape[1];
-  params.activation = match.activation;
-  std::unique_ptr<FullyConnected> op = FullyConnected::Create(params, filter, bias, kernels, status);
-  return op == nullptr ? nullptr : std::make_unique<FullyConnectedOp>(std::move(op), match);
+FullyConnectedParams DenseParams(const OpMatch& match) {
+  return {match.filter.shape[1], match.filter.shape[0], match.activation};
+}
+
+template <typename Op, typename Params, typename... Arguments>
+std::unique_ptr<CodebookOp> CreateWindow(const OpMatch& match, const std::vector<int>& input_dims, Params params,
+                                         Status* status, const Arguments&... arguments) {
+  if (!SetParams(match, input_dims, &params)) return nullptr;
+  std::unique_ptr<Op> op = Op::Create(params, arguments..., status);
+  return op == nullptr ? nullptr : std::make_unique<WindowOp<Op>>(std::move(op), match, input_dims[3]);
+}
+
+template <typename Op, typename... Arguments>
+std::unique_ptr<CodebookOp> CreateDense(const OpMatch& match, Status* status, const Arguments&... arguments) {
+  std::unique_ptr<Op> op = Op::Create(DenseParams(match), arguments..., status);
+  return op == nullptr ? nullptr : std::make_unique<FullyConnectedOp<Op>>(std::move(op), match);
+}
+
+std::unique_ptr<CodebookOp> CreateFloat(const OpMatch& match, const std::vector<int>& input_dims,
+                                        const CodebookFilter& filter, const KernelSet& kernels, Status* status) {
+  const float* bias = match.bias.empty() ? nullptr : match.bias.data();
+  switch (match.kind) {
+    case OpKind::kConv2D:
+      return CreateWindow<Conv2D>(match, input_dims, Conv2DParams(), status, filter, bias, kernels);
+    case OpKind::kDepthwiseConv2D:
+      return CreateWindow<DepthwiseConv2D>(match, input_dims, DepthwiseConv2DParams(), status, filter, bias, kernels);
+    case OpKind::kFullyConnected:
+      return CreateDense<FullyConnected>(match, status, filter, bias, kernels);
+  }
+  return nullptr;
+}
+
+std::unique_ptr<CodebookOp> CreateInt8(const OpMatch& match, const std::vector<int>& input_dims,
+                                       const Int8Filter& filter, const Int8LayerOutput& output,
+                                       const KernelSet& kernels, Status* status) {
+  switch (match.kind) {
+    case OpKind::kConv2D:
+      return CreateWindow<Int8Conv2D>(match, input_dims, Conv2DParams(), status, filter, output, kernels);
+    case OpKind::kDepthwiseConv2D:
+      return CreateWindow<Int8DepthwiseConv2D>(match, input_dims, DepthwiseConv2DParams(), status, filter, output,
+                                               kernels);
+    case OpKind::kFullyConnected:
+      return CreateDense<Int8FullyConnected>(match, status, filter, output, kernels);
+  }
+  return nullptr;
+}
+
+Requantization RequantizationOf(const OpMatch& match) {
+  const QuantizationMatch& q = match.quantization;
+  Requantization result;
+  result.input_zero = q.input_zero;
+  result.bias = q.bias.empty() ? nullptr : q.bias.data();
+  result.factor = q.factor.data();
+  result.fixed_point = match.kind != OpKind::kFullyConnected;
+  result.output_zero = q.output_zero;
+  result.min = q.min;
+  result.max = q.max;
+  return result;
+}
+
+// A float layer's weights as integers. False if they cannot be: then the layer stays float.
+bool RoundWeights(const OpMatch& match, const CodebookFilter& filter, std::vector<int8_t>* codebooks,
+                  std::vector<float>* scales) {
+  const int64_t channels = match.out_channels();
+  const bool depthwise = match.kind == OpKind::kDepthwiseConv2D;
+  codebooks->resize(match.filter.codebooks.size());
+  const float scale = RoundCodebooks(filter, channels, depthwise ? 1 : match.filter.count / channels,
+                                     depthwise ? channels : 1, codebooks->data());
+  if (scale == 0) return false;
+  scales->assign(static_cast<size_t>(channels), scale);
+  for (int64_t c = 0; c < channels && filter.scale != nullptr; ++c) {
+    (*scales)[c] = scale * filter.scale[c];
+    if (!std::isfinite((*scales)[c])) return false;
+  }
+  return true;
 }
 
 }  // namespace
 
 std::unique_ptr<CodebookOp> CodebookOp::Create(const OpMatch& match, const std::vector<int>& input_dims,
-                                               const KernelSet& kernels, Status* status) {
+                                               const KernelSet& kernels, bool dynamic_int8, Status* status) {
   *status = Status::kInvalidArgument;
   Buffer<uint8_t> codes;
   if (!codes.Reserve(match.filter.count)) {
@@ -206,23 +279,31 @@ std::unique_ptr<CodebookOp> CodebookOp::Create(const OpMatch& match, const std::
     return nullptr;
   }
   UnpackCodes(*match.filter.format, match.filter.planes, match.filter.count, codes.data());
-  CodebookFilter filter;
-  filter.codes = codes.data();
-  filter.count = match.filter.count;
-  filter.bits = match.filter.format->bits;
-  filter.codebooks = match.filter.codebooks.data();
-  filter.group_size = match.filter.group_size;
-  filter.scale = match.filter.scale.empty() ? nullptr : match.filter.scale.data();
-  const float* bias = match.bias.empty() ? nullptr : match.bias.data();
-  switch (match.kind) {
-    case OpKind::kConv2D:
-      return CreateConv(match, input_dims, filter, bias, kernels, status);
-    case OpKind::kDepthwiseConv2D:
-      return CreateDepthwise(match, input_dims, filter, bias, kernels, status);
-    case OpKind::kFullyConnected:
-      return CreateFullyConnected(match, filter, bias, kernels, status);
+  FilterCodes common;
+  common.codes = codes.data();
+  common.count = match.filter.count;
+  common.bits = match.filter.format->bits;
+  common.group_size = match.filter.group_size;
+  Int8Filter int8_filter;
+  static_cast<FilterCodes&>(int8_filter) = common;
+  if (match.type == tfl::Type::kInt8) {
+    int8_filter.codebooks = match.filter.int8_codebooks.data();
+    const Requantization requantization = RequantizationOf(match);
+    return CreateInt8(match, input_dims, int8_filter, {&requantization, nullptr}, kernels, status);
   }
-  return nullptr;
+  CodebookFilter filter;
+  static_cast<FilterCodes&>(filter) = common;
+  filter.codebooks = match.filter.codebooks.data();
+  filter.scale = match.filter.scale.empty() ? nullptr : match.filter.scale.data();
+  std::vector<int8_t> rounded;
+  std::vector<float> scales;
+  if (dynamic_int8 && RoundWeights(match, filter, &rounded, &scales)) {
+    int8_filter.codebooks = rounded.data();
+    const Dequantization dynamic = {scales.data(), match.bias.empty() ? nullptr : match.bias.data(),
+                                    RangeOf(match.activation)};
+    return CreateInt8(match, input_dims, int8_filter, {nullptr, &dynamic}, kernels, status);
+  }
+  return CreateFloat(match, input_dims, filter, kernels, status);
 }
 
 }  // namespace dgms

@@ -1,4 +1,4 @@
-// One claimed operator, ready to run: a uniform face for the three kinds of ops.
+// One claimed operator, ready to run: a uniform face for all kinds of ops.
 #ifndef DGMS_TFLITE_CODEBOOK_OP_H_
 #define DGMS_TFLITE_CODEBOOK_OP_H_
 
@@ -20,9 +20,10 @@ class CodebookOp {
   // Unpacks the codes and packs them for the kernels.
   //   input_dims   the input's shape as far as it is known; the number of channels decides the groups of a convolution
   //                and the multiplier of a depthwise convolution
+  //   dynamic_int8   float operators quantise their activations at run time, where their weights allow it
   // Null on failure, with the reason in *status.
   static std::unique_ptr<CodebookOp> Create(const OpMatch& match, const std::vector<int>& input_dims,
-                                            const KernelSet& kernels, Status* status);
+                                            const KernelSet& kernels, bool dynamic_int8, Status* status);
   virtual ~CodebookOp() = default;
 
   // Whether the packed weights serve an input of this shape (its number of channels may have changed).
@@ -33,7 +34,8 @@ class CodebookOp {
   virtual std::string Reshape(const std::vector<int>& input_dims, Workspace* workspace,
                               std::vector<int>* output_dims) = 0;
 
-  virtual Status Run(const float* input, float* output, ThreadPool& pool) = 0;
+  // Activations of the match's type.
+  virtual Status Run(const void* input, void* output, ThreadPool& pool) = 0;
 
   virtual size_t packed_bytes() const = 0;
   virtual const char* kernel_name() const = 0;

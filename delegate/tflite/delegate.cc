@@ -151,7 +151,7 @@ void* InitNode(tfl::Context* context, const char* buffer, size_t) {
     if (pool == nullptr) return StatusText(Status::kOutOfMemory);
     State::Handover* handover = node->state->handover(context);
     if (handover->scratch == nullptr) return "the runtime called it outside of the delegate's prepare";
-    const Resources resources = {&node->state->kernels(), pool,
+    const Resources resources = {&node->state->kernels(), node->state->options().dynamic_int8, pool,
                                  node->state->options().profile ? &node->state->profile() : nullptr, handover->scratch};
     node->partition = std::make_unique<Partition>(*params, &handover->ops, resources);
     result = node.release();
@@ -202,7 +202,8 @@ void ClearStaleMarks(const Graph& graph, tfl::Delegate* self) {
 
 // Builds every operator of the claim, before anything is claimed: what cannot be built is left to the runtime.
 // Returns an empty string, or why nothing can go on (no memory).
-std::string BuildOps(const Graph& graph, const KernelSet& kernels, Claim* claim, std::map<int, PreparedOp>* prepared) {
+std::string BuildOps(const Graph& graph, const KernelSet& kernels, bool dynamic_int8, Claim* claim,
+                     std::map<int, PreparedOp>* prepared) {
   for (size_t i = 0; i < claim->ops.size();) {
     const OpMatch& match = claim->ops[i];
     if (prepared->count(match.node_index) != 0) {
@@ -211,7 +212,8 @@ std::string BuildOps(const Graph& graph, const KernelSet& kernels, Claim* claim,
     }
     const tfl::IntArray& dims = *graph.tensor(match.input)->dims;
     Status status = Status::kOk;
-    std::unique_ptr<CodebookOp> op = CodebookOp::Create(match, {dims.begin(), dims.end()}, kernels, &status);
+    std::unique_ptr<CodebookOp> op =
+        CodebookOp::Create(match, {dims.begin(), dims.end()}, kernels, dynamic_int8, &status);
     if (op != nullptr) {
       (*prepared)[match.node_index] = {match, std::move(op)};
       ++i;
@@ -254,7 +256,7 @@ std::string PrepareGraph(tfl::Context* context, tfl::Delegate* self, State* stat
   ClearStaleMarks(graph, self);
   Claim claim = FindClaim(graph, self);
   std::map<int, PreparedOp> prepared;
-  why = BuildOps(graph, state->kernels(), &claim, &prepared);
+  why = BuildOps(graph, state->kernels(), state->options().dynamic_int8, &claim, &prepared);
   if (!why.empty()) return why;
   const std::vector<int> nodes = ClaimedNodes(graph, claim);
   if (state->options().log) LogClaim(claim, nodes.size(), prepared);
@@ -287,7 +289,7 @@ tfl::Status PrepareDelegate(tfl::Context* context, tfl::Delegate* self) {
 
 std::string IsaNames() {
   std::string names = "'auto'";
-  for (Isa isa : {Isa::kPortable, Isa::kNeon, Isa::kNeonDotprod, Isa::kAvx2, Isa::kAvx512}) {
+  for (Isa isa : kIsas) {
     if (KernelsFor(IsaName(isa)) != nullptr) names += std::string(", '") + IsaName(isa) + "'";
   }
   return names;

@@ -192,10 +192,15 @@ bool Graph::is_graph_output(int id) const { return tensor(id) != nullptr && grap
 
 const void* Graph::ConstantData(int id, tfl::Type type, int64_t* count) const {
   const tfl::Tensor* t = tensor(id);
+  return t != nullptr && t->quantization.type == 0 ? QuantizedConstantData(id, type, count) : nullptr;
+}
+
+const void* Graph::QuantizedConstantData(int id, tfl::Type type, int64_t* count) const {
+  const tfl::Tensor* t = tensor(id);
   int64_t bytes = 0;
   const bool constant = t != nullptr && t->type == type && t->allocation_type == tfl::Allocation::kMmapRo &&
                         t->data != nullptr && t->is_variable == 0 && t->sparsity == nullptr &&
-                        t->quantization.type == 0 && producers_[id] == kNone && ElementCount(t->dims, count) &&
+                        producers_[id] == kNone && ElementCount(t->dims, count) &&
                         MultiplyChecked(*count, static_cast<int64_t>(TypeBytes(type)), &bytes) &&
                         static_cast<uint64_t>(bytes) <= t->bytes;
   return constant ? t->data : nullptr;

@@ -73,6 +73,9 @@ class Graph {
   // all of its elements there. Null otherwise. `*count` receives the number of elements.
   const void* ConstantData(int id, tfl::Type type, int64_t* count) const;
 
+  // The same, with or without quantisation parameters.
+  const void* QuantizedConstantData(int id, tfl::Type type, int64_t* count) const;
+
  private:
   static constexpr int kSeveral = -2;
 

@@ -20,8 +20,8 @@ struct Mismatch {
 
 class Matcher {
  public:
-  Matcher(const Graph& graph, int channel_axis, int rank, FilterMatch* match)
-      : graph_(graph), channel_axis_(channel_axis), rank_(rank), match_(*match) {}
+  Matcher(const Graph& graph, int channel_axis, int rank, tfl::Type values, FilterMatch* match)
+      : graph_(graph), channel_axis_(channel_axis), rank_(rank), values_(values), match_(*match) {}
 
   void Match(int id) {
     bool scaled = false;
@@ -64,7 +64,9 @@ class Matcher {
   void RequireType(int id, tfl::Type type) {
     const tfl::Tensor* tensor = graph_.tensor(id);
     Require(tensor != nullptr && tensor->type == type, "an intermediate tensor has an unexpected type");
-    Require(tensor->is_variable == 0 && tensor->sparsity == nullptr && tensor->quantization.type == 0 &&
+    const bool may_be_quantised = type == tfl::Type::kInt8;
+    Require(tensor->is_variable == 0 && tensor->sparsity == nullptr &&
+                (may_be_quantised || tensor->quantization.type == 0) &&
                 tensor->allocation_type != tfl::Allocation::kMmapRo,
             "an intermediate tensor is constant, variable, sparse or quantised");
   }
@@ -106,6 +108,32 @@ class Matcher {
     return values;
   }
 
+  // A constant vector of codebook values.
+  const void* Codebooks(int id, int* entries) {
+    int64_t count = 0;
+    const bool floats = values_ == tfl::Type::kFloat32;
+    const void* data =
+        floats ? graph_.ConstantData(id, values_, &count) : graph_.QuantizedConstantData(id, values_, &count);
+    if (data == nullptr || graph_.tensor(id)->dims->size != 1) Fail("the codebook is not a constant vector");
+    *entries = static_cast<int>(count);
+    return data;
+  }
+
+  // The filter's codebooks: 2^bits values each, from each start on.
+  void CopyCodebooks(const void* data, const std::vector<int>& starts) {
+    const int book = match_.format->codebook_size();
+    for (int start : starts) {
+      if (values_ == tfl::Type::kFloat32) {
+        const std::vector<float> values = Floats(static_cast<const float*>(data) + start, book);
+        match_.codebooks.insert(match_.codebooks.end(), values.begin(), values.end());
+      } else {
+        const auto* values = static_cast<const int8_t*>(data) + start;
+        for (int i = 0; i < book; ++i) Require(values[i] >= -127, "a value of the int8 codebook is -128");
+        match_.int8_codebooks.insert(match_.int8_codebooks.end(), values, values + book);
+      }
+    }
+  }
+
   static void RequireGather(const GraphNode& node) {
     const auto* params = node.params<tfl::GatherParams>();
     Require(node.input_count() == 2 && params != nullptr && params->axis == 0 && params->batch_dims == 0,
@@ -120,9 +148,9 @@ class Matcher {
 
   // 3.4: MUL(filter, scale), in either order. Returns the unscaled filter.
   int SkipScale(int id, bool* scaled, int* scale) {
-    RequireType(id, tfl::Type::kFloat32);
+    RequireType(id, values_);
     const int position = graph_.producer(id);
-    if (position < 0 || graph_.node(position).builtin != tfl::kBuiltinMul) return id;
+    if (values_ != tfl::Type::kFloat32 || position < 0 || graph_.node(position).builtin != tfl::kBuiltinMul) return id;
     const GraphNode& mul = Producer(id, "the filter");
     RequireNoActivation(mul);
     const int filter_input = graph_.producer(mul.input(0)) != Graph::kNone ? 0 : 1;
@@ -202,7 +230,7 @@ class Matcher {
   void MatchGroups(const GraphNode& gather, int filter) {
     RequireGather(gather);
     int entries = 0;
-    const void* codebooks = Vector(gather.input(0), tfl::Type::kFloat32, &entries, "the codebooks");
+    const void* codebooks = Codebooks(gather.input(0), &entries);
     RequireType(gather.input(1), tfl::Type::kInt32);
     const GraphNode& add = Producer(gather.input(1), tfl::kBuiltinAdd, "the index of a GATHER");
     RequireNoActivation(add);
@@ -213,13 +241,12 @@ class Matcher {
     CheckDims(index, match_.shape);
     CheckDims(gather.input(1), match_.shape);
     CheckDims(filter, match_.shape);
-    match_.codebooks = Floats(codebooks, entries);
-    ReadOffsets(add.input(1 - index_input), entries);
+    ReadOffsets(add.input(1 - index_input), codebooks, entries);
   }
 
   // offset[c] is where the codebook of channel c starts: 2^b * (c / group_size), or anything else inside the codebooks
   // (a converter may merge or reorder channels), and then every channel gets a copy of its own.
-  void ReadOffsets(int id, int entries) {
+  void ReadOffsets(int id, const void* codebooks, int entries) {
     const int channels = match_.shape[channel_axis_];
     const int book = match_.format->codebook_size();
     std::vector<int> dims(rank_, 1);
@@ -237,13 +264,13 @@ class Matcher {
       regular = offset[c] == static_cast<int64_t>(book) * (c / group_size);
     }
     match_.group_size = regular ? group_size : 1;
-    if (regular) return;
-    std::vector<float> own;
-    own.reserve(static_cast<size_t>(channels) * book);
-    for (int start : offset) {
-      own.insert(own.end(), match_.codebooks.begin() + start, match_.codebooks.begin() + start + book);
+    if (!regular) {
+      CopyCodebooks(codebooks, offset);
+      return;
     }
-    match_.codebooks = std::move(own);
+    std::vector<int> starts;
+    for (int c = 0; c < channels; c += group_size) starts.push_back(offset[c]);
+    CopyCodebooks(codebooks, starts);
   }
 
   // [M, r]: decoded values (`values`) or int32 codes.
@@ -257,22 +284,26 @@ class Matcher {
     RequireGather(last);
     int entries = 0;
     if (graph_.producer(last.input(0)) == Graph::kNone) {  // 3.2: GATHER(codebook, ADD(lows, highs))
-      const void* codebook = Vector(last.input(0), tfl::Type::kFloat32, &entries, "the codebook");
+      const void* codebook = Codebooks(last.input(0), &entries);
       RequireType(last.input(1), tfl::Type::kInt32);
       MatchCodes(Producer(last.input(1), tfl::kBuiltinAdd, "the index of a GATHER"), last.input(1));
-      match_.codebooks = Floats(codebook, entries);
+      SetCodebook(codebook, entries);
     } else {  // 3.1: GATHER(GATHER(codebook, pairs), CAST(packed))
-      RequireType(last.input(0), tfl::Type::kFloat32);
+      RequireType(last.input(0), values_);
       const GraphNode& extend = Producer(last.input(0), tfl::kBuiltinGather, "the extended codebook");
       RequireGather(extend);
-      const void* codebook = Vector(extend.input(0), tfl::Type::kFloat32, &entries, "the codebook");
+      const void* codebook = Codebooks(extend.input(0), &entries);
       SetFormatFromTable(extend.input(1));
       ReadPlane(0, last.input(1));
       CheckDims(last.input(0), {kByteValues, match_.format->planes[0].codes_per_byte()});
-      match_.codebooks = Floats(codebook, entries);
+      SetCodebook(codebook, entries);
     }
-    Require(entries == match_.format->codebook_size(), "the codebook does not have one value per code");
     CheckDims(id, {static_cast<int>(plane_bytes_.back()), match_.format->block_size()});
+  }
+
+  void SetCodebook(const void* data, int entries) {
+    Require(entries == match_.format->codebook_size(), "the codebook does not have one value per code");
+    CopyCodebooks(data, {0});
   }
 
   // int32 [M, r]: GATHER(pairs, CAST(packed)), or for 3 bits ADD(RESHAPE(GATHER(low)), GATHER(high)).
@@ -357,6 +388,7 @@ class Matcher {
   const Graph& graph_;
   const int channel_axis_;
   const int rank_;
+  const tfl::Type values_;
   FilterMatch& match_;
   int64_t padded_ = 0;                // elements of [M, r]
   std::vector<int64_t> plane_bytes_;  // of the planes read so far
@@ -364,10 +396,10 @@ class Matcher {
 
 }  // namespace
 
-std::string MatchFilter(const Graph& graph, int id, int channel_axis, int rank, FilterMatch* match) {
+std::string MatchFilter(const Graph& graph, int id, int channel_axis, int rank, tfl::Type values, FilterMatch* match) {
   *match = FilterMatch();
   try {
-    Matcher(graph, channel_axis, rank, match).Match(id);
+    Matcher(graph, channel_axis, rank, values, match).Match(id);
   } catch (const Mismatch& mismatch) {
     return mismatch.why;
   }

@@ -18,7 +18,8 @@ struct FilterMatch {
   const CodeFormat* format = nullptr;
   const uint8_t* planes[kMaxPlanes] = {};  // in the model's memory, alive as long as the interpreter
   int64_t count = 0;                       // product of shape
-  std::vector<float> codebooks;            // [groups][2^bits]
+  std::vector<float> codebooks;            // [groups][2^bits], of a float chain
+  std::vector<int8_t> int8_codebooks;      // the same, of an int8 chain
   int64_t group_size = 0;                  // output channels per codebook; 0: one codebook
   std::vector<float> scale;                // one factor per output channel; empty: none
 };
@@ -26,8 +27,10 @@ struct FilterMatch {
 // Matches the chain that ends in tensor `id`.
 //   channel_axis, rank   where the consumer's output channels are in its filter's shape: 0 of 4 for CONV_2D, 3 of 4 for
 //                        DEPTHWISE_CONV_2D, 0 of 2 for FULLY_CONNECTED
+//   values               kFloat32, or kInt8: an int8 codebook, int8 tensors after it (quantised, which the caller looks
+//                        at), and no scale
 // Returns an empty string, or what does not fit FORMAT.md.
-std::string MatchFilter(const Graph& graph, int id, int channel_axis, int rank, FilterMatch* match);
+std::string MatchFilter(const Graph& graph, int id, int channel_axis, int rank, tfl::Type values, FilterMatch* match);
 
 }  // namespace dgms
 

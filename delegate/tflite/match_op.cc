@@ -51,9 +51,9 @@ std::string ReadFullyConnected(const GraphNode& node, OpMatch* match) {
   return "";
 }
 
-bool IsPlainFloat(const tfl::Tensor* tensor) {
-  return tensor != nullptr && tensor->type == tfl::Type::kFloat32 && tensor->is_variable == 0 &&
-         tensor->sparsity == nullptr && tensor->dims != nullptr;
+bool IsPlain(const tfl::Tensor* tensor, tfl::Type type) {
+  return tensor != nullptr && tensor->type == type && tensor->is_variable == 0 && tensor->sparsity == nullptr &&
+         tensor->dims != nullptr;
 }
 
 // The input as it is declared now. It may still change (the runtime propagates shapes later), so this only has to keep
@@ -129,7 +129,10 @@ std::string MatchOp(const Graph& graph, int position, OpMatch* match) {
   match->name = graph.tensor_name(match->output);
   const tfl::Tensor* input = graph.tensor(match->input);
   const tfl::Tensor* output = graph.tensor(match->output);
-  if (!IsPlainFloat(input) || !IsPlainFloat(output)) return "its input or output is not plain float32";
+  match->type = input != nullptr && input->type == tfl::Type::kInt8 ? tfl::Type::kInt8 : tfl::Type::kFloat32;
+  if (!IsPlain(input, match->type) || !IsPlain(output, match->type)) {
+    return "its input and output are neither plain float32 nor plain int8";
+  }
   if (output->allocation_type == tfl::Allocation::kMmapRo) return "its output is a constant";
 
   std::string why;
@@ -152,11 +155,21 @@ std::string MatchOp(const Graph& graph, int position, OpMatch* match) {
       return "it is no operator that the delegate knows";
   }
   const int rank = match->kind == OpKind::kFullyConnected ? 2 : 4;
-  if (why.empty()) why = MatchFilter(graph, node.input(1), channel_axis, rank, &match->filter);
+  if (why.empty()) why = MatchFilter(graph, node.input(1), channel_axis, rank, match->type, &match->filter);
   if (why.empty()) why = CheckInput(*input->dims, *match);
   if (why.empty()) why = CheckWindow(*match);
-  if (why.empty()) why = ReadBias(graph, node.input(2), match);
-  return why;
+  if (!why.empty() || match->type == tfl::Type::kFloat32) {
+    return why.empty() ? ReadBias(graph, node.input(2), match) : why;
+  }
+  const QuantizedOp op = {match->input,
+                          node.input(1),
+                          node.input(2),
+                          match->output,
+                          match->out_channels(),
+                          channel_axis,
+                          match->kind == OpKind::kFullyConnected,
+                          RangeOf(match->activation)};
+  return MatchQuantization(graph, op, &match->quantization);
 }
 
 }  // namespace dgms

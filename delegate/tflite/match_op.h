@@ -1,5 +1,5 @@
-// Recognises the operators that the delegate can run: CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED on float32 with a
-// codebook filter.
+// Recognises the operators that the delegate can run: CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED on float32 or int8
+// with a codebook filter.
 #ifndef DGMS_TFLITE_MATCH_OP_H_
 #define DGMS_TFLITE_MATCH_OP_H_
 
@@ -9,6 +9,7 @@
 #include "ops/codebook_filter.h"
 #include "tflite/graph.h"
 #include "tflite/match_filter.h"
+#include "tflite/match_quantization.h"
 
 namespace dgms {
 
@@ -22,9 +23,11 @@ struct OpMatch {
   int node_index = -1;  // the runtime's number
   int input = -1;       // tensors
   int output = -1;
-  std::string name;  // of the output tensor, for people
+  std::string name;                      // of the output tensor, for people
+  tfl::Type type = tfl::Type::kFloat32;  // of input and output: kFloat32 or kInt8
   FilterMatch filter;
-  std::vector<float> bias;  // empty: none
+  std::vector<float> bias;         // float only; empty: none
+  QuantizationMatch quantization;  // int8 only
   int stride_h = 1, stride_w = 1;
   int dilation_h = 1, dilation_w = 1;
   Padding padding = Padding::kValid;

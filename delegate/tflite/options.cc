@@ -63,7 +63,9 @@ std::string SetOption(const std::string& key, const char* value, Options* option
     return "";
   }
   if (key == DGMS_OPTION_ACTIVATIONS) {
-    return std::strcmp(value, "float32") == 0 ? "" : "`activations` must be 'float32', the only kind supported so far";
+    options->dynamic_int8 = std::strcmp(value, "dynamic_int8") == 0;
+    const bool known = options->dynamic_int8 || std::strcmp(value, "float32") == 0;
+    return known ? "" : "`activations` must be 'float32' or 'dynamic_int8'";
   }
   if (key == DGMS_OPTION_ISA) {
     options->isa = value;

@@ -10,29 +10,31 @@
 namespace dgms {
 namespace {
 
-constexpr int64_t kMemoryUnit = 64 / sizeof(float);  // own maps begin at a cache line
+constexpr int64_t kMemoryUnit = 64;  // bytes: own maps begin at a cache line
+
+int64_t ElementBytes(const OpMatch& match) { return match.type == tfl::Type::kInt8 ? 1 : sizeof(float); }
 
 tfl::Tensor* TensorOf(tfl::Context* context, int id) {
   return id >= 0 && static_cast<size_t>(id) < context->tensors_size ? &context->tensors[id] : nullptr;
 }
 
-// The number of floats of a map, at most what any machine could hold.
-bool FloatCount(const std::vector<int>& dims, int64_t* count) {
-  int64_t product = 1;
+// The bytes of a map, at most what any machine could hold.
+bool MapBytes(const std::vector<int>& dims, int64_t element_bytes, int64_t* bytes) {
+  int64_t product = element_bytes;
   for (int dim : dims) {
     if (!MultiplyChecked(product, dim, &product)) return false;
   }
-  *count = product;
-  return product <= PTRDIFF_MAX / static_cast<int64_t>(sizeof(float)) - kMemoryUnit;
+  *bytes = product;
+  return product <= PTRDIFF_MAX - kMemoryUnit;
 }
 
 // Gives a tensor of the runtime a new shape.
-std::string Resize(tfl::Context* context, int id, const std::vector<int>& dims) {
+std::string Resize(tfl::Context* context, int id, const std::vector<int>& dims, int64_t element_bytes) {
   tfl::Tensor* tensor = TensorOf(context, id);
   if (tensor == nullptr || context->ResizeTensor == nullptr) return Format("tensor %d cannot be resized", id);
-  int64_t count = 0;
-  if (tensor->data != nullptr && DimsEqual(tensor->dims, dims) && FloatCount(dims, &count) &&
-      tensor->bytes == static_cast<size_t>(count) * sizeof(float)) {
+  int64_t bytes = 0;
+  if (tensor->data != nullptr && DimsEqual(tensor->dims, dims) && MapBytes(dims, element_bytes, &bytes) &&
+      tensor->bytes == static_cast<size_t>(bytes)) {
     return "";  // it has all that it needs
   }
   OwnedIntArray size = NewIntArray(dims);
@@ -86,7 +88,7 @@ std::string Partition::Prepare(tfl::Context* context) {
 std::string Partition::PrepareAll(tfl::Context* context) {
   // Decoded filters that the runtime believes to pass from this partition to another: they get no memory.
   for (int id : skipped_) {
-    const std::string why = Resize(context, id, {0});
+    const std::string why = Resize(context, id, {0}, sizeof(float));
     if (!why.empty()) return why;
   }
   for (Step& step : steps_) {
@@ -103,21 +105,23 @@ std::string Partition::PrepareStep(tfl::Context* context, Step* step) {
     }
   } else {
     const tfl::Tensor* input = TensorOf(context, step->input.tensor);
-    if (input == nullptr || input->dims == nullptr || input->type != tfl::Type::kFloat32) {
-      return "the input is no float32 tensor";
+    if (input == nullptr || input->dims == nullptr || input->type != step->match.type) {
+      return "the input is not of the type that was claimed";
     }
     step->input_dims.assign(input->dims->begin(), input->dims->end());
   }
   if (!step->op->Fits(step->input_dims)) {
     // The number of channels became known, or changed, only now: other groups, so other packed weights.
     Status status = Status::kOk;
-    std::unique_ptr<CodebookOp> op = CodebookOp::Create(step->match, step->input_dims, *resources_.kernels, &status);
+    std::unique_ptr<CodebookOp> op =
+        CodebookOp::Create(step->match, step->input_dims, *resources_.kernels, resources_.dynamic_int8, &status);
     if (op == nullptr && status == Status::kOutOfMemory) return StatusText(status);
     if (op != nullptr) step->op = std::move(op);  // else Reshape says what is wrong
   }
   const std::string why = step->op->Reshape(step->input_dims, &resources_.scratch->workspace, &step->output_dims);
   if (!why.empty()) return why;
-  return step->output.own ? "" : Resize(context, step->output.tensor, step->output_dims);
+  if (step->output.own) return "";
+  return Resize(context, step->output.tensor, step->output_dims, ElementBytes(step->match));
 }
 
 // Places the activations that only this partition sees: each at the lowest address that is free from the step that
@@ -135,7 +139,7 @@ std::string Partition::PlanMemory() {
     Step& step = steps_[i];
     if (!step.output.own) continue;
     int64_t size = 0;
-    if (!FloatCount(step.output_dims, &size)) return "an intermediate map is too large";
+    if (!MapBytes(step.output_dims, ElementBytes(step.match), &size)) return "an intermediate map is too large";
     size = (size + kMemoryUnit - 1) / kMemoryUnit * kMemoryUnit;
     Block block = {0, 0, i};
     auto position = blocks.begin();
@@ -167,11 +171,11 @@ std::string Partition::Invoke(tfl::Context* context) {
 }
 
 std::string Partition::RunStep(tfl::Context* context, Step* step) {
-  int64_t output_count = 0;
-  if (!FloatCount(step->output_dims, &output_count)) return "it was not prepared";
-  if (output_count == 0) return "";  // an empty batch
-  const float* input = nullptr;
-  float* output = nullptr;
+  int64_t output_bytes = 0;
+  if (!MapBytes(step->output_dims, ElementBytes(step->match), &output_bytes)) return "it was not prepared";
+  if (output_bytes == 0) return "";  // an empty batch
+  const void* input = nullptr;
+  void* output = nullptr;
   if (step->input.own) {
     input = resources_.scratch->maps.data() + step->input.offset;
   } else {
@@ -179,15 +183,14 @@ std::string Partition::RunStep(tfl::Context* context, Step* step) {
     if (tensor == nullptr || !DimsEqual(tensor->dims, step->input_dims)) {
       return "the input's shape has changed since it was prepared";
     }
-    input = static_cast<const float*>(tensor->data);
+    input = tensor->data;
   }
   if (step->output.own) {
     output = resources_.scratch->maps.data() + step->output.offset;
   } else {
     const tfl::Tensor* tensor = TensorOf(context, step->output.tensor);
-    if (tensor == nullptr || tensor->bytes < static_cast<size_t>(output_count) * sizeof(float))
-      return "the output's shape has changed";
-    output = static_cast<float*>(tensor->data);
+    if (tensor == nullptr || tensor->bytes < static_cast<size_t>(output_bytes)) return "the output's shape has changed";
+    output = tensor->data;
   }
   if (input == nullptr || output == nullptr) return "a tensor has no memory";
 

@@ -26,13 +26,14 @@ struct PreparedOp {
 // memory runs out: then it is lost, `losses` counts it, and partitions that were ready have to plan again.
 struct Scratch {
   Workspace workspace;
-  Buffer<float> maps;  // activations that only one partition sees
+  Buffer<char> maps;  // activations that only one partition sees
   int64_t losses = 0;
 };
 
 // What a partition needs from its delegate; it must outlive the partition.
 struct Resources {
   const KernelSet* kernels;
+  bool dynamic_int8;  // see CodebookOp::Create
   ThreadPool* pool;
   Profile* profile;  // null: do not measure
   std::shared_ptr<Scratch> scratch;
@@ -55,7 +56,7 @@ class Partition {
   struct Place {
     int tensor = -1;
     bool own = false;
-    int64_t offset = 0;  // of own memory, in floats
+    int64_t offset = 0;  // of own memory, in bytes
   };
   struct Step {
     OpMatch match;

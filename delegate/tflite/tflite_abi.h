@@ -80,6 +80,21 @@ struct Quantization {
   int32_t type;  // 0: none
   void* params;
 };
+constexpr int32_t kAffineQuantization = 1;  // Quantization::type; params is then an AffineQuantization
+
+// As IntArray, with floats.
+struct FloatArray {
+  int size;
+
+  float* data() { return reinterpret_cast<float*>(this + 1); }
+  const float* data() const { return reinterpret_cast<const float*>(this + 1); }
+};
+
+struct AffineQuantization {
+  FloatArray* scale;
+  IntArray* zero_point;
+  int32_t quantized_dimension;
+};
 
 struct Tensor {
   Type type;
@@ -234,7 +249,8 @@ constexpr size_t AlignTo(size_t offset, size_t alignment) { return (offset + ali
 static_assert(sizeof(int) == 4 && sizeof(bool) == 1,
               "TFLite's ABI as declared here assumes 4-byte int and 1-byte bool");
 static_assert(kPointer == 8 || kPointer == 4, "only 64-bit and 32-bit targets");
-static_assert(sizeof(IntArray) == 4);
+static_assert(sizeof(IntArray) == 4 && sizeof(FloatArray) == 4);
+static_assert(offsetof(AffineQuantization, quantized_dimension) == 2 * kPointer);
 static_assert(sizeof(Tensor) == (kPointer == 8 ? 112 : 64));
 static_assert(offsetof(Tensor, data) == kPointer);
 static_assert(offsetof(Tensor, dims) == 2 * kPointer);

@@ -1,6 +1,6 @@
 """Runs the files of make_models.py on the emulated machine with the real LiteRT, without and with the delegate.
 
-Usage: PYTHONPATH=tests/support run.sh check_models.py FOLDER LIBRARY ISA       ISA: the instruction set that this processor must get, `neon` or `neon_dotprod`
+Usage: PYTHONPATH=tests/support run.sh check_models.py FOLDER LIBRARY ISA       ISA: the instruction set that this processor must get, `neon`, `neon_dotprod` or `neon_i8mm`
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class Models(unittest.TestCase):
             self.assert_near(run(path, x, load_delegate(LIBRARY, {"isa": isa})), y, isa)
         best = run(path, x, load_delegate(LIBRARY))
         self.assertEqual(best.tobytes(), run(path, x, load_delegate(LIBRARY, {"isa": ISA})).tobytes())
-        absent = {"avx2"} | ({"neon_dotprod"} if ISA == "neon" else set())
+        ranks = ["neon", "neon_dotprod", "neon_i8mm"]
+        absent = {"avx2", *ranks[ranks.index(ISA) + 1 :]}
         for isa in absent:
             with self.assertRaises(ValueError, msg=f"this processor has no {isa}"):
                 load_delegate(LIBRARY, {"isa": isa})

@@ -28,8 +28,11 @@ PYTHONPATH=$repo TF_CPP_MIN_LOG_LEVEL=3 "$host_python" "$here/make_models.py" "$
 passed=0 failed=0 seed=0
 count() { if [ "$1" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi; }
 for cpu in "${cpus[@]}"; do
-  isa=neon_dotprod
-  [ "$cpu" = cortex-a53 ] && isa=neon
+  case $cpu in
+    cortex-a53) isa=neon ;;
+    max) isa=neon_i8mm ;;
+    *) isa=neon_dotprod ;;
+  esac
   say "exported models on $cpu"
   status=0
   PYTHONPATH=$repo/tests/support "$here/run.sh" -cpu "$cpu" "$here/check_models.py" "$models" "$arm_build/libdgms_delegate.so" "$isa" || status=$?
@@ -38,6 +41,11 @@ for cpu in "${cpus[@]}"; do
   status=0
   "$here/run.sh" -cpu "$cpu" "$repo/tests/support/random_graphs.py" "$arm_build/libdgms_delegate.so" --count "$graphs" --seed "$seed" \
     || status=$?
+  count $status
+  say "$graphs random int8 graphs on $cpu"
+  status=0
+  "$here/run.sh" -cpu "$cpu" "$repo/tests/support/int8_graphs.py" "$arm_build/libdgms_delegate.so" --count "$graphs" --seed "$seed" \
+    --isa portable neon auto || status=$?
   count $status
   seed=$((seed + graphs))
 done

@@ -25,6 +25,18 @@ def library() -> str:
     return delegate_path()
 
 
+def instruction_sets(runtime: Any) -> tuple[str, ...]:
+    """The kernel sets of this machine, by the names of the option `isa`."""
+    found = []
+    for isa in ("portable", "neon", "neon_dotprod", "neon_i8mm", "avx2", "avx512", "avx512_vnni"):
+        try:
+            runtime.load_delegate(library(), {"isa": isa})
+        except ValueError:
+            continue
+        found.append(isa)
+    return tuple(found)
+
+
 @dataclasses.dataclass
 class ConvModel:
     """`y = relu(conv(x))` with a chain, and everything in it that a test may want to change before `file.bytes()`."""

@@ -98,6 +98,15 @@ class GraphFile:
     def constant(self, array: np.ndarray, name: str | None = None) -> int:
         return self.tensor(array.shape, array.dtype, name, array)
 
+    def quantize(self, tensor: int, scales: Sequence[float] | float, axis: int = 0, zero_point: int = 0) -> int:
+        """Gives a tensor affine quantisation parameters: one scale, or one per index of dimension `axis`."""
+        parameters = schema.QuantizationParametersT()
+        parameters.scale = np.asarray(scales, np.float32).reshape(-1)
+        parameters.zeroPoint = np.full(parameters.scale.size, zero_point, np.int64)
+        parameters.quantizedDimension = axis
+        self.graph.tensors[tensor].quantization = parameters
+        return tensor
+
     def op(self, code: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None, kind: str = "") -> int:
         """Appends an operator; `kind` is the options' name in the schema where it is not `type(options)` less its T."""
         number = getattr(schema.BuiltinOperator, code)
@@ -187,16 +196,18 @@ class GraphFile:
         axis: int,
         scale: np.ndarray | None = None,
         group_size: int | None = None,
+        filter_scales: np.ndarray | None = None,
     ) -> tuple[int, Chain]:
-        """Appends the decode chain of a filter.
+        """Appends the decode chain of a filter; an int8 codebook makes it an int8 chain.
 
         Args:
             codes: uint8 in the filter's own shape and order (OHWI, 1HWC, OI).
-            codebook: float32 `[2**bits]`, or `[groups, 2**bits]` with `group_size`.
+            codebook: float32 or int8 `[2**bits]`, or `[groups, 2**bits]` with `group_size`.
             bits: 2, 3 or 4.
             axis: the filter's output-channel axis.
             scale: float32 `[channels]` or None.
             group_size: output channels per codebook, or None.
+            filter_scales: int8 only: the decoded filter's quantisation scales, `[channels]` or `[1]`.
 
         Returns:
             The filter's tensor and the numbers of all parts.
@@ -215,7 +226,8 @@ class GraphFile:
             wides.append((t[f"wide{i}"], t[f"table{i}"], data.size, 8 // width))
         shape_of_blocks = [padded // block, block]
         grouped = group_size is not None
-        t["codebook"] = self.constant(np.asarray(codebook, np.float32).reshape(-1))
+        values = np.int8 if np.asarray(codebook).dtype == np.int8 else np.float32
+        t["codebook"] = self.constant(np.asarray(codebook, values).reshape(-1))
         if bits == 3:
             (low, low_table, low_size, _), (high, high_table, _, _) = wides
             t["fields"], o["gather_low"] = self._gather(low_table, low, [low_size, 4], np.int32)
@@ -224,11 +236,11 @@ class GraphFile:
             t["index"], o["add"] = self._binary("ADD", t["lows"], t["highs"], shape_of_blocks, np.int32)
             index = t["index"]
         if bits == 3 and not grouped:
-            t["blocks"], o["gather"] = self._gather(t["codebook"], index, shape_of_blocks, np.float32)
+            t["blocks"], o["gather"] = self._gather(t["codebook"], index, shape_of_blocks, values)
         elif bits != 3 and not grouped:
             wide, table, _, columns = wides[0]
-            t["extended"], o["extend"] = self._gather(t["codebook"], table, [256, columns], np.float32)
-            t["blocks"], o["gather"] = self._gather(t["extended"], wide, shape_of_blocks, np.float32)
+            t["extended"], o["extend"] = self._gather(t["codebook"], table, [256, columns], values)
+            t["blocks"], o["gather"] = self._gather(t["extended"], wide, shape_of_blocks, values)
         elif bits != 3:
             wide, table, _, _ = wides[0]
             t["blocks"], o["gather"] = self._gather(table, wide, shape_of_blocks, np.int32)
@@ -241,15 +253,17 @@ class GraphFile:
             offset = (2**bits * (np.arange(channels) // group_size)).astype(np.int32).reshape(side)
             t["offset"] = self.constant(offset)
             t["shifted"], o["shift"] = self._binary("ADD", t["codes"], t["offset"], codes.shape, np.int32)
-            t["filter"], o["lookup"] = self._gather(t["codebook"], t["shifted"], codes.shape, np.float32)
+            t["filter"], o["lookup"] = self._gather(t["codebook"], t["shifted"], codes.shape, values)
         else:
-            t["filter"] = self._tail(chain, t["blocks"], padded, codes.shape, np.float32)
+            t["filter"] = self._tail(chain, t["blocks"], padded, codes.shape, values)
         result = t["filter"]
         if scale is not None:
             side = [scale.size if a == axis % codes.ndim else 1 for a in range(codes.ndim)]
             t["scale"] = self.constant(np.asarray(scale, np.float32).reshape(side))
             t["scaled"], o["mul"] = self._binary("MUL", result, t["scale"], codes.shape, np.float32)
             result = t["scaled"]
+        if filter_scales is not None:
+            self.quantize(result, filter_scales, axis % codes.ndim)
         return result, chain
 
     # -- consumers ----------------------------------------------------------------------------------------------------

@@ -34,7 +34,9 @@ TEST(EmulatedCpu, GetsItsKernels) {
   const char* expected = std::getenv("DGMS_EXPECTED_KERNELS");
   if (expected == nullptr) GTEST_SKIP() << "DGMS_EXPECTED_KERNELS is not set: not an emulated processor";
   const KernelSet* best = BestKernels();
-  EXPECT_EQ(std::string(IsaName(best->isa)) + " " + best->gemm->name + " " + best->depthwise->name, expected);
+  EXPECT_EQ(std::string(IsaName(best->isa)) + " " + best->gemm->name + " " + best->depthwise->name + " " +
+                best->gemm_s8->name + " " + best->depthwise_s8->name + " " + best->output_s8->name,
+            expected);
 }
 
 }  // namespace

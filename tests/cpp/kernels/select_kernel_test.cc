@@ -84,20 +84,32 @@ TEST(SelectKernel, TheBestOfThisMachine) {
   const KernelSet* best = BestKernels();
   ASSERT_NE(best, nullptr);
   const std::string gemm = best->gemm->name, depthwise = best->depthwise->name;
+  const std::string gemm_s8 = best->gemm_s8->name, depthwise_s8 = best->depthwise_s8->name;
+  const std::string output_s8 = best->output_s8->name;
   if (cpu.avx512) {
-    EXPECT_EQ(best->isa, Isa::kAvx512);
+    EXPECT_EQ(best->isa, cpu.avx512_vnni ? Isa::kAvx512Vnni : Isa::kAvx512);
+    EXPECT_EQ(gemm_s8, cpu.avx512_vnni ? "s8_14x32_avx512_vnni" : "s8_4x16_avx2");
+    EXPECT_EQ(depthwise_s8, "s8_depthwise_avx2");
+    EXPECT_EQ(output_s8, "s8_output_avx2");
     EXPECT_EQ(gemm, "f32_14x32_avx512");
     EXPECT_EQ(depthwise, "f32_depthwise_avx512");
   } else if (cpu.avx2) {
     EXPECT_EQ(best->isa, Isa::kAvx2);
+    EXPECT_EQ(gemm_s8, "s8_4x16_avx2");
+    EXPECT_EQ(depthwise_s8, "s8_depthwise_avx2");
+    EXPECT_EQ(output_s8, "s8_output_avx2");
     EXPECT_EQ(gemm, "f32_6x16_avx2");
     EXPECT_EQ(depthwise, "f32_depthwise_avx2");
   } else if (cpu.neon) {
-    EXPECT_EQ(best->isa, cpu.neon_dotprod ? Isa::kNeonDotprod : Isa::kNeon);
+    EXPECT_EQ(best->isa, cpu.neon_i8mm ? Isa::kNeonI8mm : cpu.neon_dotprod ? Isa::kNeonDotprod : Isa::kNeon);
+    EXPECT_EQ(best->gemm_s8->isa, best->isa) << gemm_s8;
+    EXPECT_EQ(depthwise_s8, "s8_depthwise_neon");
+    EXPECT_EQ(output_s8, "s8_output_neon");
     EXPECT_NE(gemm.find("neon"), std::string::npos) << gemm;
     EXPECT_NE(depthwise.find("neon"), std::string::npos) << depthwise;
   } else {
     EXPECT_EQ(best->isa, Isa::kPortable);
+    EXPECT_EQ(gemm_s8, "s8_4x8_portable");
     EXPECT_EQ(gemm, "f32_4x8_portable");
     EXPECT_EQ(depthwise, "f32_depthwise_portable");
   }
@@ -109,11 +121,9 @@ TEST(SelectKernel, ByName) {
   EXPECT_EQ(KernelsFor("auto"), BestKernels());
   for (const char* unknown : {"avx", "AVX2", "avx512 ", "sse", "portable,avx2"})
     EXPECT_EQ(KernelsFor(unknown), nullptr) << unknown;
-  const std::pair<const char*, bool> expected[] = {{"portable", true},
-                                                   {"neon", cpu.neon},
-                                                   {"neon_dotprod", cpu.neon_dotprod},
-                                                   {"avx2", cpu.avx2},
-                                                   {"avx512", cpu.avx512}};
+  const std::pair<const char*, bool> expected[] = {
+      {"portable", true}, {"neon", cpu.neon},     {"neon_dotprod", cpu.neon_dotprod}, {"neon_i8mm", cpu.neon_i8mm},
+      {"avx2", cpu.avx2}, {"avx512", cpu.avx512}, {"avx512_vnni", cpu.avx512_vnni}};
   for (const auto& [name, there] : expected) {
     const KernelSet* set = KernelsFor(name);
     ASSERT_EQ(set != nullptr, there) << name;
@@ -121,9 +131,17 @@ TEST(SelectKernel, ByName) {
     EXPECT_STREQ(IsaName(set->isa), name);
     ASSERT_NE(set->gemm, nullptr);
     ASSERT_NE(set->depthwise, nullptr);
-    // Its own kernels, or a lower set's: neon_dotprod has no float kernels of its own.
+    ASSERT_NE(set->gemm_s8, nullptr);
+    ASSERT_NE(set->depthwise_s8, nullptr);
+    ASSERT_NE(set->output_s8, nullptr);
+    // Its own kernels, or a lower set's: the sets that add int8 instructions have no float kernels of their own, and
+    // AVX-512 without VNNI no int8 ones.
     EXPECT_LE(set->gemm->isa, set->isa);
-    if (set->isa != Isa::kNeonDotprod) {
+    EXPECT_LE(set->gemm_s8->isa, set->isa);
+    if (set->isa != Isa::kAvx512) {
+      EXPECT_EQ(set->gemm_s8->isa, set->isa);
+    }
+    if (set->isa != Isa::kNeonDotprod && set->isa != Isa::kNeonI8mm && set->isa != Isa::kAvx512Vnni) {
       EXPECT_EQ(set->gemm->isa, set->isa);
       EXPECT_EQ(set->depthwise->isa, set->isa);
     }
@@ -144,6 +162,13 @@ TEST(SelectKernel, ListsAreSane) {
     EXPECT_NE(gemm[i]->gemv, nullptr);
   }
   DepthwiseF32Kernels(&count);
+  ASSERT_GE(count, 1);
+  const GemmS8Kernel* const* gemm_s8 = GemmS8Kernels(&count);
+  ASSERT_GE(count, 1);
+  for (int i = 0; i < count; ++i) EXPECT_TRUE(names.insert(gemm_s8[i]->name).second) << gemm_s8[i]->name;
+  DepthwiseS8Kernels(&count);
+  ASSERT_GE(count, 1);
+  OutputS8Kernels(&count);
   ASSERT_GE(count, 1);
 }
 

@@ -20,8 +20,8 @@ namespace dgms::testing {
 // Every instruction set of this machine.
 inline std::vector<const KernelSet*> AllKernelSets() {
   std::vector<const KernelSet*> sets;
-  for (const char* name : {"portable", "neon", "neon_dotprod", "avx2", "avx512"}) {
-    if (const KernelSet* set = KernelsFor(name)) sets.push_back(set);
+  for (const Isa isa : kIsas) {
+    if (const KernelSet* set = KernelsFor(IsaName(isa))) sets.push_back(set);
   }
   return sets;
 }

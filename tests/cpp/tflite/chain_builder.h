@@ -23,6 +23,9 @@ struct LayerSpec {
   int stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
   tfl::Activation activation = tfl::Activation::kNone;
   bool keep_num_dims = false;
+  bool int8 = false;       // then `scale` has no effect
+  bool one_scale = false;  // int8: of the filter
+  int input_zero = -5, output_zero = 3;
 };
 
 // The numbers of everything in the layer; -1 where it has no such part.
@@ -39,11 +42,15 @@ class ChainBuilder {
   // Appends a layer that reads tensor `input` (-1: a new one).
   LayerIds Layer(const LayerSpec& spec, int input = -1) {
     ids_ = LayerIds();
-    ids_.input = input >= 0 ? input : runtime_.AddTensor(tfl::Type::kFloat32, spec.input, "input");
+    const tfl::Type type = spec.int8 ? tfl::Type::kInt8 : tfl::Type::kFloat32;
+    ids_.input = input >= 0 ? input : runtime_.AddTensor(type, spec.input, "input");
+    if (spec.int8 && input < 0) runtime_.Quantize(ids_.input, {kInputScale}, {spec.input_zero});
     ids_.filter = Filter(spec);
     const int channels = spec.filter[ChannelAxis(spec)];
-    if (spec.bias) ids_.bias = runtime_.Constant<float>({channels}, Floats(channels));
-    ids_.output = runtime_.AddTensor(tfl::Type::kFloat32, {1}, "output");
+    if (spec.bias)
+      ids_.bias = spec.int8 ? IntegerBias(channels) : runtime_.Constant<float>({channels}, Floats(channels));
+    ids_.output = runtime_.AddTensor(type, {1}, "output");
+    if (spec.int8) runtime_.Quantize(ids_.output, {kOutputScale}, {spec.output_zero});
     const std::vector<int> inputs = {ids_.input, ids_.filter, ids_.bias};
     if (spec.builtin == tfl::kBuiltinConv2d) {
       const tfl::ConvParams params = {spec.padding,    spec.stride_w,   spec.stride_h,
@@ -66,6 +73,8 @@ class ChainBuilder {
     return ids_;
   }
 
+  static constexpr float kInputScale = 0.05F, kOutputScale = 0.7F;
+
   std::vector<float> Floats(int64_t count) {
     std::normal_distribution<float> normal;
     std::vector<float> values(static_cast<size_t>(count));
@@ -75,6 +84,20 @@ class ChainBuilder {
 
  private:
   static int ChannelAxis(const LayerSpec& spec) { return spec.builtin == tfl::kBuiltinDepthwiseConv2d ? 3 : 0; }
+
+  int IntegerBias(int channels) {
+    std::vector<int32_t> values;
+    for (float value : Floats(channels)) values.push_back(static_cast<int32_t>(value * 1000));
+    const int bias = runtime_.Constant<int32_t>({channels}, values);
+    runtime_.Quantize(bias, {kInputScale * 0.01F}, {0});
+    return bias;
+  }
+
+  std::vector<int8_t> Bytes(int count) {
+    std::vector<int8_t> values;
+    for (int i = 0; i < count; ++i) values.push_back(static_cast<int8_t>(static_cast<int>(random_() % 255) - 127));
+    return values;
+  }
 
   int Constant(int id) {
     ids_.constants.push_back(id);
@@ -125,7 +148,8 @@ class ChainBuilder {
   }
 
   int Filter(const LayerSpec& spec) {
-    constexpr tfl::Type kFloat = tfl::Type::kFloat32, kInt = tfl::Type::kInt32;
+    constexpr tfl::Type kInt = tfl::Type::kInt32;
+    const tfl::Type type = spec.int8 ? tfl::Type::kInt8 : tfl::Type::kFloat32;
     const CodeFormat& format = *CodeFormatOf(spec.bits);
     int count = 1;
     for (int dim : spec.filter) count *= dim;
@@ -140,7 +164,8 @@ class ChainBuilder {
     PackCodes(format, codes.data(), count, planes);
 
     const int entries = groups * format.codebook_size();
-    const int codebook = Constant(runtime_.Constant<float>({entries}, Floats(entries)));
+    const int codebook = Constant(spec.int8 ? runtime_.Constant<int8_t>({entries}, Bytes(entries))
+                                            : runtime_.Constant<float>({entries}, Floats(entries)));
     const int padded = static_cast<int>(format.padded_count(count));
     const std::vector<int> block_shape = {padded / format.block_size(), format.block_size()};
     int wide[kMaxPlanes], tables[kMaxPlanes], sizes[kMaxPlanes];
@@ -157,14 +182,14 @@ class ChainBuilder {
       const int lows = Reshape(fields, kInt, block_shape);
       const int highs = Gather(tables[1], wide[1], kInt, block_shape);
       blocks = Binary(tfl::kBuiltinAdd, lows, highs, kInt, block_shape);
-      if (!grouped) blocks = Gather(codebook, blocks, kFloat, block_shape);
+      if (!grouped) blocks = Gather(codebook, blocks, type, block_shape);
     } else if (grouped) {
       blocks = Gather(tables[0], wide[0], kInt, block_shape);
     } else {
-      const int extended = Gather(codebook, tables[0], kFloat, {kByteValues, format.block_size()});
-      blocks = Gather(extended, wide[0], kFloat, block_shape);
+      const int extended = Gather(codebook, tables[0], type, {kByteValues, format.block_size()});
+      blocks = Gather(extended, wide[0], type, block_shape);
     }
-    int filter = Tail(blocks, grouped ? kInt : kFloat, padded, spec.filter, count);
+    int filter = Tail(blocks, grouped ? kInt : type, padded, spec.filter, count);
     std::vector<int> side(spec.filter.size(), 1);
     side[ChannelAxis(spec)] = channels;
     if (grouped) {
@@ -172,10 +197,15 @@ class ChainBuilder {
       for (int c = 0; c < channels; ++c) offset.push_back(format.codebook_size() * (c / spec.group_size));
       const int shifted =
           Binary(tfl::kBuiltinAdd, filter, Constant(runtime_.Constant<int32_t>(side, offset)), kInt, spec.filter);
-      filter = Gather(codebook, shifted, kFloat, spec.filter);
+      filter = Gather(codebook, shifted, type, spec.filter);
     }
-    if (spec.scale) {
-      filter = Binary(tfl::kBuiltinMul, filter, Constant(runtime_.Constant<float>(side, Floats(channels))), kFloat,
+    if (spec.int8) {
+      std::vector<float> scales;
+      for (int c = 0; c < (spec.one_scale ? 1 : channels); ++c)
+        scales.push_back(0.01F + 0.002F * static_cast<float>(c));
+      runtime_.Quantize(filter, scales, std::vector<int>(scales.size(), 0), ChannelAxis(spec));
+    } else if (spec.scale) {
+      filter = Binary(tfl::kBuiltinMul, filter, Constant(runtime_.Constant<float>(side, Floats(channels))), type,
                       spec.filter);
     }
     return filter;

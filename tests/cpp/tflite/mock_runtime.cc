@@ -1,6 +1,7 @@
 #include "tflite/mock_runtime.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -385,15 +386,45 @@ void MockRuntime::Resize(int id, const std::vector<int>& dims) {
   ResizeTensor(&context_, &tensors_[id], NewList(dims));
 }
 
+void MockRuntime::Quantize(int id, const std::vector<float>& scales, const std::vector<int>& zeros, int dimension) {
+  auto affine = std::make_unique<Affine>();
+  affine->zeros = OwnedList(zeros);
+  auto* floats = static_cast<tfl::FloatArray*>(std::malloc(sizeof(tfl::FloatArray) + scales.size() * sizeof(float)));
+  floats->size = static_cast<int>(scales.size());
+  std::copy(scales.begin(), scales.end(), floats->data());
+  affine->scales.reset(floats);
+  affine->params = {floats, affine->zeros.get(), dimension};
+  tfl::Tensor& tensor = tensors_[id];
+  tensor.quantization = {tfl::kAffineQuantization, &affine->params};
+  tensor.params = {};
+  if (scales.size() == 1 && zeros.size() == 1) tensor.params = {scales[0], zeros[0]};
+  affines_.push_back(std::move(affine));
+}
+
 void MockRuntime::Set(int id, const std::vector<float>& values) {
-  const size_t bytes = std::min(values.size() * sizeof(float), tensors_[id].bytes);
-  if (bytes > 0 && tensors_[id].data != nullptr) std::memcpy(tensors_[id].data, values.data(), bytes);
+  tfl::Tensor& tensor = tensors_[id];
+  const bool is_int8 = tensor.type == tfl::Type::kInt8;
+  const size_t count = std::min(values.size(), tensor.bytes / (is_int8 ? 1 : sizeof(float)));
+  if (count == 0 || tensor.data == nullptr) return;
+  if (is_int8) {
+    auto* to = static_cast<int8_t*>(tensor.data);
+    for (size_t i = 0; i < count; ++i) {
+      to[i] = static_cast<int8_t>(std::lround(std::min(127.0F, std::max(-128.0F, values[i] * 40))));
+    }
+  } else {
+    std::memcpy(tensor.data, values.data(), count * sizeof(float));
+  }
 }
 
 std::vector<float> MockRuntime::Get(int id) const {
-  std::vector<float> values(tensors_[id].bytes / sizeof(float));
-  if (!values.empty() && tensors_[id].data != nullptr) {
-    std::memcpy(values.data(), tensors_[id].data, values.size() * sizeof(float));
+  const tfl::Tensor& tensor = tensors_[id];
+  std::vector<float> values(tensor.bytes / (tensor.type == tfl::Type::kInt8 ? 1 : sizeof(float)));
+  if (values.empty() || tensor.data == nullptr) return values;
+  if (tensor.type == tfl::Type::kInt8) {
+    const auto* from = static_cast<const int8_t*>(tensor.data);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(from[i]) / 40;
+  } else {
+    std::memcpy(values.data(), tensor.data, values.size() * sizeof(float));
   }
   return values;
 }

@@ -6,6 +6,7 @@
 #ifndef DGMS_TESTS_TFLITE_MOCK_RUNTIME_H_
 #define DGMS_TESTS_TFLITE_MOCK_RUNTIME_H_
 
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -34,6 +35,8 @@ class MockRuntime {
   int AddNode(int builtin, const std::vector<int>& inputs, const std::vector<int>& outputs, const Params& params) {
     return AddNodeWithParams(builtin, inputs, outputs, &params, sizeof(params));
   }
+  // Gives a tensor affine quantisation, in the new and, with one scale, in the old description.
+  void Quantize(int id, const std::vector<float>& scales, const std::vector<int>& zeros, int dimension = 0);
   std::vector<int> graph_outputs;
 
   // -- running; errors are in `errors`
@@ -42,6 +45,7 @@ class MockRuntime {
   tfl::Status Allocate();                      // prepare all nodes, then give all tensors memory
   tfl::Status Invoke();
   void Resize(int id, const std::vector<int>& dims);
+  // Of int8 tensors, values are multiples of 1/40.
   void Set(int id, const std::vector<float>& values);
   std::vector<float> Get(int id) const;
 
@@ -78,6 +82,11 @@ class MockRuntime {
     std::vector<int> nodes, inputs, outputs;
   };
   struct Preview;
+  struct Affine {
+    tfl::AffineQuantization params = {};
+    std::unique_ptr<tfl::IntArray, void (*)(void*)> zeros{nullptr, std::free};
+    std::unique_ptr<tfl::FloatArray, void (*)(void*)> scales{nullptr, std::free};
+  };
 
   static MockRuntime* Self(tfl::Context* context) { return static_cast<MockRuntime*>(context->impl); }
   static tfl::Status GetExecutionPlan(tfl::Context*, tfl::IntArray**);
@@ -98,6 +107,7 @@ class MockRuntime {
   std::vector<tfl::Tensor> tensors_;
   std::vector<std::unique_ptr<char[]>> data_;  // by tensor
   std::vector<std::unique_ptr<std::string>> names_;
+  std::vector<std::unique_ptr<Affine>> affines_;
   std::vector<std::unique_ptr<MockNode>> nodes_;
   std::vector<int> plan_, plan_before_delegates_;
   std::unique_ptr<tfl::IntArray, void (*)(void*)> plan_cache_;
@@ -117,6 +127,10 @@ inline tfl::Type TypeOf<int32_t>() {
 template <>
 inline tfl::Type TypeOf<uint8_t>() {
   return tfl::Type::kUInt8;
+}
+template <>
+inline tfl::Type TypeOf<int8_t>() {
+  return tfl::Type::kInt8;
 }
 
 template <typename T>

@@ -35,6 +35,8 @@ class Mutator {
   LayerSpec Spec() {
     LayerSpec spec;
     spec.bits = 2 + Below(3);
+    spec.int8 = Below(3) == 0;
+    spec.one_scale = Below(4) == 0;
     spec.scale = Below(2) == 0;
     spec.group_size = Below(3) == 0 ? 1 + Below(4) : 0;
     spec.bias = Below(8) != 0;
@@ -107,7 +109,7 @@ class Mutator {
             tensor.sparsity = &tensor;
             break;
           default:
-            tensor.quantization.type = 1;
+            Requantize(runtime, id);
             break;
         }
         return where + "variable, sparse or quantised";
@@ -161,6 +163,16 @@ class Mutator {
     }
   }
 
+  // Affine quantisation: without parameters, or with unusual ones.
+  void Requantize(MockRuntime* runtime, int id) {
+    runtime->tensor(id).quantization = {1, nullptr};
+    if (Below(4) == 0) return;
+    const int count = Pick({0, 1, 1, 1, 2, 3, 4, 5});
+    std::vector<float> scales;
+    for (int i = 0; i < count; ++i) scales.push_back(Pick({0.0F, -1.0F, 0.05F, 0.5F, 1e-30F}));
+    runtime->Quantize(id, scales, std::vector<int>(count, Pick({0, 0, 0, 5, -128, 127, 128})), Below(4));
+  }
+
   std::string Contents(MockRuntime* runtime, int id) {
     tfl::Tensor& tensor = runtime->tensor(id);
     if (tensor.data == nullptr || tensor.bytes < 4) return "nothing";
@@ -192,6 +204,7 @@ std::string Build(uint32_t seed, MockRuntime* runtime, int* input) {
     const std::vector<int> dims = runtime->Dims(first.output);
     spec.filter = {2, dims.back()};
     spec.bits = 2 + mutator.Below(3);
+    spec.int8 = runtime->tensor(first.output).type == tfl::Type::kInt8;
     runtime->graph_outputs = {builder.Layer(spec, first.output).output};
   }
   runtime->stock_has_bias = false;
@@ -205,7 +218,7 @@ bool RunAll(MockRuntime* runtime, int input) {
   const tfl::Tensor& tensor = runtime->tensor(input);
   if (tensor.allocation_type != tfl::Allocation::kMmapRo && tensor.data != nullptr) {
     MockRuntime unused;
-    runtime->Set(input, ChainBuilder(&unused, 3).Floats(static_cast<int64_t>(tensor.bytes / sizeof(float))));
+    runtime->Set(input, ChainBuilder(&unused, 3).Floats(static_cast<int64_t>(tensor.bytes)));
   }
   return runtime->Invoke() == tfl::kOk;
 }
@@ -241,10 +254,15 @@ TEST(Mutation, DelegateAgreesWithStockKernels) {
     if (!stock_runs) continue;
     ++compared;
     for (int id : stock.graph_outputs) {
-      if (stock.tensor(id).type != tfl::Type::kFloat32) continue;
+      const tfl::Type type = stock.tensor(id).type;
+      if (type != tfl::Type::kFloat32 && type != tfl::Type::kInt8) continue;
       ASSERT_EQ(ours.Dims(id), stock.Dims(id)) << "output " << id;
       const std::vector<float> result = ours.Get(id), expected = stock.Get(id);
       ASSERT_EQ(result.size(), expected.size());
+      if (type == tfl::Type::kInt8) {
+        ASSERT_EQ(result, expected) << "int8 output " << id;
+        continue;
+      }
       float largest = 0;
       for (float value : expected) largest = std::max(largest, std::abs(value));
       for (size_t n = 0; n < result.size(); ++n) {

@@ -1,9 +1,11 @@
 // The stock kernels of the mock runtime: what TFLite's do, as far as decode chains and their consumers need it, in the
-// plainest way, with sums in double. Everything unusual is refused.
+// plainest way, with sums in double (which are exact for int8). Everything unusual is refused.
 #include <algorithm>
 #include <climits>
+#include <cmath>
 #include <type_traits>
 
+#include "ops/int8_oracle.h"
 #include "tflite/mock_runtime.h"
 
 namespace dgms::testing {
@@ -52,6 +54,85 @@ float Activate(float value, tfl::Activation activation) {
       return value;
   }
 }
+
+// What becomes of a sum (without its bias) of an operator. `T` is the type of activations and filter.
+template <typename T>
+class Finisher;
+
+template <>
+class Finisher<float> {
+ public:
+  std::string Read(MockRuntime* runtime, int node, int, int, tfl::Activation activation) {
+    const int bias = Input(runtime, node, 2);
+    if (bias != tfl::kOptionalTensor) {
+      bias_ = Data<float>(runtime, bias);
+      if (bias_ == nullptr) return "no bias";
+    }
+    activation_ = activation;
+    return "";
+  }
+  double input_zero() const { return 0; }
+  float operator()(double sum, int channel) const {
+    return Activate(static_cast<float>(bias_ == nullptr ? sum : sum + bias_[channel]), activation_);
+  }
+
+ private:
+  const float* bias_ = nullptr;
+  tfl::Activation activation_ = tfl::Activation::kNone;
+};
+
+const tfl::AffineQuantization* AffineOf(MockRuntime* runtime, int id) {
+  const tfl::Quantization& quantization = runtime->tensor(id).quantization;
+  return quantization.type == tfl::kAffineQuantization
+             ? static_cast<const tfl::AffineQuantization*>(quantization.params)
+             : nullptr;
+}
+
+template <>
+class Finisher<int8_t> {
+ public:
+  std::string Read(MockRuntime* runtime, int node, int channels, int axis, tfl::Activation activation) {
+    const int input = Input(runtime, node, 0), filter = Input(runtime, node, 1), bias = Input(runtime, node, 2);
+    const int output = runtime->node(node).outputs->data()[0];
+    if (bias != tfl::kOptionalTensor) {
+      bias_ = Data<int32_t>(runtime, bias);
+      if (bias_ == nullptr) return "no bias";
+    }
+    const tfl::AffineQuantization* affine = AffineOf(runtime, filter);
+    if (AffineOf(runtime, input) == nullptr || AffineOf(runtime, output) == nullptr || affine == nullptr) {
+      return "no quantisation";
+    }
+    const int count = affine->scale->size;
+    if (count != 1 && (count != channels || affine->quantized_dimension != axis)) return "scales";
+    const tfl::QuantizationParams& x = runtime->tensor(input).params;
+    const tfl::QuantizationParams& y = runtime->tensor(output).params;
+    input_zero_ = x.zero_point;
+    output_zero_ = y.zero_point;
+    for (int c = 0; c < channels; ++c) {
+      const double product = static_cast<double>(x.scale) * affine->scale->data()[count == 1 ? 0 : c];
+      factors_.push_back(product / static_cast<double>(y.scale));
+    }
+    fixed_point_ = runtime->registration(node).builtin_code != tfl::kBuiltinFullyConnected;
+    const auto end = [&y](float value) { return y.zero_point + static_cast<int>(std::round(value / y.scale)); };
+    if (activation == tfl::Activation::kRelu || activation == tfl::Activation::kRelu6) min_ = std::max(min_, end(0));
+    if (activation == tfl::Activation::kReluN1To1) min_ = std::max(min_, end(-1)), max_ = std::min(max_, end(1));
+    if (activation == tfl::Activation::kRelu6) max_ = std::min(max_, end(6));
+    return "";
+  }
+  double input_zero() const { return input_zero_; }
+  int8_t operator()(double sum, int channel) const {
+    const int64_t biased = static_cast<int64_t>(sum) + (bias_ == nullptr ? 0 : bias_[channel]);
+    const int64_t y =
+        fixed_point_ ? FixedPointProduct(biased, factors_[channel]) : DoubleProduct(biased, factors_[channel]);
+    return ClampInt8(y + output_zero_, min_, max_);
+  }
+
+ private:
+  const int32_t* bias_ = nullptr;
+  int input_zero_ = 0, output_zero_ = 0, min_ = -128, max_ = 127;
+  bool fixed_point_ = true;
+  std::vector<double> factors_;
+};
 
 struct Window {
   tfl::Padding padding = tfl::Padding::kUnknown;
@@ -108,24 +189,27 @@ std::string ConvShape(MockRuntime* runtime, int node, Dims* dims) {
   return "";
 }
 
-std::string ConvRun(MockRuntime* runtime, int node, float* output) {
-  const int input_id = Input(runtime, node, 0), filter_id = Input(runtime, node, 1), bias_id = Input(runtime, node, 2);
+template <typename T>
+std::string ConvRun(MockRuntime* runtime, int node, T* output) {
+  const int input_id = Input(runtime, node, 0), filter_id = Input(runtime, node, 1);
   const Dims in = runtime->Dims(input_id), f = runtime->Dims(filter_id);
   const bool depthwise = runtime->registration(node).builtin_code == tfl::kBuiltinDepthwiseConv2d;
-  const auto* x = Data<float>(runtime, input_id);
-  const auto* w = Data<float>(runtime, filter_id);
-  const auto* bias = bias_id == tfl::kOptionalTensor ? nullptr : Data<float>(runtime, bias_id);
-  if (x == nullptr || w == nullptr || (bias_id != tfl::kOptionalTensor && bias == nullptr)) return "conv: data";
+  const auto* x = Data<T>(runtime, input_id);
+  const auto* w = Data<T>(runtime, filter_id);
+  if (x == nullptr || w == nullptr) return "conv: data";
   Window window;
   if (!ReadWindow(runtime, node, &window) || !window.Plan(in, f)) return "conv: window";
   const int channels = f[depthwise ? 3 : 0];
+  Finisher<T> finish;
+  const std::string why = finish.Read(runtime, node, channels, depthwise ? 3 : 0, window.activation);
+  if (!why.empty()) return "conv: " + why;
   const int group_in = depthwise ? 1 : f[3];
   const int group_out = channels / (in[3] / group_in);
   for (int n = 0; n < in[0]; ++n) {
     for (int64_t oy = 0; oy < window.output[0]; ++oy) {
       for (int64_t ox = 0; ox < window.output[1]; ++ox) {
         for (int o = 0; o < channels; ++o) {
-          double sum = bias == nullptr ? 0 : bias[o];
+          double sum = 0;
           for (int ky = 0; ky < f[1]; ++ky) {
             for (int kx = 0; kx < f[2]; ++kx) {
               const int64_t y = oy * window.stride[0] - window.before[0] + int64_t{ky} * window.dilation[0];
@@ -135,11 +219,11 @@ std::string ConvRun(MockRuntime* runtime, int node, float* output) {
                 const int64_t at = ((n * int64_t{in[1]} + y) * in[2] + c) * in[3] + o / group_out * group_in + i;
                 const int64_t weight = depthwise ? (int64_t{ky} * f[2] + kx) * channels + o
                                                  : ((int64_t{o} * f[1] + ky) * f[2] + kx) * f[3] + i;
-                sum += static_cast<double>(x[at]) * w[weight];
+                sum += (static_cast<double>(x[at]) - finish.input_zero()) * w[weight];
               }
             }
           }
-          *output++ = Activate(static_cast<float>(sum), window.activation);
+          *output++ = finish(sum, o);
         }
       }
     }
@@ -167,20 +251,24 @@ std::string FullyConnectedShape(MockRuntime* runtime, int node, Dims* dims) {
   return "";
 }
 
-std::string FullyConnectedRun(MockRuntime* runtime, int node, float* output) {
-  const int bias_id = Input(runtime, node, 2);
+template <typename T>
+std::string FullyConnectedRun(MockRuntime* runtime, int node, T* output) {
   const Dims f = runtime->Dims(Input(runtime, node, 1));
-  const auto* x = Data<float>(runtime, Input(runtime, node, 0));
-  const auto* w = Data<float>(runtime, Input(runtime, node, 1));
-  const auto* bias = bias_id == tfl::kOptionalTensor ? nullptr : Data<float>(runtime, bias_id);
-  if (x == nullptr || w == nullptr || (bias_id != tfl::kOptionalTensor && bias == nullptr)) return "fc: data";
+  const auto* x = Data<T>(runtime, Input(runtime, node, 0));
+  const auto* w = Data<T>(runtime, Input(runtime, node, 1));
+  if (x == nullptr || w == nullptr) return "fc: data";
   const tfl::Activation activation = ParamsOf<tfl::FullyConnectedParams>(runtime, node)->activation;
+  Finisher<T> finish;
+  const std::string why = finish.Read(runtime, node, f[0], 0, activation);
+  if (!why.empty()) return "fc: " + why;
   const int64_t rows = Count(runtime->Dims(Input(runtime, node, 0))) / f[1];
   for (int64_t n = 0; n < rows; ++n) {
     for (int o = 0; o < f[0]; ++o) {
-      double sum = bias == nullptr ? 0 : bias[o];
-      for (int i = 0; i < f[1]; ++i) sum += static_cast<double>(x[n * f[1] + i]) * w[int64_t{o} * f[1] + i];
-      *output++ = Activate(static_cast<float>(sum), activation);
+      double sum = 0;
+      for (int i = 0; i < f[1]; ++i) {
+        sum += (static_cast<double>(x[n * f[1] + i]) - finish.input_zero()) * w[int64_t{o} * f[1] + i];
+      }
+      *output++ = finish(sum, o);
     }
   }
   return "";
@@ -286,6 +374,43 @@ std::string SliceShape(MockRuntime* runtime, int node, Dims* dims) {
   return "";
 }
 
+// A node whose output is of type T.
+template <typename T>
+std::string RunAs(MockRuntime* runtime, int node, const Dims& dims, T* output) {
+  const int builtin = runtime->registration(node).builtin_code;
+  switch (builtin) {
+    case tfl::kBuiltinConv2d:
+    case tfl::kBuiltinDepthwiseConv2d:
+      if constexpr (!std::is_same_v<T, int32_t>) return ConvRun(runtime, node, output);
+      return "conv: type";
+    case tfl::kBuiltinFullyConnected:
+      if constexpr (!std::is_same_v<T, int32_t>) return FullyConnectedRun(runtime, node, output);
+      return "fc: type";
+    case tfl::kBuiltinAdd:
+    case tfl::kBuiltinMul:
+      if constexpr (!std::is_same_v<T, int8_t>) return BinaryRun(runtime, node, dims, output);
+      return "binary: type";
+    case tfl::kBuiltinGather:
+      return GatherRun(runtime, node, output);
+    case tfl::kBuiltinCast: {
+      const auto* bytes = Data<uint8_t>(runtime, Input(runtime, node, 0));
+      if (bytes == nullptr || !std::is_same_v<T, int32_t>) return "cast: type";
+      std::copy_n(bytes, Count(dims), output);
+      return "";
+    }
+    case tfl::kBuiltinReshape:
+    case tfl::kBuiltinSlice: {
+      const auto* from = Data<T>(runtime, Input(runtime, node, 0));
+      if (from == nullptr) return "copy: data";
+      if (builtin == tfl::kBuiltinSlice) from += *Data<int32_t>(runtime, Input(runtime, node, 1));
+      std::copy_n(from, Count(dims), output);
+      return "";
+    }
+    default:
+      return "an unknown operator";
+  }
+}
+
 }  // namespace
 
 std::string StockShape(MockRuntime* runtime, int node, std::vector<int>* dims) {
@@ -332,46 +457,15 @@ std::string StockRun(MockRuntime* runtime, int node) {
   if (Count(dims) == 0) return "";
   if (static_cast<size_t>(Count(dims)) * BytesOf(output.type) > output.bytes) return "an output that is too small";
   if (output.data == nullptr) return "an output without memory";
-  const bool is_float = output.type == tfl::Type::kFloat32, is_int = output.type == tfl::Type::kInt32;
-  if (!is_float && !is_int) return "an output of an unknown type";
-  auto* floats = static_cast<float*>(output.data);
-  auto* ints = static_cast<int32_t*>(output.data);
-  const int builtin = runtime->registration(node).builtin_code;
-  switch (builtin) {
-    case tfl::kBuiltinConv2d:
-    case tfl::kBuiltinDepthwiseConv2d:
-      return is_float ? ConvRun(runtime, node, floats) : "conv: type";
-    case tfl::kBuiltinFullyConnected:
-      return is_float ? FullyConnectedRun(runtime, node, floats) : "fc: type";
-    case tfl::kBuiltinAdd:
-    case tfl::kBuiltinMul:
-      return is_float ? BinaryRun(runtime, node, dims, floats) : BinaryRun(runtime, node, dims, ints);
-    case tfl::kBuiltinGather:
-      return is_float ? GatherRun(runtime, node, floats) : GatherRun(runtime, node, ints);
-    case tfl::kBuiltinCast: {
-      const auto* bytes = Data<uint8_t>(runtime, Input(runtime, node, 0));
-      if (bytes == nullptr || !is_int) return "cast: type";
-      std::copy_n(bytes, Count(dims), ints);
-      return "";
-    }
-    case tfl::kBuiltinReshape:
-    case tfl::kBuiltinSlice: {
-      const int input = Input(runtime, node, 0);
-      int64_t begin = 0;
-      if (builtin == tfl::kBuiltinSlice) begin = *Data<int32_t>(runtime, Input(runtime, node, 1));
-      if (is_float) {
-        const auto* from = Data<float>(runtime, input);
-        if (from == nullptr) return "copy: data";
-        std::copy_n(from + begin, Count(dims), floats);
-      } else {
-        const auto* from = Data<int32_t>(runtime, input);
-        if (from == nullptr) return "copy: data";
-        std::copy_n(from + begin, Count(dims), ints);
-      }
-      return "";
-    }
+  switch (output.type) {
+    case tfl::Type::kFloat32:
+      return RunAs(runtime, node, dims, static_cast<float*>(output.data));
+    case tfl::Type::kInt32:
+      return RunAs(runtime, node, dims, static_cast<int32_t*>(output.data));
+    case tfl::Type::kInt8:
+      return RunAs(runtime, node, dims, static_cast<int8_t*>(output.data));
     default:
-      return "an unknown operator";
+      return "an output of an unknown type";
   }
 }
 

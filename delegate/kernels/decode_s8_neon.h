@@ -1,0 +1,61 @@
+// Decoding of int8 panels with NEON, alike for all kernels with dot order (kernel_s8.h). For *_neon*.cc only, after
+// simd_neon.h.
+#ifndef DGMS_KERNELS_DECODE_S8_NEON_H_
+#define DGMS_KERNELS_DECODE_S8_NEON_H_
+
+#include "kernels/kernel_s8.h"
+#include "kernels/simd_neon.h"
+
+namespace dgms {
+namespace {
+
+DGMS_INLINE uint8x16_t LoadTableS8(const int8_t* table) { return vreinterpretq_u8_s8(vld1q_s8(table)); }
+
+// One table: a run's 16 bytes become its 32 weights by two look-ups.
+inline void DecodeOneTable(const uint8_t* packed, int64_t weights, const int8_t* table_at, uint8_t* panel) {
+  const uint8x16_t table = LoadTableS8(table_at), low = vdupq_n_u8(15);
+  for (int64_t i = 0; i < weights; i += kRunS8, packed += kRunS8 / 2) {
+    const uint8x16_t codes = vld1q_u8(packed);
+    vst1q_u8(panel + i, Lookup(table, vandq_u8(codes, low)));
+    vst1q_u8(panel + i + 16, Lookup(table, vshrq_n_u8(codes, 4)));
+  }
+}
+
+// Columns with different tables: one pass for each table. An index above 15 looks up a zero, so every pass adds the
+// bytes of its own columns alone.
+template <int unit>
+void DecodeManyTables(const uint8_t* packed, int64_t weights, int width, const TablesS8& tables, uint8_t* panel) {
+  const int period = width * unit;
+  uint8_t foreign[kMaxColumns * unit];
+  const uint8x16_t low = vdupq_n_u8(15);
+  for (int first = 0; first < width; ++first) {
+    const int32_t id = tables.column_table[first];
+    bool seen = false;
+    for (int j = 0; j < first; ++j) seen = seen || tables.column_table[j] == id;
+    if (seen) continue;
+    for (int i = 0; i < period; ++i) foreign[i] = tables.column_table[i / unit] == id ? 0 : 0x80;
+    const uint8x16_t table = LoadTableS8(tables.tables + int64_t{kTableSize} * id);
+    const uint8_t* from = packed;
+    for (int64_t i = 0; i < weights; i += kRunS8, from += kRunS8 / 2) {
+      const uint8x16_t codes = vld1q_u8(from);
+      const uint8x16_t halves[2] = {vandq_u8(codes, low), vshrq_n_u8(codes, 4)};
+      for (int half = 0; half < 2; ++half) {
+        const int64_t at = i + half * 16;
+        const uint8x16_t bytes = Lookup(table, vorrq_u8(halves[half], vld1q_u8(foreign + at % period)));
+        vst1q_u8(panel + at, first == 0 ? bytes : vorrq_u8(bytes, vld1q_u8(panel + at)));
+      }
+    }
+  }
+}
+
+template <int unit>
+void DecodeS8(const uint8_t* packed, int64_t places, int width, const TablesS8& tables, int8_t* panel) {
+  uint8_t* bytes = reinterpret_cast<uint8_t*>(panel);
+  if (tables.column_table == nullptr) return DecodeOneTable(packed, places * width, tables.tables, bytes);
+  DecodeManyTables<unit>(packed, places * width, width, tables, bytes);
+}
+
+}  // namespace
+}  // namespace dgms
+
+#endif  // DGMS_KERNELS_DECODE_S8_NEON_H_

@@ -1,0 +1,195 @@
+// The contract of the int8 kernels: int8 activations, int8 codebooks, int32 sums. The words (filter, code, panel, tile,
+// block) and the general rules are those of kernel.h; sums here are exact, so their order is free.
+//
+// Range. Codebook values are -127..127 and activations -128..127: a product is at most 128 * 127 in magnitude and two
+// of them fit 16 bits, which the AVX2 and NEON kernels rely on. Sums wrap around modulo 2^32, as stock kernels' do.
+//
+// Dot order. Panels hold k_unit neighbouring places of one column side by side, because dot product instructions take
+// them from there: the byte of place p and column j is
+//     panel[(p / k_unit * width + j) * k_unit + p % k_unit]        width = round_up(n, column_unit)
+// Each segment of K begins at a new group of k_unit places; the places of its last group beyond its length hold the
+// table's entry of code 0, and kernels multiply them with 0.
+//
+// Packed weights are the panel's codes in the same order, in runs of 32: byte i of a run's 16 has the code of the run's
+// weight i in its low nibble and that of weight 16 + i in its high nibble.
+#ifndef DGMS_KERNELS_KERNEL_S8_H_
+#define DGMS_KERNELS_KERNEL_S8_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernel.h"
+
+namespace dgms {
+
+inline constexpr int kPanelBytes = 32768;  // of a decoded block at most
+inline constexpr int kRunS8 = 32;          // weights per 16 packed bytes
+inline constexpr int kMaxUnitS8 = 8;       // no kernel's k_unit is larger
+// Entries that the output kernels may read (not use) beyond the last column of per-column arrays.
+inline constexpr int kColumnSlack = 16;
+
+// Packs one segment of one panel; the same order for every kernel. As PackFn (kernel.h), but k is that of one segment,
+// and `packed` receives round_up(k, k_unit) * width / 2 bytes. width * k_unit is a multiple of 32.
+void pack_s8(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, int k_unit, uint8_t* packed);
+
+// The tables of a panel, 16 int8 each. Column j uses the one at tables + 16 * column_table[j] (width entries, in any
+// order), or the only one where column_table is null.
+struct TablesS8 {
+  const int8_t* tables;  // 16-byte aligned
+  const int32_t* column_table;
+};
+
+// Decodes a block: `places` (a multiple of k_unit: the sum of its segments' padded lengths) times `width` weights.
+//   panel   places * width bytes, 64-byte aligned; all are written
+using DecodeS8Fn = void (*)(const uint8_t* packed, int64_t places, int width, const TablesS8& tables, int8_t* panel);
+
+// Sums of one tile over one block. Row r, segment s, place p of the input is a[r * a_row_stride + segments[s] + p], and
+// nothing else is read.
+//   A kernel with `flip` takes activations as unsigned bytes: each is the signed one plus 128 (its top bit inverted).
+struct GemmS8Args {
+  int rows;   // 1..max_rows
+  int width;  // a multiple of column_unit, at most max_columns; all these columns of c are written
+  const int8_t* a;
+  int64_t a_row_stride;
+  const int64_t* segments;
+  int64_t segment_count;   // >= 1
+  int64_t segment_length;  // >= 1
+  const int8_t* panel;
+  int32_t* c;  // row r, column j: c[r * width + j]; 64-byte aligned
+  bool accumulate;
+};
+using GemmS8Fn = void (*)(const GemmS8Args& args);
+
+struct GemmS8Kernel {
+  const char* name;
+  Isa isa;
+  int max_rows;
+  int max_columns;
+  int column_unit;
+  int k_unit;
+  bool flip;
+  DecodeS8Fn decode;
+  GemmS8Fn gemm;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Depthwise sums of a run of output pixels, with decoded weights:
+//   sums[i * channels + c] = sum over ky, kx of
+//       (input[ky * line_stride + i * pixel_stride + kx * tap_stride + c] - zero) *
+//       weights[ky * weight_line_stride + kx * weight_tap_stride + c]
+// Weights are int8 values in 16 bits, zero is -128..127: a product is at most 255 * 127, which fits 16 bits, too.
+struct DepthwiseS8Args {
+  const int8_t* input;
+  int64_t line_stride;
+  int64_t tap_stride;
+  int64_t pixel_stride;
+  int64_t kernel_h;  // >= 1
+  int64_t kernel_w;  // >= 1
+  int64_t pixels;    // >= 1
+  int64_t channels;  // >= 1
+  const int16_t* weights;
+  int64_t weight_line_stride;
+  int64_t weight_tap_stride;
+  int32_t zero;
+  int32_t* sums;
+};
+using DepthwiseS8Fn = void (*)(const DepthwiseS8Args& args);
+
+struct DepthwiseS8Kernel {
+  const char* name;
+  Isa isa;
+  DepthwiseS8Fn run;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What becomes of finished sums. Per-column arrays have n entries and kColumnSlack more that may be read.
+
+// To int8 in fixed point:
+//   x = (sum + bias) * 2^left                                 modulo 2^32
+//   x = (x * multiplier + 2^30) >> 31                         multiplier 0..2^31 - 1; a 64-bit product
+//   x = x / 2^right, halves away from zero                    right 0..31
+//   output = clamp(x + zero, min, max)                        the sum modulo 2^32
+struct RequantizeArgs {
+  int rows;
+  int n;
+  const int32_t* sums;
+  int64_t sums_row_stride;
+  const int32_t* bias;
+  const int32_t* multiplier;
+  const int32_t* left;
+  const int32_t* right;
+  int32_t zero;
+  int32_t min;  // -128 <= min <= max <= 127
+  int32_t max;
+  int8_t* output;
+  int64_t output_row_stride;
+};
+using RequantizeFn = void (*)(const RequantizeArgs& args);
+
+// To int8 with a factor in double:
+//   output = clamp(round((sum + bias) * factor) + zero, min, max)
+// the sum modulo 2^32, the product rounded to double, then to an integer, halves away from zero. Products of 2^30 and
+// more count as 2^30.
+struct RescaleArgs {
+  int rows;
+  int n;
+  const int32_t* sums;
+  int64_t sums_row_stride;
+  const int32_t* bias;
+  const double* factor;  // > 0, finite
+  int32_t zero;
+  int32_t min;  // -128 <= min <= max <= 127
+  int32_t max;
+  int8_t* output;
+  int64_t output_row_stride;
+};
+using RescaleFn = void (*)(const RescaleArgs& args);
+
+// To float, for activations that were quantised row by row at run time:
+//   output = clamp(float(sum - zero[row] * column_sum) * (scale[row] * column_scale) + bias, min, max)
+// the integers modulo 2^32; each product, sum and conversion rounded once. NaN passes.
+struct DequantizeArgs {
+  int rows;
+  int n;
+  const int32_t* sums;
+  int64_t sums_row_stride;
+  const int32_t* row_zero;  // entry r * row_step is row r's
+  const float* row_scale;
+  int64_t row_step;  // 0 or 1
+  const int32_t* column_sum;
+  const float* column_scale;
+  const float* bias;
+  float min;
+  float max;
+  float* output;
+  int64_t output_row_stride;
+};
+using DequantizeFn = void (*)(const DequantizeArgs& args);
+
+struct OutputS8Kernel {
+  const char* name;
+  Isa isa;
+  RequantizeFn requantize;
+  RescaleFn rescale;
+  DequantizeFn dequantize;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+#define DGMS_GEMM_S8(name, isa, max_rows, max_columns, column_unit, k_unit, flip)                              \
+  void name##_decode(const uint8_t* packed, int64_t places, int width, const TablesS8& tables, int8_t* panel); \
+  void name##_gemm(const GemmS8Args& args);                                                                    \
+  static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);      \
+  static_assert((column_unit) * (k_unit) % kRunS8 == 0 && (k_unit) <= kMaxUnitS8, "whole runs in " #name);
+#define DGMS_DEPTHWISE_S8(name, isa) void name(const DepthwiseS8Args& args);
+#define DGMS_OUTPUT_S8(name, isa)                     \
+  void name##_requantize(const RequantizeArgs& args); \
+  void name##_rescale(const RescaleArgs& args);       \
+  void name##_dequantize(const DequantizeArgs& args);
+#include "kernels/kernels_s8.inc"
+#undef DGMS_GEMM_S8
+#undef DGMS_DEPTHWISE_S8
+#undef DGMS_OUTPUT_S8
+
+}  // namespace dgms
+
+#endif  // DGMS_KERNELS_KERNEL_S8_H_

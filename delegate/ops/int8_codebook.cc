@@ -1,0 +1,65 @@
+#include "ops/int8_codebook.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "ops/packed_filter.h"
+
+namespace dgms {
+namespace {
+
+constexpr int kLargest = 127;
+constexpr int kSmallestLargest = 64;  // below half of the range, doubling the scale's integers only gains
+constexpr int kSteps = 16;            // candidates per integer of the largest value
+
+int Rounded(double value, double scale) {
+  return static_cast<int>(std::clamp(std::nearbyint(value / scale), -double{kLargest}, double{kLargest}));
+}
+
+double SquaredError(const std::vector<double>& values, const std::vector<int64_t>& counts, double scale) {
+  double error = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double difference = values[i] - Rounded(values[i], scale) * scale;
+    error += static_cast<double>(counts[i]) * difference * difference;
+  }
+  return error;
+}
+
+}  // namespace
+
+float RoundCodebooks(const CodebookFilter& filter, int64_t channels, int64_t channel_stride, int64_t tap_stride,
+                     int8_t* rounded) {
+  const int64_t books = CodebookCount(filter, channels);
+  const std::vector<double> values(filter.codebooks, filter.codebooks + (books << filter.bits));
+  std::vector<int64_t> counts(values.size(), 0);
+  for (int64_t c = 0; c < channels; ++c) {
+    int64_t* book = counts.data() + ((filter.group_size == 0 ? 0 : c / filter.group_size) << filter.bits);
+    for (int64_t t = 0; t < filter.count / channels; ++t) ++book[filter.codes[c * channel_stride + t * tap_stride]];
+  }
+  std::fill(rounded, rounded + values.size(), int8_t{0});
+  double largest = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (counts[i] == 0) continue;
+    if (!std::isfinite(values[i])) return 0;
+    largest = std::max(largest, std::fabs(values[i]));
+  }
+  if (largest / kLargest < std::numeric_limits<float>::min()) return 0;
+  float best = 0;
+  double least = std::numeric_limits<double>::infinity();
+  for (int step = kLargest * kSteps; step >= kSmallestLargest * kSteps; --step) {
+    const float scale = static_cast<float>(largest * kSteps / step);  // as it will be used
+    const double error = SquaredError(values, counts, scale);
+    if (error < least) {
+      least = error;
+      best = scale;
+    }
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (counts[i] > 0) rounded[i] = static_cast<int8_t>(Rounded(values[i], best));
+  }
+  return best;
+}
+
+}  // namespace dgms

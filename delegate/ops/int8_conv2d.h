@@ -1,0 +1,48 @@
+// CONV_2D with an int8 codebook filter, NHWC: int8 activations, or float ones that are quantised image by image.
+#ifndef DGMS_OPS_INT8_CONV2D_H_
+#define DGMS_OPS_INT8_CONV2D_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "kernels/select_kernel.h"
+#include "ops/codebook_filter.h"
+#include "ops/conv2d.h"
+#include "ops/int8_output.h"
+#include "ops/memory.h"
+#include "ops/status.h"
+#include "ops/thread_pool.h"
+
+namespace dgms {
+
+class Int8Conv2D {
+ public:
+  using Element = void;  // of activations: see Run
+
+  // As Conv2D's; the activation in `params` is not used (it is in `output`).
+  static std::unique_ptr<Int8Conv2D> Create(const Conv2DParams& params, const Int8Filter& filter,
+                                            const Int8LayerOutput& output, const KernelSet& kernels,
+                                            Status* status = nullptr);
+  ~Int8Conv2D();
+
+  Status Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace = nullptr);
+
+  // input and output: int8, or float with Int8LayerOutput::dynamic.
+  Status Run(const void* input, void* output, ThreadPool& pool);
+
+  int64_t output_h() const;
+  int64_t output_w() const;
+  size_t packed_bytes() const;
+  size_t workspace_bytes() const;
+  const char* kernel_name() const;
+
+ private:
+  struct State;
+  explicit Int8Conv2D(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace dgms
+
+#endif  // DGMS_OPS_INT8_CONV2D_H_

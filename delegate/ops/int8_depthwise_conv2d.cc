@@ -1,0 +1,192 @@
+#include "ops/int8_depthwise_conv2d.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "ops/depthwise_plan.h"
+#include "ops/packed_filter.h"
+#include "ops/quantize_rows.h"
+#include "ops/shapes.h"
+
+namespace dgms {
+namespace {
+
+// Below this many multiply-adds a job is not worth waking workers for.
+constexpr int64_t kMinParallelMacs = 100000;
+
+constexpr int64_t kItemsPerThread = 5;
+
+constexpr int64_t kSums = 4096;  // of a piece of a line, on the stack
+
+}  // namespace
+
+struct Int8DepthwiseConv2D::State {
+  DepthwisePlan plan;
+  const DepthwiseS8Kernel* kernel = nullptr;
+  Buffer<int16_t> weights;  // [kernel_h][kernel_w][channels]
+  Int8Output output;
+  int32_t input_zero = 0;  // int8 activations only
+  int64_t images = 0;      // dynamic: planned and run one by one
+  int64_t quantized = 0;   // elements of one quantised image; 0 for int8 activations
+  bool ready = false;
+  Workspace own;
+  Workspace* workspace = &own;
+
+  int8_t* scratch() const { return reinterpret_cast<int8_t*>(workspace->data()); }
+  Status Decode(const Int8Filter& filter);
+  void RunDynamic(const float* input, float* output, ThreadPool& pool) const;
+  void RunImages(const int8_t* input, int32_t zero, const Int8Output::Target& target, ThreadPool& pool) const;
+  void RunLine(const int8_t* input, int32_t zero, const Int8Output::Target& target, int64_t line, int64_t c,
+               int64_t count) const;
+};
+
+Status Int8DepthwiseConv2D::State::Decode(const Int8Filter& filter) {
+  const int64_t taps = plan.taps(), channels = plan.channels;
+  if (filter.count != taps * channels || !IsValid(filter, channels)) return Status::kInvalidArgument;
+  if (!weights.Reserve(taps * channels)) return Status::kOutOfMemory;
+  for (int64_t c = 0; c < channels; ++c) {
+    const int64_t codebook = filter.group_size == 0 ? 0 : c / filter.group_size;
+    const int8_t* values = filter.codebooks + (codebook << filter.bits);
+    for (int64_t t = 0; t < taps; ++t) weights[t * channels + c] = values[filter.codes[t * channels + c]];
+  }
+  return Status::kOk;
+}
+
+std::unique_ptr<Int8DepthwiseConv2D> Int8DepthwiseConv2D::Create(const DepthwiseConv2DParams& params,
+                                                                 const Int8Filter& filter,
+                                                                 const Int8LayerOutput& output,
+                                                                 const KernelSet& kernels, Status* status) {
+  Status ignored;
+  if (status == nullptr) status = &ignored;
+  *status = Status::kOutOfMemory;
+  std::unique_ptr<State> state = MakeUnique<State>();
+  if (state == nullptr) return nullptr;
+  state->plan.params = params;
+  if (!state->plan.ValidParams()) {
+    *status = Status::kInvalidArgument;
+    return nullptr;
+  }
+  state->kernel = kernels.depthwise_s8;
+  state->plan.channels = params.in_channels * params.depth_multiplier;
+  *status = state->Decode(filter);
+  if (*status != Status::kOk) return nullptr;
+  if (output.int8 != nullptr) state->input_zero = output.int8->input_zero;
+  // The kernel subtracts the zero point itself.
+  *status = state->output.Init(output, state->plan.channels, nullptr, 0, *kernels.output_s8);
+  if (*status != Status::kOk) return nullptr;
+  *status = Status::kOutOfMemory;
+  if (!AllocationAllowed(sizeof(Int8DepthwiseConv2D))) return nullptr;
+  std::unique_ptr<Int8DepthwiseConv2D> op(new (std::nothrow) Int8DepthwiseConv2D(std::move(state)));
+  if (op != nullptr) *status = Status::kOk;
+  return op;
+}
+
+Int8DepthwiseConv2D::Int8DepthwiseConv2D(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Int8DepthwiseConv2D::~Int8DepthwiseConv2D() = default;
+
+Status Int8DepthwiseConv2D::Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace) {
+  State& s = *state_;
+  s.ready = false;
+  s.workspace = workspace != nullptr ? workspace : &s.own;
+  const bool dynamic = s.output.dynamic();
+  Status status = s.plan.Plan(batch, in_h, in_w);
+  if (status != Status::kOk) return status;
+  s.images = dynamic ? batch : 1;
+  if (dynamic && batch > 1) {
+    status = s.plan.Plan(1, in_h, in_w);
+    if (status != Status::kOk) return status;
+  }
+  s.quantized = dynamic ? in_h * in_w * s.plan.params.in_channels : 0;
+  const CheckedSize bytes = CheckedSize(s.quantized) + s.plan.repeated_elements;
+  if (!bytes.FitsFloats()) return Status::kInvalidArgument;
+  if (!s.workspace->Reserve(CeilDiv(bytes.value(), sizeof(float)))) return Status::kOutOfMemory;
+  s.ready = true;
+  return Status::kOk;
+}
+
+// One line of the output, channels c..c+count-1, in pieces whose sums fit the stack.
+void Int8DepthwiseConv2D::State::RunLine(const int8_t* input, int32_t zero, const Int8Output::Target& target,
+                                         int64_t line, int64_t c, int64_t count) const {
+  alignas(kAlignment) int32_t sums[kSums];
+  DepthwiseS8Args args = {};
+  args.line_stride = plan.line_stride();
+  args.tap_stride = plan.tap_stride();
+  args.pixel_stride = plan.pixel_stride();
+  args.channels = count;
+  args.weight_line_stride = plan.weight_line_stride();
+  args.weight_tap_stride = plan.channels;
+  args.zero = zero;
+  args.sums = sums;
+  const int64_t most = kSums / count;
+  plan.ForEachRun(line, [&](const DepthwiseRun& run) {
+    args.kernel_h = run.lines.count();
+    args.kernel_w = run.taps.count();
+    args.weights =
+        weights.data() + run.lines.first * args.weight_line_stride + run.taps.first * args.weight_tap_stride + c;
+    for (int64_t first = 0; first < run.pixels; first += args.pixels) {
+      args.pixels = std::min(most, run.pixels - first);
+      args.input = input + run.input + first * args.pixel_stride + c;
+      if (args.kernel_h == 0 || args.kernel_w == 0) {
+        std::fill(sums, sums + args.pixels * count, 0);
+      } else {
+        kernel->run(args);
+      }
+      output.Finish(target, line * plan.w.output + run.x + first, static_cast<int>(args.pixels), c,
+                    static_cast<int>(count), sums, count);
+    }
+  });
+}
+
+void Int8DepthwiseConv2D::State::RunDynamic(const float* input, float* to, ThreadPool& pool) const {
+  const int64_t image_output = plan.h.output * plan.w.output * plan.channels;
+  for (int64_t image = 0; image < images; ++image, input += quantized, to += image_output) {
+    float scale = 0;
+    int32_t zero = 0;
+    QuantizeRows(input, 1, quantized, /*flip=*/false, scratch(), &scale, &zero, pool);
+    const int32_t none = 0;  // the kernel subtracts the zero point
+    RunImages(scratch(), zero, {to, &none, &scale, 0}, pool);
+  }
+}
+
+// All lines of plan.batch images of int8 activations.
+void Int8DepthwiseConv2D::State::RunImages(const int8_t* input, int32_t zero, const Int8Output::Target& target,
+                                           ThreadPool& pool) const {
+  if (plan.repeated_elements > 0) {
+    plan.repeated.Copy(input, scratch() + quantized, 0, /*flip=*/false, pool);
+    input = scratch() + quantized;
+  }
+  const int64_t lines = plan.batch * plan.h.output;
+  const int64_t items = std::min<int64_t>(lines, kItemsPerThread * pool.num_threads());
+  const int64_t block = std::min(plan.BlockChannels(), kSums);
+  const auto job = [&](int64_t item) {
+    for (int64_t c = 0; c < plan.channels; c += block) {
+      const int64_t count = std::min(block, plan.channels - c);
+      for (int64_t i = lines * item / items; i < lines * (item + 1) / items; ++i) {
+        RunLine(input, zero, target, i, c, count);
+      }
+    }
+  };
+  pool.Run(items, job, lines * plan.w.output * plan.channels * plan.taps() >= kMinParallelMacs);
+}
+
+Status Int8DepthwiseConv2D::Run(const void* input, void* output, ThreadPool& pool) {
+  const State& s = *state_;
+  if (!s.ready) return Status::kNotReady;
+  if (s.plan.batch == 0) return Status::kOk;
+  if (s.output.dynamic()) {
+    s.RunDynamic(static_cast<const float*>(input), static_cast<float*>(output), pool);
+  } else {
+    s.RunImages(static_cast<const int8_t*>(input), s.input_zero, {output, nullptr, nullptr, 0}, pool);
+  }
+  return Status::kOk;
+}
+
+int64_t Int8DepthwiseConv2D::output_h() const { return state_->plan.h.output; }
+int64_t Int8DepthwiseConv2D::output_w() const { return state_->plan.w.output; }
+size_t Int8DepthwiseConv2D::packed_bytes() const { return state_->weights.bytes() + state_->output.bytes(); }
+size_t Int8DepthwiseConv2D::workspace_bytes() const {
+  return static_cast<size_t>(state_->quantized + state_->plan.repeated_elements);
+}
+const char* Int8DepthwiseConv2D::kernel_name() const { return state_->kernel->name; }
+
+}  // namespace dgms

@@ -1,0 +1,88 @@
+#include "ops/int8_gemm.h"
+
+#include <algorithm>
+
+namespace dgms {
+namespace {
+
+// Below this many multiply-adds (a few microseconds) a job is not worth waking workers for.
+constexpr int64_t kMinParallelMacs = 300000;
+
+// Sums that wait between the blocks of K, on the stack: at least one tile of any kernel.
+constexpr int kWaitingSums = 8192;
+constexpr int kMaxRows = kWaitingSums / kMaxColumns;
+
+}  // namespace
+
+Status Int8Gemm::Plan(const RowLayout& rows, const int64_t* segments, int64_t group_stride) {
+  group_stride_ = group_stride;
+  if (filter.kernel().max_rows > kMaxRows || !tiles_.Plan(rows, filter.kernel().max_rows)) {
+    return Status::kInvalidArgument;
+  }
+  const CheckedSize outputs = CheckedSize(tiles_.total_rows()) * filter.channels();
+  if (!outputs.FitsFloats() || !(outputs * filter.k()).ok()) return Status::kInvalidArgument;
+  int64_t entries = 0;
+  for (int64_t b = 0; b < filter.blocks(); ++b) entries += filter.block(b).segment_count;
+  if (!segments_.Reserve(entries) || !block_segments_.Reserve(filter.blocks())) return Status::kOutOfMemory;
+  entries = 0;
+  for (int64_t b = 0; b < filter.blocks(); ++b) {
+    const FilterBlock& block = filter.block(b);
+    block_segments_[b] = entries;
+    for (int64_t s = 0; s < block.segment_count; ++s) {
+      segments_[entries++] = segments[block.first_segment + s] + block.offset;
+    }
+  }
+  return Status::kOk;
+}
+
+// Tiles of one panel, few enough that their sums fit the stack unless K is one block.
+void Int8Gemm::RunTiles(const int8_t* input, const Int8Output::Target& target, const PackedInt8Filter::Panel& panel,
+                        int64_t first_tile, int64_t end_tile) const {
+  alignas(kAlignment) int8_t decoded[kPanelBytes];
+  alignas(kAlignment) int32_t sums[kWaitingSums];
+  GemmS8Args args = {};
+  args.width = panel.width;
+  args.a_row_stride = tiles_.row_stride();
+  args.panel = decoded;
+  const uint8_t* packed = panel.packed;
+  for (int64_t b = 0; b < filter.blocks(); ++b) {
+    const FilterBlock& block = filter.block(b);
+    const int64_t places = filter.Places(block);
+    filter.kernel().decode(packed, places, panel.width, panel.tables, decoded);
+    packed += places * panel.width / 2;
+    args.segments = segments_.data() + block_segments_[b];
+    args.segment_count = block.segment_count;
+    args.segment_length = block.segment_length;
+    args.accumulate = b > 0;
+    const bool last = b + 1 == filter.blocks();
+    args.c = sums;
+    tiles_.ForEach(first_tile, end_tile, [&](int64_t offset, int64_t row, int rows) {
+      args.rows = rows;
+      args.a = input + offset;
+      filter.kernel().gemm(args);
+      if (last) output.Finish(target, row, rows, panel.first_channel, panel.n, args.c, panel.width);
+      if (filter.blocks() > 1) args.c += rows * panel.width;
+    });
+  }
+}
+
+void Int8Gemm::Run(const int8_t* input, const Int8Output::Target& target, ThreadPool& pool) const {
+  if (tiles_.total_rows() == 0) return;
+  const bool parallel = tiles_.total_rows() * filter.channels() * filter.k() >= kMinParallelMacs;
+  const int64_t panels = filter.panels();
+  const int64_t chunks = tiles_.Chunks(panels, parallel ? pool.num_threads() : 1, tiles_.row_stride());
+  const int64_t together =
+      filter.blocks() == 1 ? tiles_.tiles() : kWaitingSums / (filter.kernel().max_rows * filter.kernel().max_columns);
+  const auto job = [&](int64_t item) {
+    // All panels of one range of rows, then the next range: the range's input stays in the cache.
+    const int64_t chunk = item / panels;
+    const PackedInt8Filter::Panel panel = filter.panel(item % panels);
+    const int64_t end = tiles_.tiles() * (chunk + 1) / chunks;
+    for (int64_t first = tiles_.tiles() * chunk / chunks; first < end; first += together) {
+      RunTiles(input + panel.group * group_stride_, target, panel, first, std::min(end, first + together));
+    }
+  };
+  pool.Run(chunks * panels, job, parallel);
+}
+
+}  // namespace dgms

@@ -1,0 +1,42 @@
+// Multiplies rows of int8 activations with a packed int8 filter: the part that the int8 CONV_2D and FULLY_CONNECTED
+// share.
+#ifndef DGMS_OPS_INT8_GEMM_H_
+#define DGMS_OPS_INT8_GEMM_H_
+
+#include <cstdint>
+
+#include "ops/int8_output.h"
+#include "ops/memory.h"
+#include "ops/packed_int8_filter.h"
+#include "ops/row_tiles.h"
+#include "ops/status.h"
+#include "ops/thread_pool.h"
+
+namespace dgms {
+
+class Int8Gemm {
+ public:
+  PackedInt8Filter filter;
+  Int8Output output;
+
+  // Plans for these rows.
+  //   segments      offsets in elements of the filter's segments from a row's start, [segment_count]
+  //   group_stride  elements from one group's input channels to the next's
+  Status Plan(const RowLayout& rows, const int64_t* segments, int64_t group_stride);
+
+  // The input is as the kernel wants it (GemmS8Kernel::flip).
+  void Run(const int8_t* input, const Int8Output::Target& target, ThreadPool& pool) const;
+
+ private:
+  void RunTiles(const int8_t* input, const Int8Output::Target& target, const PackedInt8Filter::Panel& panel,
+                int64_t first_tile, int64_t end_tile) const;
+
+  RowTiles tiles_;
+  int64_t group_stride_ = 0;
+  Buffer<int64_t> segments_;        // the offsets of every block's segments, block after block
+  Buffer<int64_t> block_segments_;  // where a block's begin in segments_
+};
+
+}  // namespace dgms
+
+#endif  // DGMS_OPS_INT8_GEMM_H_

@@ -1,0 +1,99 @@
+#include "ops/int8_output.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace dgms {
+namespace {
+
+// The kernels may read, not use, some entries beyond the last.
+template <typename T>
+bool Allocate(Buffer<T>* buffer, int64_t channels) {
+  if (!buffer->Reserve(channels + kColumnSlack)) return false;
+  std::fill(buffer->data(), buffer->data() + channels + kColumnSlack, T{});
+  return true;
+}
+
+}  // namespace
+
+FixedPoint ToFixedPoint(double factor) {
+  if (!(factor > 0)) return {};
+  int exponent = 0;
+  const double fraction = std::frexp(factor, &exponent);
+  int64_t multiplier = static_cast<int64_t>(std::round(fraction * 2147483648.0));
+  if (multiplier == int64_t{1} << 31) {
+    multiplier /= 2;
+    ++exponent;
+  }
+  if (exponent < -31) return {};
+  return {static_cast<int32_t>(multiplier), exponent};
+}
+
+Status Int8Output::Init(const Int8LayerOutput& layer, int64_t channels, const int32_t* column_sums, int32_t seen_zero,
+                        const OutputS8Kernel& kernel) {
+  kernel_ = &kernel;
+  channels_ = channels;
+  dynamic_ = layer.dynamic != nullptr;
+  if (dynamic_) {
+    const Dequantization& d = *layer.dynamic;
+    range_ = d.range;
+    if (!Allocate(&column_sum_, channels) || !Allocate(&scale_, channels) || !Allocate(&bias_, channels)) {
+      return Status::kOutOfMemory;
+    }
+    std::copy(d.scale, d.scale + channels, scale_.data());
+    if (column_sums != nullptr) std::copy(column_sums, column_sums + channels, column_sum_.data());
+    if (d.bias != nullptr) std::copy(d.bias, d.bias + channels, bias_.data());
+    return Status::kOk;
+  }
+  const Requantization& r = *layer.int8;
+  fixed_point_ = r.fixed_point;
+  zero_ = r.output_zero;
+  min_ = r.min;
+  max_ = r.max;
+  if (!Allocate(&integer_bias_, channels)) return Status::kOutOfMemory;
+  for (int64_t c = 0; c < channels; ++c) {
+    const uint32_t bias = r.bias == nullptr ? 0 : static_cast<uint32_t>(r.bias[c]);
+    const uint32_t sum = column_sums == nullptr ? 0 : static_cast<uint32_t>(column_sums[c]);
+    integer_bias_[c] = static_cast<int32_t>(bias - static_cast<uint32_t>(seen_zero) * sum);
+  }
+  if (!fixed_point_) {
+    if (!Allocate(&factor_, channels)) return Status::kOutOfMemory;
+    std::copy(r.factor, r.factor + channels, factor_.data());
+    return Status::kOk;
+  }
+  if (!Allocate(&multiplier_, channels) || !Allocate(&left_, channels) || !Allocate(&right_, channels)) {
+    return Status::kOutOfMemory;
+  }
+  for (int64_t c = 0; c < channels; ++c) {
+    const FixedPoint factor = ToFixedPoint(r.factor[c]);
+    multiplier_[c] = factor.multiplier;
+    left_[c] = std::max(factor.exponent, 0);
+    right_[c] = std::max(-factor.exponent, 0);
+  }
+  return Status::kOk;
+}
+
+void Int8Output::Finish(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n,
+                        const int32_t* sums, int64_t sums_row_stride) const {
+  const int64_t c = first_channel, at = first_row * channels_ + c;
+  if (dynamic_) {
+    const int64_t row = first_row * target.row_step;
+    kernel_->dequantize({rows, n, sums, sums_row_stride, target.row_zero + row, target.row_scale + row, target.row_step,
+                         column_sum_.data() + c, scale_.data() + c, bias_.data() + c, range_.min, range_.max,
+                         static_cast<float*>(target.output) + at, channels_});
+  } else if (!fixed_point_) {
+    kernel_->rescale({rows, n, sums, sums_row_stride, integer_bias_.data() + c, factor_.data() + c, zero_, min_, max_,
+                      static_cast<int8_t*>(target.output) + at, channels_});
+  } else {
+    kernel_->requantize({rows, n, sums, sums_row_stride, integer_bias_.data() + c, multiplier_.data() + c,
+                         left_.data() + c, right_.data() + c, zero_, min_, max_,
+                         static_cast<int8_t*>(target.output) + at, channels_});
+  }
+}
+
+size_t Int8Output::bytes() const {
+  return integer_bias_.bytes() + factor_.bytes() + multiplier_.bytes() + left_.bytes() + right_.bytes() +
+         column_sum_.bytes() + scale_.bytes() + bias_.bytes();
+}
+
+}  // namespace dgms

@@ -1,0 +1,88 @@
+// From int32 sums to a layer's outputs: int8 as TFLite's reference kernels compute it, or float where the activations
+// were quantised at run time.
+#ifndef DGMS_OPS_INT8_OUTPUT_H_
+#define DGMS_OPS_INT8_OUTPUT_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/select_kernel.h"
+#include "ops/memory.h"
+#include "ops/shapes.h"
+#include "ops/status.h"
+
+namespace dgms {
+
+// A positive factor as TFLite's kernels hold it: multiplier / 2^31 * 2^exponent.
+struct FixedPoint {
+  int32_t multiplier = 0;
+  int32_t exponent = 0;
+};
+
+// The nearest one. Factors below about 2^-32 become 0.
+// Source: the TensorFlow Lite 8-bit quantization specification and its reference kernels' behaviour
+// (QuantizeMultiplier).
+FixedPoint ToFixedPoint(double factor);
+
+// What an int8 layer needs beside its filter. All pointers are views that need to live during Create only.
+struct Requantization {
+  int32_t input_zero = 0;          // -128..127
+  const int32_t* bias = nullptr;   // [output channels], or null
+  const double* factor = nullptr;  // [output channels]: input scale * filter scale / output scale; 0 < factor < 2^30
+  bool fixed_point = true;         // multiply in fixed point (convolutions); else in double (fully connected)
+  int32_t output_zero = 0;         // -128..127
+  int32_t min = -128, max = 127;   // of the outputs: the fused activation
+};
+
+// What a float layer needs that runs on dynamically quantised activations.
+struct Dequantization {
+  const float* scale = nullptr;  // [output channels]: what a filter's integer stands for
+  const float* bias = nullptr;   // [output channels], or null
+  ActivationRange range = {};
+};
+
+// Either of the two; the other one is null.
+struct Int8LayerOutput {
+  const Requantization* int8 = nullptr;
+  const Dequantization* dynamic = nullptr;
+};
+
+class Int8Output {
+ public:
+  // One run: where outputs go, and the quantisation of each row of activations (dynamic only).
+  struct Target {
+    void* output;             // int8 or float, [rows][channels]
+    const int32_t* row_zero;  // of the numbers that the kernels saw
+    const float* row_scale;
+    int64_t row_step;  // 1: one for each row; 0: one for all
+  };
+
+  //   column_sums   [channels], what an input zero point of 1 adds to the sums; null: the sums are free of it already
+  //   seen_zero     the input's zero point in the numbers that the kernels see (int8 only)
+  Status Init(const Int8LayerOutput& layer, int64_t channels, const int32_t* column_sums, int32_t seen_zero,
+              const OutputS8Kernel& kernel);
+
+  bool dynamic() const { return dynamic_; }
+
+  // Rows first_row.. of the target, channels first_channel.., from sums [rows][sums_row_stride].
+  void Finish(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n, const int32_t* sums,
+              int64_t sums_row_stride) const;
+
+  size_t bytes() const;
+
+ private:
+  const OutputS8Kernel* kernel_ = nullptr;
+  bool dynamic_ = false, fixed_point_ = false;
+  int64_t channels_ = 0;
+  int32_t zero_ = 0, min_ = 0, max_ = 0;
+  ActivationRange range_ = {};
+  Buffer<int32_t> integer_bias_;               // int8
+  Buffer<int32_t> multiplier_, left_, right_;  // int8, fixed point
+  Buffer<double> factor_;                      // int8, in double
+  Buffer<int32_t> column_sum_;                 // dynamic
+  Buffer<float> scale_, bias_;
+};
+
+}  // namespace dgms
+
+#endif  // DGMS_OPS_INT8_OUTPUT_H_

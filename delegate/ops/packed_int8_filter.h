@@ -1,0 +1,69 @@
+// An int8 codebook filter in the int8 kernels' tile order (kernel_s8.h).
+#ifndef DGMS_OPS_PACKED_INT8_FILTER_H_
+#define DGMS_OPS_PACKED_INT8_FILTER_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernel_s8.h"
+#include "ops/codebook_filter.h"
+#include "ops/filter_blocks.h"
+#include "ops/memory.h"
+#include "ops/packed_filter.h"
+#include "ops/status.h"
+
+namespace dgms {
+
+class PackedInt8Filter {
+ public:
+  using Shape = PackedFilter::Shape;
+
+  // Neighbouring output channels of one group.
+  struct Panel {
+    int64_t group;
+    int64_t first_channel;  // in the whole layer
+    int n, width;
+    const uint8_t* packed;  // the first block
+    TablesS8 tables;
+  };
+
+  // Packs. The filter must be valid (IsValid) and have groups * columns * k codes.
+  Status Init(const Shape& shape, const Int8Filter& filter, const GemmS8Kernel& kernel);
+
+  const GemmS8Kernel& kernel() const { return *kernel_; }
+  const Shape& shape() const { return shape_; }
+  int64_t k() const { return shape_.segment_count * shape_.segment_length; }
+  int64_t channels() const { return shape_.groups * shape_.columns; }
+  int64_t panels() const { return shape_.groups * panels_per_group_; }
+  Panel panel(int64_t index) const;
+  int64_t blocks() const { return block_count_; }
+  const FilterBlock& block(int64_t index) const { return blocks_[index]; }
+  // Places of a block in the panel: its segments' lengths rounded up to k_unit.
+  int64_t Places(const FilterBlock& block) const;
+  // The sum of each output channel's weights, modulo 2^32: [channels].
+  const int32_t* column_sums() const { return column_sums_.data(); }
+  size_t bytes() const;
+
+ private:
+  void Pack(const Int8Filter& filter);
+  Status FillTables(const Int8Filter& filter);
+  void SumColumns(const Int8Filter& filter);
+  int Columns(int64_t panel_in_group) const;
+  int64_t FirstChannel(int64_t panel) const;
+
+  const GemmS8Kernel* kernel_ = nullptr;
+  Shape shape_;
+  int64_t panels_per_group_ = 0;
+  int64_t block_count_ = 0;
+  int64_t places_ = 0;  // of all blocks
+  Buffer<FilterBlock> blocks_;
+  Buffer<uint8_t> packed_;
+  Buffer<int8_t> tables_;         // [codebooks][16], each once
+  Buffer<int32_t> column_table_;  // [panels][max_columns]
+  Buffer<uint8_t> mixed_;         // [panels]: 1 where a panel has more than one table
+  Buffer<int32_t> column_sums_;
+};
+
+}  // namespace dgms
+
+#endif  // DGMS_OPS_PACKED_INT8_FILTER_H_

@@ -1,0 +1,210 @@
+// What becomes of int8 sums, for every output kernel that this machine runs: exact against plain arithmetic.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "kernels/gemm_s8_tester.h"
+#include "kernels/select_kernel.h"
+
+namespace dgms::testing {
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNotANumber = std::numeric_limits<float>::quiet_NaN();
+
+std::vector<const OutputS8Kernel*> Kernels() {
+  int count = 0;
+  const OutputS8Kernel* const* kernels = OutputS8Kernels(&count);
+  return {kernels, kernels + count};
+}
+
+class OutputS8 : public ::testing::TestWithParam<const OutputS8Kernel*> {};
+
+INSTANTIATE_TEST_SUITE_P(Kernels, OutputS8, ::testing::ValuesIn(Kernels()),
+                         [](const auto& test) { return std::string(test.param->name); });
+
+// Per-column arrays as the contract has them: n entries, and slack that may be read.
+template <typename T>
+GuardedBuffer<T> Columns(std::vector<T> values) {
+  values.resize(values.size() + kColumnSlack);
+  return GuardedBuffer<T>(values);
+}
+
+int32_t Wrapped(int64_t value) { return static_cast<int32_t>(static_cast<uint64_t>(value)); }
+
+// floor(x / 2^shift) without relying on how shifts treat signs.
+int64_t FloorShift(int64_t x, int shift) {
+  const int64_t divisor = int64_t{1} << shift;
+  return x / divisor - (x % divisor < 0 ? 1 : 0);
+}
+
+// The words of kernel_s8.h, literally.
+int32_t ExpectedRequantized(int32_t sum, int32_t bias, int32_t multiplier, int left, int right, int32_t zero,
+                            int32_t min, int32_t max) {
+  const int64_t x = Wrapped(int64_t{Wrapped(int64_t{sum} + bias)} * (int64_t{1} << left));
+  const int64_t high = FloorShift(x * multiplier + (int64_t{1} << 30), 31);
+  const double exact = static_cast<double>(high) / std::pow(2.0, right);
+  const int64_t y = Wrapped(static_cast<int64_t>(std::round(exact)) + zero);  // round: halves away from zero
+  return static_cast<int32_t>(std::min<int64_t>(max, std::max<int64_t>(min, y)));
+}
+
+std::vector<int32_t> Sums(Random& random, int64_t count, int64_t largest) {
+  std::vector<int32_t> sums(static_cast<size_t>(count));
+  for (int32_t& sum : sums) sum = static_cast<int32_t>(random.Int(-largest, largest));
+  return sums;
+}
+
+void CheckRequantize(const OutputS8Kernel& kernel, int rows, int n, int64_t largest, int left, int right,
+                     uint64_t seed) {
+  SCOPED_TRACE(std::string(kernel.name) + " rows " + std::to_string(rows) + " n " + std::to_string(n) + " sums to " +
+               std::to_string(largest) + " left " + std::to_string(left) + " right " + std::to_string(right));
+  Random random(seed);
+  const int64_t sums_stride = n + seed % 3, output_stride = n + seed % 2;
+  const GuardedBuffer<int32_t> sums(Sums(random, (rows - 1) * sums_stride + n, largest));
+  std::vector<int32_t> bias = Sums(random, n, largest / 4), multiplier(n), lefts(n), rights(n);
+  for (int j = 0; j < n; ++j) {
+    // Powers of two make ties; the largest multiplier is all ones.
+    multiplier[j] = random.Int(0, 3) == 0   ? 1 << 30
+                    : random.Int(0, 9) == 0 ? INT32_MAX
+                                            : static_cast<int32_t>(random.Int(1 << 30, INT32_MAX));
+    lefts[j] = static_cast<int32_t>(random.Int(0, left));
+    rights[j] = lefts[j] > 0 ? 0 : static_cast<int32_t>(random.Int(right > 4 ? right - 4 : 0, right));
+  }
+  const auto bias_at = Columns(bias), multiplier_at = Columns(multiplier), left_at = Columns(lefts),
+             right_at = Columns(rights);
+  const std::pair<int32_t, int32_t> ranges[] = {{-128, 127}, {-128, -128}, {127, 127}, {-3, 90}};
+  for (const int32_t zero : {-128, 0, 127}) {
+    const auto [min, max] = ranges[random.Int(0, 3)];
+    GuardedBuffer<int8_t> output((rows - 1) * output_stride + n, seed % 2 == 0 ? Flush::kEnd : Flush::kStart);
+    kernel.requantize({rows, n, sums.data(), sums_stride, bias_at.data(), multiplier_at.data(), left_at.data(),
+                       right_at.data(), zero, min, max, output.data(), output_stride});
+    EXPECT_TRUE(output.SurroundingsIntact());
+    for (int r = 0; r < rows; ++r) {
+      for (int j = 0; j < n; ++j) {
+        ASSERT_EQ(output[r * output_stride + j], ExpectedRequantized(sums[r * sums_stride + j], bias[j], multiplier[j],
+                                                                     lefts[j], rights[j], zero, min, max))
+            << "row " << r << " column " << j << " sum " << sums[r * sums_stride + j] << " bias " << bias[j]
+            << " multiplier " << multiplier[j] << " left " << lefts[j] << " right " << rights[j] << " zero " << zero;
+      }
+    }
+  }
+}
+
+TEST_P(OutputS8, RequantizeAllSizes) {
+  for (int n = 1; n <= 40; ++n) {
+    for (const int rows : {1, 2, 7}) CheckRequantize(*GetParam(), rows, n, 100000, 0, 12, n * 10 + rows);
+  }
+}
+
+TEST_P(OutputS8, RequantizeAllShifts) {
+  for (int right = 0; right <= 31; ++right) {
+    for (const int64_t largest : {int64_t{300}, int64_t{100000}, int64_t{INT32_MAX}}) {
+      CheckRequantize(*GetParam(), 3, 16, largest, 0, right, right + 1);
+    }
+  }
+  for (int left = 1; left <= 30; ++left) CheckRequantize(*GetParam(), 3, 16, 100000, left, 2, left);
+}
+
+// Every small sum, halves among them.
+TEST_P(OutputS8, RequantizeTies) {
+  std::vector<int32_t> values;
+  for (int32_t sum = -600; sum <= 600; ++sum) values.push_back(sum);
+  const int rows = static_cast<int>(values.size());
+  const GuardedBuffer<int32_t> sums(values);
+  for (int right = 0; right <= 5; ++right) {
+    const auto bias = Columns<int32_t>({0}), multiplier = Columns<int32_t>({1 << 30}), left = Columns<int32_t>({0}),
+               shift = Columns<int32_t>({right});
+    GuardedBuffer<int8_t> output(rows);
+    GetParam()->requantize({rows, 1, sums.data(), 1, bias.data(), multiplier.data(), left.data(), shift.data(), 0, -128,
+                            127, output.data(), 1});
+    for (int r = 0; r < rows; ++r) {
+      ASSERT_EQ(output[r], ExpectedRequantized(values[r], 0, 1 << 30, 0, right, 0, -128, 127))
+          << values[r] << " right " << right;
+    }
+  }
+}
+
+TEST_P(OutputS8, Rescale) {
+  for (int n = 1; n <= 33; ++n) {
+    for (const int64_t largest : {int64_t{600}, int64_t{1000000}, int64_t{INT32_MAX}}) {
+      Random random(n);
+      const int rows = 1 + n % 4;
+      const int64_t sums_stride = n + n % 3, output_stride = n + n % 2;
+      const GuardedBuffer<int32_t> sums(Sums(random, (rows - 1) * sums_stride + n, largest));
+      std::vector<int32_t> bias = Sums(random, n, largest / 4);
+      std::vector<double> factor(n);
+      for (double& f : factor) {
+        // Halves make ties; 0.49999999999999994 is the number below one half that a naive x + 0.5 rounds up.
+        const int64_t kind = random.Int(0, 3);
+        f = kind == 0   ? 0.5
+            : kind == 1 ? 0.49999999999999994
+            : kind == 2 ? 200.0 / static_cast<double>(largest) * static_cast<double>(random.Int(1, 1000)) / 700
+                        : std::pow(2.0, static_cast<double>(random.Int(-40, 29)));
+      }
+      const auto bias_at = Columns(bias);
+      const auto factor_at = Columns(factor);
+      for (const int32_t zero : {-128, 3, 127}) {
+        GuardedBuffer<int8_t> output((rows - 1) * output_stride + n, n % 2 == 0 ? Flush::kEnd : Flush::kStart);
+        GetParam()->rescale({rows, n, sums.data(), sums_stride, bias_at.data(), factor_at.data(), zero, -120, 127,
+                             output.data(), output_stride});
+        EXPECT_TRUE(output.SurroundingsIntact());
+        for (int r = 0; r < rows; ++r) {
+          for (int j = 0; j < n; ++j) {
+            const double x = Wrapped(int64_t{sums[r * sums_stride + j]} + bias[j]) * factor[j];
+            const double y = std::round(std::min(1073741824.0, std::max(-1073741824.0, x))) + zero;
+            ASSERT_EQ(output[r * output_stride + j], std::min(127.0, std::max(-120.0, y)))
+                << "sum " << sums[r * sums_stride + j] << " bias " << bias[j] << " factor " << factor[j];
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(OutputS8, Dequantize) {
+  for (int n = 1; n <= 33; ++n) {
+    for (const int64_t row_step : {0, 1}) {
+      Random random(n);
+      const int rows = 1 + n % 5;
+      const int64_t sums_stride = n + n % 3, output_stride = n + n % 2;
+      const GuardedBuffer<int32_t> sums(Sums(random, (rows - 1) * sums_stride + n, INT32_MAX));
+      const std::vector<int32_t> column_sum = Sums(random, n, 1000000);
+      const std::vector<float> scale = random.Floats(n), bias = random.Floats(n);
+      std::vector<float> row_scale = random.Floats(rows, 0.0f, 1.0f);
+      if (n % 4 == 0) row_scale[0] = kNotANumber;
+      const GuardedBuffer<float> row_scales(row_scale);
+      const GuardedBuffer<int32_t> row_zeros(Sums(random, rows, 255));
+      const auto column_sums = Columns(column_sum);
+      const auto scales = Columns(scale), biases = Columns(bias);
+      const float min = n % 2 == 0 ? 0.0f : -kInf, max = n % 3 == 0 ? 6.0f : kInf;
+      GuardedBuffer<float> output((rows - 1) * output_stride + n, n % 2 == 0 ? Flush::kEnd : Flush::kStart);
+      GetParam()->dequantize({rows, n, sums.data(), sums_stride, row_zeros.data(), row_scales.data(), row_step,
+                              column_sums.data(), scales.data(), biases.data(), min, max, output.data(),
+                              output_stride});
+      EXPECT_TRUE(output.SurroundingsIntact());
+      for (int r = 0; r < rows; ++r) {
+        for (int j = 0; j < n; ++j) {
+          const int64_t row = r * row_step;
+          const int32_t sum = Wrapped(sums[r * sums_stride + j] - int64_t{row_zeros[row]} * column_sum[j]);
+          // Every step rounded on its own, so that all instruction sets agree bit for bit.
+          const volatile float factor = row_scale[row] * scale[j];
+          const volatile float product = static_cast<float>(sum) * factor;
+          const volatile float moved = product + bias[j];
+          const float y = moved;
+          const float got = output[r * output_stride + j];
+          if (std::isnan(y)) {
+            ASSERT_TRUE(std::isnan(got)) << "clamped to " << got;
+          } else {
+            ASSERT_EQ(got, std::min(max, std::max(min, y))) << "row " << r << " column " << j;
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dgms::testing
