@@ -100,7 +100,9 @@ def test_unsupported_layers(registered):
             return x @ self.table
 
     model = tf_keras.Sequential([tf_keras.Input((8,)), Table(name="t"), L.Dense(8, name="d")])
-    with pytest.warns(UserWarning, match=r"layer 't' \(Table\) stays in float.*register_layer\(Table"):
+    with pytest.warns(
+        UserWarning, match=r"layer 't' \(Table\) stays in float.*register_layer\(Table, \{'table': -1\}\)"
+    ):
         quantised = dgms_keras.quantize_apply(model, skip_first_last=False)
     assert list(mixtures(quantised)) == ["d"]
     with pytest.raises(ValueError, match=r"strict=True.*\n.*'t' \(Table\)"):
