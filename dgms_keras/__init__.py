@@ -28,6 +28,8 @@ _PUBLIC = {
     "recalibrate_batch_norm": "dgms_keras.api",
     "quantize_apply": "dgms_keras.api",
     "strip": "dgms_keras.api",
+    "from_clusters": "dgms_keras.clusters",
+    "ClusteredModel": "dgms_keras.clusters",
     "summary": "dgms_keras.api",
     "mixtures": "dgms_keras.api",
     "frozen_weights": "dgms_keras.api",
