@@ -31,6 +31,8 @@ _PUBLIC = {
     "calibrate_activations": "dgms_keras.api",
     "quantize_apply": "dgms_keras.api",
     "strip": "dgms_keras.api",
+    "from_clusters": "dgms_keras.clusters",
+    "ClusteredModel": "dgms_keras.clusters",
     "summary": "dgms_keras.api",
     "mixtures": "dgms_keras.api",
     "frozen_weights": "dgms_keras.api",

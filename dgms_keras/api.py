@@ -1,7 +1,7 @@
 """The public calls that take a model of either Keras, and the step from a model to a file.
 
 Each call finds the front end of the model (Keras 3: `dgms_keras.layers`, tf_keras: `dgms_keras.tfmot`) and passes on; there is no
-logic here.
+logic here. A `ClusteredModel` (from `from_clusters`) is a plain model and frozen weights already.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dgms_keras.front_ends import front_end
 from dgms_keras.frozen import FrozenWeight, Mixture
 
 if TYPE_CHECKING:
+    from dgms_keras.clusters import ClusteredModel, ClusteredWeight
     from dgms_keras.export.exporter import ExportReport
     from dgms_keras.export.int8.options import Int8Options
     from dgms_keras.runtime.verify import VerifyReport
@@ -104,24 +105,33 @@ def strip(model: Any, *, in_place: bool = False) -> Any:
     """The plain model with hard weights (Eq. 4) and the original layer names.
 
     Args:
-        model: a quantised model; untouched unless `in_place`.
+        model: a quantised model; untouched unless `in_place`. (A `ClusteredModel` holds the plain model.)
         in_place: for subclassed models that cannot be rebuilt from their config: put the plain layers back into `model` itself.
     """
+    clustered = _clustered(model)
+    if clustered is not None:
+        return clustered.model
     return front_end(model).strip(model, in_place=in_place)
 
 
-def summary(model: Any, *, file: Any = None, print_table: bool = True) -> list[WeightSummary]:
+def summary(model: Any, *, file: Any = None, print_table: bool = True) -> list[WeightSummary] | list[ClusteredWeight]:
     """Prints a table of the quantised weights and returns it as data.
 
     Args:
-        model: a quantised model.
+        model: a quantised model, or a `ClusteredModel`.
         file: where to print; None for standard output.
         print_table: False returns the data only.
 
     Returns:
         For each quantised weight, in call order: shape, bits, codes in use, share of zeros, range of gamma, squared error
-        between latent and hard weights, bytes before and after. Empty for a model without quantised layers.
+        between latent and hard weights, bytes before and after. Empty for a model without quantised layers. For a
+        `ClusteredModel` its `rows`.
     """
+    clustered = _clustered(model)
+    if clustered is not None:
+        if print_table:
+            print(clustered, file=file, end="")
+        return list(clustered.rows)
     from dgms_keras.weights.report import summarize
 
     front = front_end(model)
@@ -136,7 +146,16 @@ def mixtures(model: Any) -> dict[str, Mixture]:
 
 def frozen_weights(model: Any) -> list[FrozenWeight]:
     """Indices and codebook of every quantised weight."""
+    clustered = _clustered(model)
+    if clustered is not None:
+        return list(clustered.weights)
     return [weight.freeze() for weight in front_end(model).shared_weights(model)]
+
+
+def _clustered(model: Any) -> ClusteredModel | None:
+    from dgms_keras.clusters import ClusteredModel
+
+    return model if isinstance(model, ClusteredModel) else None
 
 
 def recalibrate_batch_norm(
@@ -177,7 +196,7 @@ def export_tflite(
     """Writes a quantised model as a small `.tflite` that every TFLite runtime can run (format: FORMAT.md).
 
     Args:
-        model: a model from `quantize_apply`. (Of a plain model, with a warning, the file is dense.)
+        model: a model from `quantize_apply` or `from_clusters`. (Of a plain model, with a warning, the file is dense.)
         path: the file; written to a temporary name and renamed, so on any failure the old file stays.
         activations: "float32", or "int8": activations quantised by TensorFlow's calibration, codebooks as int8.
         representative_dataset: for "int8", inputs as the model will see them (a hundred or more): arrays in the structure of the
@@ -204,14 +223,15 @@ def export_tflite(
             f"no layer of the model {model.name!r} is quantised: the file is dense (dgms_keras.quantize_apply comes first)",
             stacklevel=2,
         )
-    if activations == "float32" and any(front_end(model).shared_activations(model)):
+    clustered = _clustered(model)
+    if clustered is None and activations == "float32" and front_end(model).shared_activations(model):
         warnings.warn(
             "the file computes with float activations: `activation_bits` is for training and evaluation, and activations='int8' (with a "
             "`representative_dataset`) is what TFLite runs on integers",
             stacklevel=2,
         )
     return export_frozen(
-        front_end(model).plain_for_export(model),
+        front_end(model).plain_for_export(model) if clustered is None else clustered.model,
         frozen,
         path,
         activations=activations,
@@ -235,7 +255,7 @@ def verify(
     """Runs a model with hard weights and its `.tflite`, in the stock runtime and with the delegate, and compares the outputs.
 
     Args:
-        model: the quantised model (or the plain one) that was exported.
+        model: the quantised, clustered or plain model that was exported.
         path: the `.tflite`.
         x: the inputs: an array `[batch, ...]`, a list of arrays in the model's order, or a dict by input name.
         per_layer: also compare the output of every operator with a quantised weight.

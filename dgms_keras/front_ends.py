@@ -17,6 +17,20 @@ def is_tf_keras(layer: Any) -> bool:
     return any(c.__module__.partition(".")[0] == "tf_keras" for c in type(layer).__mro__)
 
 
+def keras_of(model: Any) -> ModuleType:
+    """The module `tf_keras` or `keras`, whichever the model belongs to."""
+    return importlib.import_module("tf_keras" if is_tf_keras(model) else "keras")
+
+
+def check_model(model: Any) -> None:
+    """Raises a TypeError unless this is a model of Keras 3 or tf_keras."""
+    if not isinstance(model, keras_of(model).Model):
+        raise TypeError(
+            "`model` must be a model of Keras 3 (keras.Model) or tf_keras (tf_keras.Model). "
+            f"Received: {type(model).__module__}.{type(model).__qualname__}"
+        )
+
+
 def front_end(model: Any) -> ModuleType:
     """The module with the functions for this model's Keras.
 
@@ -25,11 +39,5 @@ def front_end(model: Any) -> ModuleType:
     """
     if is_tf_keras(model):
         return importlib.import_module("dgms_keras.tfmot.models")
-    import keras
-
-    if isinstance(model, keras.Model):
-        return importlib.import_module("dgms_keras.layers")
-    raise TypeError(
-        "`model` must be a model of Keras 3 (keras.Model) or tf_keras (tf_keras.Model). "
-        f"Received: {type(model).__module__}.{type(model).__qualname__}"
-    )
+    check_model(model)
+    return importlib.import_module("dgms_keras.layers")

@@ -103,7 +103,8 @@ class FrozenWeight:
         layer: path of the layer, e.g. `"conv1"`, or `"backbone/conv1"` inside a nested model.
         weight: the layer's attribute, e.g. `"kernel"` or `"depthwise_kernel"`.
         indices: uint8, in Keras's own shape of the weight; each < `2**bits`.
-        codebook: float32 `[2**bits]`, or `[groups, 2**bits]` with channel groups; entry 0 is 0.
+        codebook: float32 `[2**bits]`, or `[groups, 2**bits]` with channel groups. Any finite values: entry 0 is 0 in weights that DGMS
+            trained, and need not be in imported ones (`from_clusters`).
         bits: 2, 3 or 4.
         channel_axis: the axis (or axes, for a depthwise kernel's channel and multiplier) of the output channels.
         group_size: output channels per codebook, or None for one codebook. The last group may be smaller.

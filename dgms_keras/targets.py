@@ -164,12 +164,14 @@ def unsupported(layer: Any, inside: bool = True) -> list[tuple[str, str]]:
     Args:
         layer: the layer.
         inside: whether to look into the layers inside it, too.
+
+    The weight's name is `variable_name` of it.
     """
     if _spec(layer) is not None:
         return []
     found = []
     if not any(name in _keras_names(layer) for name in _NOT_WORTH):
-        found = [("", v.name) for v in _own_variables(layer) if _is_worth(v)]
+        found = [("", variable_name(v)) for v in _own_variables(layer) if _is_worth(v)]
     if not inside:
         return found
     if any(name in _keras_names(layer) for name in _NOT_ENTERED):
@@ -306,6 +308,11 @@ def _einsum_axes(equation: str) -> tuple[int, ...]:
     inputs, _, output = equation.replace(" ", "").replace("...", "").partition("->")
     kernel = inputs.partition(",")[2]
     return tuple(axis for axis, letter in enumerate(kernel) if letter in output)
+
+
+def variable_name(variable: Any) -> str:
+    """A variable's own name: "kernel", for tf_keras's "block/conv/kernel:0" as well."""
+    return variable.name.rpartition("/")[2].partition(":")[0]
 
 
 def _own_variables(layer: Any) -> list[Any]:

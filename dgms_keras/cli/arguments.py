@@ -10,6 +10,8 @@ from dgms_keras._version import __version__
 from dgms_keras.cli import commands
 from dgms_keras.config import BITS
 
+_MODEL_HELP = "a file of Keras 3 or tf_keras (.keras, .h5), or a tf_keras SavedModel folder"
+
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -91,9 +93,9 @@ def _add_compress(subparsers: Any) -> None:
         "compress a Keras model: weight sharing, training if there is data, export",
         "dgms compress model.keras --bits 4 --data train.npz --epochs 5 --output model.tflite",
     )
-    p.add_argument("model", type=Path, help="a Keras 3 model file (.keras)")
+    p.add_argument("model", type=Path, help=_MODEL_HELP)
     p.add_argument("--bits", type=int, choices=BITS, default=4)
-    p.add_argument("--output", type=Path, help="the .tflite (default: MODEL with _w<bits>.tflite)")
+    p.add_argument("--output", type=Path, help="the .tflite (default: MODEL with _w<bits>.tflite, or _clusters.tflite)")
     p.add_argument("--save", type=Path, metavar="FILE.keras", help="also keep the quantised Keras model, to train on")
     p.add_argument(
         "--data",
@@ -106,6 +108,11 @@ def _add_compress(subparsers: Any) -> None:
     p.add_argument("--learning-rate", type=_rate, default=1e-3, help="of Adam, cosine decay (default 0.001)")
     p.add_argument("--loss", help="a Keras loss by name; default: the model's own, where it was saved compiled")
     p.add_argument("--paper", action="store_true", help="the paper's own choices instead of the defaults")
+    p.add_argument(
+        "--from-clusters",
+        action="store_true",
+        help="the model's weights take few distinct values already (another tool clustered it): keep them as they are; no training",
+    )
     p.add_argument("--all-layers", action="store_true", help="the first and the last layer too")
     p.add_argument("--strict", action="store_true", help="fail where a layer cannot be compressed")
     p.add_argument("--seed", type=_count, default=0)
@@ -119,7 +126,7 @@ def _add_export(subparsers: Any) -> None:
         "write a quantised Keras model (from quantize_apply) as a .tflite",
         "dgms export quantised.keras model.tflite",
     )
-    p.add_argument("model", type=Path, help="a quantised Keras model file (.keras)")
+    p.add_argument("model", type=Path, help=f"a quantised model: {_MODEL_HELP}")
     p.add_argument("output", type=Path, help="the .tflite file")
     p.add_argument("--activations", choices=["float32", "int8"], default="float32")
     p.add_argument(
@@ -157,7 +164,7 @@ def _add_verify(subparsers: Any) -> None:
         "compare a quantised Keras model with its .tflite, in the stock runtime and in the delegate",
         "dgms verify quantised.keras model.tflite --data test.npz --per-layer",
     )
-    p.add_argument("model", type=Path, help="the quantised Keras model (.keras)")
+    p.add_argument("model", type=Path, help=f"the quantised or clustered model: {_MODEL_HELP}")
     p.add_argument("tflite", type=Path, help="the .tflite exported from it")
     p.add_argument(
         "--data", type=Path, metavar="FILE.npz", help="inputs: the array x, or one array for each input's name"

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dgms_keras.cli.model_files import load_model, quiet_keras
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -48,37 +50,6 @@ def _file(path: Path, kind: str) -> Path:
     return path
 
 
-def _quiet_keras() -> Any:
-    """Keras and its backend, without their start-up lines and hints; where they cannot be imported the lines are shown."""
-    from dgms_keras.export.quiet import captured_stderr
-
-    try:
-        with captured_stderr() as captured:
-            import keras
-
-            if keras.backend.backend() == "tensorflow":
-                import tensorflow as tf
-
-                tf.config.list_logical_devices()  # looks for accelerators, and says so
-                tf.get_logger().setLevel("ERROR")
-    except Exception:
-        sys.stderr.write(captured.text)
-        raise
-    return keras
-
-
-def _load_model(path: Path) -> Any:
-    _file(path, "the model")
-    keras = _quiet_keras()
-
-    import dgms_keras.layers  # noqa: F401 - registers the wrapper, so a quantised model loads without custom_objects
-
-    try:
-        return keras.models.load_model(path)
-    except Exception as error:
-        raise ValueError(f"{path} must be a Keras 3 model file (.keras). Received: {message(error)}") from error
-
-
 def _load_arrays(path: Path, option: str = "--data") -> dict[str, Any]:
     import numpy as np
 
@@ -114,7 +85,7 @@ def _load_inputs(path: Path, names: Sequence[str], option: str) -> dict[str, Any
 def demo(arguments: argparse.Namespace) -> int:
     from dgms_keras.recipes.demo import DemoSettings, demo_table, run_demo
 
-    _quiet_keras()
+    quiet_keras()
     settings = DemoSettings(float_epochs=arguments.float_epochs, dgms_epochs=arguments.epochs, seed=arguments.seed)
     rows = run_demo(arguments.output, settings, _say)
     _print(demo_table(rows))
@@ -127,9 +98,11 @@ def demo(arguments: argparse.Namespace) -> int:
 def compress(arguments: argparse.Namespace) -> int:
     import dgms_keras
 
+    if arguments.from_clusters:
+        return _import_clusters(arguments)
     output = arguments.output or arguments.model.with_name(f"{arguments.model.stem}_w{arguments.bits}.tflite")
     data = _training_data(arguments.data) if arguments.data else None
-    model = _load_model(arguments.model)
+    model = load_model(arguments.model)
     make = dgms_keras.DGMSConfig.paper if arguments.paper else dgms_keras.DGMSConfig
     config = make(
         bits=arguments.bits,
@@ -146,7 +119,28 @@ def compress(arguments: argparse.Namespace) -> int:
     if arguments.save:
         quantised.save(arguments.save)
         _say(f"quantised Keras model: {arguments.save}")
-    report = dgms_keras.export_tflite(quantised, output, strict=arguments.strict)
+    return _export(quantised, output, arguments.strict)
+
+
+def _import_clusters(arguments: argparse.Namespace) -> int:
+    import dgms_keras
+
+    given = [f"--{name}" for name in ("data", "save", "loss", "paper") if getattr(arguments, name)]
+    if given:
+        raise ValueError(
+            "--from-clusters takes the weights as they are: no training, no quantised model to keep. "
+            f"Received: {', '.join(given)}"
+        )
+    output = arguments.output or arguments.model.with_name(f"{arguments.model.stem}_clusters.tflite")
+    clustered = dgms_keras.from_clusters(load_model(arguments.model), strict=arguments.strict)
+    _print(clustered.table())
+    return _export(clustered, output, arguments.strict)
+
+
+def _export(model: Any, output: Path, strict: bool, **options: Any) -> int:
+    import dgms_keras
+
+    report = dgms_keras.export_tflite(model, output, strict=strict, **options)
     _print(report.table())
     _say(f"written: {output} ({output.stat().st_size:,} bytes)")
     return 0
@@ -170,17 +164,18 @@ def _training_data(path: Path) -> dict[str, Any]:
 
 
 def _train(arguments: argparse.Namespace, model: Any, quantised: Any, data: dict[str, Any]) -> None:
-    import keras
+    from dgms_keras.front_ends import keras_of
 
+    optimizers = keras_of(model).optimizers
     loss = arguments.loss or getattr(model, "loss", None)
     if loss is None:
         raise ValueError(
             "a model that was saved without compiling needs --loss, e.g. --loss sparse_categorical_crossentropy"
         )
     steps = arguments.epochs * -(-len(data["x"]) // arguments.batch_size)
-    rate = keras.optimizers.schedules.CosineDecay(arguments.learning_rate, steps)
+    rate = optimizers.schedules.CosineDecay(arguments.learning_rate, steps)
     metrics = ["accuracy"] if "crossentropy" in str(getattr(loss, "name", loss)) else []
-    quantised.compile(keras.optimizers.Adam(rate), loss, metrics=metrics)
+    quantised.compile(optimizers.Adam(rate), loss, metrics=metrics)
     validation = (data["x_val"], data["y_val"]) if "x_val" in data else None
     if validation:
         model.compile(loss=loss, metrics=metrics)
@@ -204,24 +199,19 @@ def _figures(model: Any, validation: tuple[Any, Any]) -> str:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    import dgms_keras
-
     calibration = arguments.representative_dataset
     if (arguments.activations == "int8") != (calibration is not None):
         raise ValueError("--activations int8 and --representative-dataset FILE must be given together")
-    model = _load_model(arguments.model)
+    model = load_model(arguments.model)
     names = [tensor.name for tensor in model.inputs]
-    report = dgms_keras.export_tflite(
+    return _export(
         model,
         arguments.output,
-        arguments.activations,
+        arguments.strict,
+        activations=arguments.activations,
         representative_dataset=_load_inputs(calibration, names, "--representative-dataset") if calibration else None,
         inference_type=arguments.inference_type,
-        strict=arguments.strict,
     )
-    _print(report.table())
-    _say(f"written: {arguments.output} ({arguments.output.stat().st_size:,} bytes)")
-    return 0
 
 
 def inspect(arguments: argparse.Namespace) -> int:
@@ -239,9 +229,10 @@ def verify(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     import dgms_keras
+    from dgms_keras.export.signature import dtype_name
     from dgms_keras.runtime.benchmark import random_input
 
-    model = _load_model(arguments.model)
+    model = load_model(arguments.model)
     _file(arguments.tflite, "the .tflite")
     names = [tensor.name for tensor in model.inputs]
     if arguments.data:
@@ -250,7 +241,7 @@ def verify(arguments: argparse.Namespace) -> int:
     else:
         generator = np.random.default_rng(arguments.seed)
         x = [
-            random_input(generator, [arguments.samples, *(s or 1 for s in t.shape[1:])], np.dtype(t.dtype))
+            random_input(generator, [arguments.samples, *(s or 1 for s in t.shape[1:])], np.dtype(dtype_name(t.dtype)))
             for t in model.inputs
         ]
     report = dgms_keras.verify(model, arguments.tflite, x[0] if len(x) == 1 else x, per_layer=arguments.per_layer)

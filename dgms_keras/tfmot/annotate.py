@@ -53,7 +53,14 @@ def quantize_annotate_layer(
             to_annotate
         ):  # (the layers inside one may have none before they are built)
             raise ValueError(unsupported_message(to_annotate))
-    return tfmot.quantization.keras.quantize_annotate_layer(to_annotate, quantize_config)
+    return _annotation(to_annotate, quantize_config)
+
+
+def _annotation(layer: Any, quantize_config: Any) -> Any:
+    """tfmot's annotation around a layer. With the layer's dtype policy: it calls `layer.call` directly, under its own one."""
+    annotation = tfmot.quantization.keras.quantize_annotate_layer(layer, quantize_config)
+    annotation._set_dtype_policy(layer.dtype_policy)
+    return annotation
 
 
 def quantize_annotate_model(to_annotate: Any, config: DGMSConfig | None = None, **overrides: Any) -> Any:
@@ -103,7 +110,7 @@ def annotated(model: Any, plan: Plan) -> Any:
     def annotate(layer: Any) -> Any:
         if id(layer) not in plan.chosen:
             return None
-        return tfmot.quantization.keras.quantize_annotate_layer(fresh(layer), _quantize_config(plan.chosen[id(layer)]))
+        return _annotation(fresh(layer), _quantize_config(plan.chosen[id(layer)]))
 
     return copy_model(model, annotate)
 

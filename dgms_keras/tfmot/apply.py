@@ -54,12 +54,19 @@ def quantize_apply(
         )
     prefix = quantized_layer_name_prefix or ""
     scheme = _scheme(scheme, prefix, overrides)
-    with quantize_scope():
+    with quantize_scope(_own_classes(model)):
         if any(is_annotated(layer) for layer in model.layers):
             return tfmot.quantization.keras.quantize_apply(model, scheme, prefix)
         # Annotations in nested models only, which tfmot does not accept.
         copied = copy_model(model, lambda layer: None)
         return scheme.get_layout_transformer().apply(copied, {})[0]
+
+
+def _own_classes(model: Any) -> dict[str, Any]:
+    """Layer classes of the user's own by name, for tfmot, which rebuilds annotated layers from their configs."""
+    classes = {type(layer) for layer in model._flatten_layers()}
+    ours = ("tf_keras", "tensorflow_model_optimization")
+    return {c.__name__: c for c in classes if c.__module__.partition(".")[0] not in ours}
 
 
 def _scheme(scheme: Any, prefix: str, overrides: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantizers imp
 
 from dgms_keras.config import DGMSConfig, as_config
 from dgms_keras.targets import resolve, targets_of
-from dgms_keras.tfmot.tf_keras_internals import behave_like, float32_value, track_before
+from dgms_keras.tfmot.tf_keras_internals import behave_like, float32_value, make_freezable, track_before
 from dgms_keras.weights.methods import weight_quantizer
 from dgms_keras.weights.weight_decay import exclude_from_weight_decay
 
@@ -104,6 +104,7 @@ class DGMSQuantizer(Quantizer):
         self._layer = weakref.ref(inner)
         if inner is not layer:
             behave_like(layer, inner)
+            make_freezable(layer)
             track_before(layer, inner)
         self.quantizer = weight_quantizer(self.config, tuple(int(n) for n in tensor_shape), self.channel_axes)
         latent = float32_value(resolve(inner, self.weight)).numpy()

@@ -35,8 +35,8 @@ class DGMSQuantizeRegistry(QuantizeRegistry):
         self.config = as_config(config).replace(**overrides)
 
     def supports(self, layer: Any) -> bool:
-        """Whether the layer has weights to share."""
-        return not getattr(layer, _FLOAT_MARK, False) and bool(targets_of(layer))
+        """Whether the layer has weights to share. A model inside a model is no layer: it is quantised by itself."""
+        return not getattr(layer, _FLOAT_MARK, False) and not is_graph(layer) and bool(targets_of(layer))
 
     def get_quantize_config(self, layer: Any) -> DGMSQuantizeConfig:
         """How the layer is quantised.

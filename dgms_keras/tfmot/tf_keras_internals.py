@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import types
@@ -91,10 +92,41 @@ def behave_like(wrapper: Any, layer: Any) -> None:
 
 
 def track_before(wrapper: Any, layer: Any) -> None:
-    """Puts the layer's trainable weights into the wrapper's list, in front of what a quantizer adds there. tfmot does so only if the
-    layer is built already, so a model in training and one that is being loaded would save and load in different orders."""
-    known = {id(v) for v in wrapper._trainable_weights}
-    wrapper._trainable_weights.extend(v for v in layer.trainable_weights if id(v) not in known)
+    """Puts the layer's trainable weights into the wrapper's list, in front of what a quantizer adds there, whether the layer is frozen
+    now or not. tfmot does so only if the layer is built already and not frozen, so a model in training and one that is being loaded
+    would save and load in different orders."""
+    first = [v for inner in layer._flatten_layers() for v in inner._trainable_weights]
+    known = {id(v) for v in first}
+    wrapper._trainable_weights[:] = first + [v for v in wrapper._trainable_weights if id(v) not in known]
+
+
+def make_freezable(wrapper: Any) -> None:
+    """Makes `trainable = False` freeze the layer in tfmot's wrapper, which would train its weights on."""
+    object.__setattr__(wrapper, "__class__", _freezable(type(wrapper)))
+
+
+@functools.cache
+def _freezable(wrapper_class: Any) -> Any:
+    """tfmot's wrapper class with lists of weights that follow `trainable`, as in every other layer. Of the same name, so that files
+    know it as tfmot's."""
+    if "_dgms_freezable" in vars(wrapper_class):
+        return wrapper_class
+
+    class Freezable(wrapper_class):
+        _dgms_freezable = True
+
+        @property
+        def trainable_weights(self) -> list[Any]:
+            return super().trainable_weights if self.trainable else []
+
+        @property
+        def non_trainable_weights(self) -> list[Any]:
+            rest = super().non_trainable_weights
+            return rest if self.trainable else self._dedup_weights(self._trainable_weights + rest)
+
+    for attribute in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(Freezable, attribute, getattr(wrapper_class, attribute))
+    return Freezable
 
 
 def put_for_one_call(layer: Any, owner: Any, attribute: str, value: Any) -> None:

@@ -56,6 +56,74 @@ def compressed(folder):
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def clustered(tmp_path_factory):
+    """Models whose weights take four values each, of both Kerases, in every kind of file; float.h5 has ordinary weights."""
+    import keras
+
+    tf_keras = pytest.importorskip("tf_keras")
+
+    folder = tmp_path_factory.mktemp("clustered")
+    for k in (keras, tf_keras):
+        inputs = k.Input((8, 8, 3), name="image")
+        x = k.layers.Conv2D(32, 3, activation="relu", name="c1")(inputs)
+        x = k.layers.Conv2D(32, 3, activation="relu", name="c2")(x)
+        model = k.Model(inputs, k.layers.Dense(10, name="d")(k.layers.GlobalAveragePooling2D(name="p")(x)), name="net")
+        model.compile("adam", "sparse_categorical_crossentropy")
+        model.save(folder / f"{k.__name__}_float.h5")
+        generator = np.random.default_rng(0)
+        for layer in model.layers:
+            weights = layer.get_weights()
+            if weights:
+                weights[0] = generator.choice(np.array([-0.2, -0.05, 0.1, 0.3], "float32"), weights[0].shape)
+                layer.set_weights(weights)
+        for end in ("keras", "h5"):
+            model.save(folder / f"{k.__name__}.{end}")
+    model.save(folder / "tf_keras_saved_model")
+    return folder
+
+
+@pytest.mark.parametrize("file", ["keras.keras", "keras.h5", "tf_keras.keras", "tf_keras.h5", "tf_keras_saved_model"])
+def test_compress_from_clusters(clustered, file):
+    """No data, no training; the same small file whichever Keras wrote the model, in whichever kind of file."""
+    done = dgms("compress", clustered / file, "--from-clusters", "--output", clustered / f"{file}.tflite", check=0)
+    assert "Clustered weights" in done.stdout and "c2/kernel" in done.stdout and "written:" in done.stdout
+    assert (clustered / f"{file}.tflite").stat().st_size < 14_000  # 41,000 in float
+    if file == "keras.keras":
+        dgms("verify", clustered / "keras.keras", clustered / f"{file}.tflite", check=0)
+    else:
+        assert (clustered / f"{file}.tflite").read_bytes() == (clustered / "keras.keras.tflite").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{folder}/keras.keras", "--data", "x.npz", "--paper"], "--from-clusters takes the weights as they are"),
+        (["{folder}/tf_keras_float.h5"], "from_clusters imports models that are clustered"),
+        (["{folder}"], "a folder without keras_metadata.pb"),
+        (["nowhere.keras"], "nowhere.keras"),
+    ],
+)
+def test_compress_from_clusters_refuses(clustered, arguments, words):
+    done = dgms("compress", "--from-clusters", *[a.format(folder=clustered) for a in arguments], check=1)
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_tf_keras_files_in_the_other_commands(clustered, folder):
+    """compress with training and --save, export of what was saved, verify."""
+    files = {n: clustered / n for n in ("q.keras", "q.tflite", "again.tflite")}
+    data = ("--data", folder / "data.npz", "--epochs", 1)
+    loss = ("--loss", "sparse_categorical_crossentropy")
+    options = ("--bits", 4, "--all-layers", "--output", files["q.tflite"], "--save", files["q.keras"])
+    done = dgms("compress", clustered / "tf_keras_float.h5", *data, *loss, *options, check=0)
+    assert "4 bits after training" in done.stdout and "c2" in done.stdout
+    dgms("export", files["q.keras"], files["again.tflite"], check=0)
+    assert files["again.tflite"].read_bytes() == files["q.tflite"].read_bytes()
+    dgms("verify", files["q.keras"], files["q.tflite"], check=0)
+    assert dgms("verify", clustered / "tf_keras_float.h5", files["q.tflite"]).returncode == 1
+
+
 @pytest.mark.parametrize("command", ["demo", "compress", "export", "inspect", "verify", "bench"])
 def test_help_has_an_example(command):
     done = dgms(command, "--help", check=0)
@@ -147,7 +215,7 @@ def test_bench_writes_every_figure(folder, compressed):
     ("arguments", "status", "words"),
     [
         (["compress", "nowhere.keras"], 1, "nowhere.keras"),
-        (["compress", "{data}"], 1, "must be a Keras 3 model file"),
+        (["compress", "{data}"], 1, "the model must be a model file of Keras 3 (.keras, .h5) or tf_keras"),
         (["compress", "{model}", "--bits", "5"], 2, "--bits"),
         (["compress", "{model}", "--epochs", "0"], 2, "must be an integer >= 1. Received: '0'"),
         (["compress", "{model}", "--data", "{model}"], 1, "--data must hold the arrays x and y"),

@@ -1,0 +1,68 @@
+"""What importing the front end does to the process around it, and where it cannot be imported. In child processes."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).parents[3]
+
+
+def python(code, **variables):
+    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    environment.update({"PYTHONPATH": str(REPOSITORY), **variables})
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_the_environment_stays_as_it_was(before):
+    """tfmot's import sets TF_USE_LEGACY_KERAS, which would decide for every child process what tf.keras is."""
+    code = "import os, dgms_keras.tfmot; print(repr(os.environ.get('TF_USE_LEGACY_KERAS')))"
+    run = python(code, **({} if before is None else {"TF_USE_LEGACY_KERAS": before}))
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == repr(before)
+
+
+def test_tf_keras_model_on_another_backend_is_an_import_error():
+    code = """
+import tf_keras, dgms_keras
+model = tf_keras.Sequential([tf_keras.Input((3,)), tf_keras.layers.Dense(3)])
+try:
+    dgms_keras.quantize_apply(model)
+except ImportError as error:
+    print("ImportError:", error)
+"""
+    run = python(code, KERAS_BACKEND="jax")
+    assert run.returncode == 0, run.stderr
+    line = run.stdout.splitlines()[-1]
+    assert line.startswith("ImportError: dgms_keras.tfmot needs Keras 3 with its TensorFlow backend")
+    assert "KERAS_BACKEND=tensorflow" in line and line.endswith("Received: the backend 'jax'")
+
+
+def test_without_tfmot_the_extra_is_named():
+    code = """
+import sys
+sys.modules["tensorflow_model_optimization"] = None  # as if it were not installed
+try:
+    import dgms_keras.tfmot
+except ImportError as error:
+    print("ImportError:", error)
+"""
+    run = python(code)
+    assert run.returncode == 0, run.stderr
+    assert "pip install dgms_keras[tfmot]" in run.stdout.splitlines()[-1]
+
+
+def test_keras_3_models_need_no_tfmot():
+    code = """
+import sys
+import keras, dgms_keras
+model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)])
+dgms_keras.quantize_apply(model, skip_first_last=False)
+print([name for name in ("tf_keras", "tensorflow_model_optimization") if name in sys.modules])
+"""
+    run = python(code)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == "[]"
