@@ -3,7 +3,8 @@
 A small network is trained on procedural shapes (shapes.py), compressed by DGMS to 4 and to 2 bits, and exported with float and with
 int8 activations, the latter in four ways: TensorFlow's own dense int8 filters of the same weights; codebooks rounded plainly (the
 largest value becomes 127, no bias correction); with the scale searched; with scale search and bias correction, the default. All
-accuracies are those of the file in the stock runtime on the same test images.
+accuracies are those of the file in the stock runtime on the same test images; besides, that of the float file with the delegate's
+option `dynamic_int8`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import argparse
 import dataclasses
 import json
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from dgms_keras.export.int8.options import Int8Options
-from dgms_keras.recipes.shapes import CLASSES, SIDE, Shapes, load_shapes
+from dgms_keras.recipes.shapes import Shapes, load_shapes
+from dgms_keras.recipes.small_network import small_network, top1, train
 
 # Name -> how codebooks are rounded; None: dense int8 filters.
 VARIANTS: dict[str, Int8Options | None] = {
@@ -29,6 +30,9 @@ VARIANTS: dict[str, Int8Options | None] = {
     "scale search": Int8Options(scale="mse", bias_correction=False),
     "default": Int8Options(),
 }
+
+# The float file, computed on integers by the delegate: activations quantised as they come, for each image.
+DYNAMIC = "dynamic int8"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Row:
 
     Args:
         bits: of the weights.
-        variant: `"float"`, or a name of `VARIANTS`.
+        variant: `"float"`, `DYNAMIC`, or a name of `VARIANTS`.
         top1: accuracy in the stock runtime, percent.
         change: against the float activations of the same weights, points.
         mean_snr_db, least_snr_db: over the layers with shared weights; None where not measured.
@@ -69,37 +73,6 @@ class Row:
     file_bytes: int
 
 
-def small_network(classes: int = len(CLASSES)) -> Any:
-    """Convolutions, depthwise-separable blocks, a residual block and two dense layers, all but the last with BatchNorm."""
-    import keras
-    from keras import layers
-
-    def finish(x: Any, name: str, relu: bool = True) -> Any:
-        x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
-        return layers.ReLU(name=f"{name}_relu")(x) if relu else x
-
-    def conv(x: Any, width: int, kernel: int, stride: int, name: str, relu: bool = True) -> Any:
-        x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, name=name)(x)
-        return finish(x, name, relu)
-
-    def separable(x: Any, width: int, stride: int, name: str) -> Any:
-        x = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, name=f"{name}_depthwise")(x)
-        return conv(finish(x, f"{name}_depthwise"), width, 1, 1, f"{name}_pointwise")
-
-    inputs = keras.Input((SIDE, SIDE, 3), name="image")
-    x = conv(inputs, 16, 3, 1, "stem")
-    x = conv(x, 32, 3, 2, "conv1")
-    x = separable(x, 64, 1, "block1")
-    x = conv(x, 64, 3, 2, "conv2")
-    y = conv(x, 64, 3, 1, "residual1")
-    y = conv(y, 64, 3, 1, "residual2", relu=False)
-    x = layers.ReLU(name="residual_relu")(layers.Add(name="residual_add")([x, y]))
-    x = separable(x, 128, 2, "block2")
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    x = finish(layers.Dense(96, use_bias=False, name="hidden")(x), "hidden")
-    return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="int8_study")
-
-
 def run_study(settings: Settings | None = None, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Trains, compresses, exports and measures.
 
@@ -113,45 +86,25 @@ def run_study(settings: Settings | None = None, say: Callable[[str], None] = pri
 
     keras.utils.set_random_seed(settings.seed)
     data = load_shapes(settings.train_images, settings.test_images, settings.seed)
-    model = small_network()
+    model = small_network(keras)
     say(
         f"training in float: {model.count_params():,} parameters, {len(data.x_train)} images, {settings.float_epochs} epochs"
     )
-    _train(model, data, settings, settings.float_epochs, 3e-3, say)
-    float_top1 = _keras_top1(model, data)
+    train(keras, model, data, settings.float_epochs, 3e-3, settings.batch_size, say)
+    float_top1 = top1(model, data)
     say(f"float network: {float_top1:.2f} %")
     rows: list[Row] = []
     for bits in settings.bits:
         keras.utils.set_random_seed(settings.seed)
         quantised = dgms_keras.quantize_apply(model, bits=bits)
         say(f"{bits} bits: {settings.dgms_epochs} epochs of DGMS")
-        _train(quantised, data, settings, settings.dgms_epochs, 1e-3, say)
+        train(keras, quantised, data, settings.dgms_epochs, 1e-3, settings.batch_size, say)
         rows += _export_all(quantised, bits, data, settings, say)
     return {
         "settings": dataclasses.asdict(settings),
         "float_network_top1": float_top1,
         "rows": [dataclasses.asdict(row) for row in rows],
     }
-
-
-def _train(model: Any, data: Shapes, settings: Settings, epochs: int, rate: float, say: Callable[[str], None]) -> None:
-    import keras
-
-    steps = epochs * -(-len(data.x_train) // settings.batch_size)
-    model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps)),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    start = time.perf_counter()
-    history = model.fit(data.x_train, data.y_train, epochs=epochs, batch_size=settings.batch_size, verbose=0)
-    figures = ", ".join(f"{name} {values[-1]:.4f}" for name, values in history.history.items())
-    say(f"  {figures}, {time.perf_counter() - start:.0f} s")
-
-
-def _keras_top1(model: Any, data: Shapes) -> float:
-    logits = model.predict(data.x_test, batch_size=250, verbose=0)
-    return 100 * float(np.mean(np.argmax(logits, -1) == data.y_test))
 
 
 def _export_all(quantised: Any, bits: int, data: Shapes, settings: Settings, say: Callable[[str], None]) -> list[Row]:
@@ -163,9 +116,9 @@ def _export_all(quantised: Any, bits: int, data: Shapes, settings: Settings, say
     plain, frozen = dgms_keras.strip(quantised), dgms_keras.frozen_weights(quantised)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="dgms_int8_") as folder:
-        for variant in ("float", *VARIANTS):
+        for variant in ("float", DYNAMIC, *VARIANTS):
             file = Path(folder) / f"{variant}.tflite"
-            if variant == "float":
+            if variant in ("float", DYNAMIC):
                 report = export_frozen(plain, frozen, file)
             else:
                 options = VARIANTS[variant]
@@ -177,13 +130,13 @@ def _export_all(quantised: Any, bits: int, data: Shapes, settings: Settings, say
                     representative_dataset=calibration,
                     int8_options=options,
                 )
-            top1 = _file_top1(file, data)
+            accuracy = _file_top1(file, data, dynamic_int8=variant == DYNAMIC)
             ratios = {row.name: row.snr_db for row in report.layers if row.snr_db is not None}
             row = Row(
                 bits=bits,
                 variant=variant,
-                top1=top1,
-                change=top1 - (rows[0].top1 if rows else top1),
+                top1=accuracy,
+                change=accuracy - (rows[0].top1 if rows else accuracy),
                 mean_snr_db=float(np.mean(list(ratios.values()))) if ratios else None,
                 least_snr_db=min(ratios.values()) if ratios else None,
                 layer_snr_db=ratios,
@@ -195,15 +148,17 @@ def _export_all(quantised: Any, bits: int, data: Shapes, settings: Settings, say
                 if row.mean_snr_db is None
                 else f", SNR mean {row.mean_snr_db:.1f} dB, least {row.least_snr_db:.1f} dB"
             )
-            say(f"  {bits} bits, {variant}: {top1:.2f} % ({row.change:+.2f}), {row.file_bytes:,} bytes{snr}")
+            say(f"  {bits} bits, {variant}: {accuracy:.2f} % ({row.change:+.2f}), {row.file_bytes:,} bytes{snr}")
     return rows
 
 
-def _file_top1(file: Path, data: Shapes, batch: int = 250) -> float:
-    """Accuracy of a file in the stock runtime, percent."""
+def _file_top1(file: Path, data: Shapes, dynamic_int8: bool = False, batch: int = 250) -> float:
+    """Accuracy of a file in the stock runtime, or in the delegate with its option `dynamic_int8`; percent."""
     from dgms_keras.litert import RuntimeInterpreter
+    from dgms_keras.runtime.delegate import load_delegate
 
-    interpreter = RuntimeInterpreter(model_path=str(file), num_threads=2)
+    delegates = [load_delegate(activations="dynamic_int8", num_threads=2)] if dynamic_int8 else None
+    interpreter = RuntimeInterpreter(model_path=str(file), num_threads=2, experimental_delegates=delegates)
     image, logits = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     right = 0
     for start in range(0, len(data.x_test), batch):
