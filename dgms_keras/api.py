@@ -238,9 +238,24 @@ def export_tflite(
         representative_dataset=representative_dataset,
         inference_type=inference_type,
         int8_options=int8_options,
+        activation_ranges=_activation_ranges(model) if clustered is None and activations == "int8" else None,
         strict=strict,
         verify=verify,
     )
+
+
+def _activation_ranges(model: Any) -> dict[str, tuple[float, float]]:
+    """Of the frozen weights whose operators read the inputs of a layer with quantised activations: the range that it was trained at."""
+    front = front_end(model)
+    first: dict[str, Any] = {}
+    for weight in front.shared_weights(model):
+        if not weight.target.sublayer:
+            first.setdefault(weight.path, weight)
+    return {
+        f"{activation.path}/{first[activation.path].target.public_name}": activation.value_range()
+        for activation in front.shared_activations(model)
+        if activation.is_calibrated and activation.path in first
+    }
 
 
 def verify(

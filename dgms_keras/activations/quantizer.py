@@ -98,6 +98,13 @@ class ActivationQuantizer:
         )
         return center - distance, center + distance
 
+    def value_range(self, start: Any, learned: Any) -> tuple[float, float]:
+        """(low, high) of quantised values."""
+        low, high = self.interval(start, learned)
+        if self.method != "qil":
+            return low, high
+        return (-high if to_numpy(start)[_SIGNED] else 0.0), high
+
     def is_calibrated(self, start: Any) -> bool:
         """Whether calibration has set the interval or range."""
         return bool(to_numpy(start)[_CALIBRATED])

@@ -50,3 +50,7 @@ class SharedActivation:
     def interval(self) -> tuple[float, float]:
         """(low, high) as they are now; see `ActivationQuantizer.interval`."""
         return self.quantizer.interval(self.start, self.learned)
+
+    def value_range(self) -> tuple[float, float]:
+        """(low, high) of the values that the layer receives."""
+        return self.quantizer.value_range(self.start, self.learned)

@@ -45,6 +45,7 @@ def export_frozen(
     representative_dataset: Any = None,
     inference_type: str = "float32",
     int8_options: Int8Options | None = None,
+    activation_ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> ExportReport:
     """Writes a model with hard weights as a `.tflite` of index + codebook weights (format: FORMAT.md).
 
@@ -64,6 +65,8 @@ def export_frozen(
         inference_type: for int8, the type of the file's float inputs and outputs: `"float32"` converts inside the graph, so that
             the file takes and gives what the float file does; `"int8"` leaves that to the caller.
         int8_options: for int8, how codebooks become int8; None for the defaults.
+        activation_ranges: for int8, by name of a frozen weight, (low, high) of what its operator receives, as learned in training;
+            without it, and where another reader of the same tensor has none, the calibration data's extremes.
 
     Returns:
         One row per frozen weight, sizes, and how far the outputs are from Keras's.
@@ -92,6 +95,7 @@ def export_frozen(
             batches,
             inference_type=inference_type,
             options=int8_options,
+            activation_ranges=activation_ranges,
             even_if_larger=even_if_larger,
         )
         report = _check_int8(model, file, target, batches, input_signature, sample, strict=strict, verify=verify)

@@ -39,7 +39,7 @@ COMBINATIONS: tuple[tuple[int, int | None, str], ...] = (
 class Settings:
     """How much data and training; `keras` is the front end, "keras" or "tf_keras"."""
 
-    train_images: int = 8000
+    train_images: int = 16000
     test_images: int = 4000
     calibration_images: int = 200
     float_epochs: int = 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,7 @@ def build(
     *,
     inference_type: str = "float32",
     options: Int8Options | None = None,
+    activation_ranges: Mapping[str, tuple[float, float]] | None = None,
     even_if_larger: bool = False,
 ) -> Int8File:
     """Calibrates, quantises and compresses a float graph.
@@ -77,14 +78,16 @@ def build(
         batches: calibration data.
         inference_type: see `quantize`.
         options: how codebooks become int8; None for the defaults.
+        activation_ranges: see `export_frozen`.
         even_if_larger: also encode weights that are smaller dense.
     """
     options = options or Int8Options()
     float_data = unfold_inputs(float_data, frozen)
-    quantized = quantize(float_data, batches, inference_type)
     float_model = fio.read_model(float_data)
     operands = float_constants(float_model)
     uses = assign(operands, frozen)
+    ranges = _tensor_ranges(float_model, frozen, uses, activation_ranges or {})
+    quantized = quantize(float_data, batches, inference_type, ranges)
     pairs = _pairs_of(float_model, fio.read_model(quantized), uses)
     reasons = [
         why_not(weight, use, operands) or _why_not_int8(use, pairs) for weight, use in zip(frozen, uses, strict=True)
@@ -110,6 +113,24 @@ def build(
         outputs=tuple(op.outputs[0] for op in operators),
     )
     return Int8File(data, float_data, quantized, fio.write_model(twin), rows, chains)
+
+
+def _tensor_ranges(
+    model: Any, frozen: Sequence[FrozenWeight], uses: Sequence[Sequence[Use]], ranges: Mapping[str, tuple[float, float]]
+) -> dict[int, tuple[float, float]]:
+    """The ranges of weights' inputs as ranges of tensors of the main graph: those of all their readers together, where each has one."""
+    graph = model.subgraphs[0]
+    found: dict[int, list[tuple[float, float]]] = {}
+    for weight, use in zip(frozen, uses, strict=True):
+        for u in use:
+            if weight.name in ranges and u.operand.graph == 0 and u.operand.slot == 1:
+                found.setdefault(u.operand.op.inputs[0], []).append(ranges[weight.name])
+    readers = {t: sum(int(t in op.inputs) for op in graph.operators) + int(t in graph.outputs) for t in found}
+    return {
+        t: (min(low for low, _ in each), max(high for _, high in each))
+        for t, each in found.items()
+        if len(each) == readers[t]
+    }
 
 
 def unfold_inputs(data: bytes, frozen: Sequence[FrozenWeight]) -> bytes:

@@ -6,7 +6,7 @@ start from the very float graph whose constants were matched, and need no Keras.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,20 @@ from dgms_keras.export.int8.representative import Batch
 from dgms_keras.export.quiet import captured_stderr
 
 
-def quantize(data: bytes, batches: Sequence[Batch], inference_type: str = "float32") -> bytes:
+def quantize(
+    data: bytes,
+    batches: Sequence[Batch],
+    inference_type: str = "float32",
+    ranges: Mapping[int, tuple[float, float]] | None = None,
+) -> bytes:
     """Calibrates a float model and quantises it: weights per channel, activations per tensor, biases int32.
 
     Args:
         data: the float `.tflite`.
         batches: calibration data, in the order of the model's inputs.
         inference_type: of the model's float inputs and outputs: `"float32"` (QUANTIZE and DEQUANTIZE inside) or `"int8"`.
+
+        ranges: (low, high) of tensors of the main graph by number, instead of the extremes that calibration sees.
 
     Returns:
         The int8 `.tflite`, with the names and the order of inputs and outputs of `data`.
@@ -40,7 +47,7 @@ def quantize(data: bytes, batches: Sequence[Batch], inference_type: str = "float
             "recurrent layer needs unroll=True"
         )
     kind = {"float32": tf.float32, "int8": tf.int8}[inference_type]
-    calibrated = _calibrate(data, batches)
+    calibrated = _with_ranges(_calibrate(data, batches), data, ranges or {})
     try:
         with captured_stderr() as captured:
             quantised = mlir_quantize(calibrated, input_data_type=kind, output_data_type=kind)
@@ -63,6 +70,21 @@ def _calibrate(data: bytes, batches: Sequence[Batch]) -> bytes:
                 _widen(tensor.quantization, same.quantization)
     _check_ranges(models[0])
     return fio.write_model(models[0])
+
+
+def _with_ranges(calibrated: bytes, data: bytes, ranges: Mapping[int, tuple[float, float]]) -> bytes:
+    """The calibrated model with other ranges for some tensors, found by their names (the calibrator may number them anew)."""
+    if not ranges:
+        return calibrated
+    names = {fio.read_model(data).subgraphs[0].tensors[t].name: limits for t, limits in ranges.items()}
+    model = fio.read_model(calibrated)
+    for tensor in model.subgraphs[0].tensors:
+        q = tensor.quantization
+        if tensor.name in names and q is not None and q.min is not None and q.max is not None:
+            low, high = names[tensor.name]
+            # Never wider than what occurs: an unused end would cost resolution.
+            q.min, q.max = [max(float(q.min[0]), low)], [min(float(q.max[0]), high)]
+    return fio.write_model(model)
 
 
 def _calibrate_one_shape(data: bytes, batches: Sequence[Batch]) -> bytes:

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 import dgms_keras
+from dgms_keras.backend_ops import to_numpy
+from dgms_keras.export import flatbuffer_io as fio
 from dgms_keras.front_ends import front_end
+from dgms_keras.litert import RuntimeInterpreter
 
 METHODS = ("qil", "minmax", "mse")
 
@@ -208,6 +211,57 @@ def test_export_says_that_activations_are_float(net, images, tmp_path):
     model = dgms_keras.quantize_apply(net, activation_bits=4, representative_dataset=images)
     with pytest.warns(UserWarning, match="activation_bits"):
         dgms_keras.export_tflite(model, tmp_path / "m.tflite")
+
+
+def input_scales(path):
+    """(layer, scale, zero point) of what each convolution of an int8 file reads."""
+    model = fio.read_model(path.read_bytes())
+    graph = model.subgraphs[0]
+    readers = [op for op in graph.operators if fio.op_name(model, op) in ("CONV_2D", "FULLY_CONNECTED")]
+    return [(q.scale[0], q.zeroPoint[0]) for q in (graph.tensors[op.inputs[0]].quantization for op in readers)]
+
+
+def test_int8_files_have_the_learned_ranges(kr, net, images, tmp_path):
+    model = dgms_keras.quantize_apply(net, bits=4, activation_bits=8, representative_dataset=images)
+    for activation in activations_of(model).values():
+        start = to_numpy(activation.start)
+        start[:2] *= 0.5  # as if training had halved the intervals
+        activation.start.assign(start)
+    path = tmp_path / "m.tflite"
+    dgms_keras.export_tflite(model, path, activations="int8", representative_dataset=images)
+    ranges = {name: a.value_range() for name, a in activations_of(model).items()}
+    _, conv2, hidden, _ = input_scales(path)
+    assert conv2[0] == pytest.approx(ranges["conv2"][1] / 255, rel=1e-5) and conv2[1] == -128
+    low, high = ranges["hidden"]
+    # TensorFlow moves a range of both signs so that 0 is one of the 256 values: by half a step at most.
+    assert low == -high and hidden[0] == pytest.approx(2 * high / 255, rel=1e-3)
+    dgms_keras.export_tflite(
+        dgms_keras.quantize_apply(net, bits=4), path, activations="int8", representative_dataset=images
+    )
+    assert input_scales(path)[1][0] > 1.5 * conv2[0], "without learned ranges the extremes count"
+
+
+def test_w4a8_computes_alike_in_keras_and_in_the_file(kr, net, images, rng, tmp_path):
+    """Trained with 8-bit activations, the int8 file's outputs are as near to the model's as 8 bits allow."""
+    model = compiled(kr, dgms_keras.quantize_apply(net, bits=4, activation_bits=8, representative_dataset=images))
+    model.fit(images, rng.integers(0, 4, 48), epochs=2, verbose=0)
+    path = tmp_path / "m.tflite"
+    dgms_keras.export_tflite(model, path, activations="int8", representative_dataset=images)
+    expected = model.predict(images, verbose=0)
+    outputs = []
+    for use_delegate in (False, True):
+        interpreter = dgms_keras.Interpreter(str(path)) if use_delegate else RuntimeInterpreter(model_path=str(path))
+        image, logits = (d()[0]["index"] for d in (interpreter.get_input_details, interpreter.get_output_details))
+        interpreter.resize_tensor_input(image, images.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(image, images)
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(logits))
+    for received in outputs:
+        noise = np.mean((received - expected) ** 2) / np.mean((expected - expected.mean()) ** 2)
+        assert noise < 0.01  # 20 dB: four layers, each with 8-bit inputs and outputs (30 to 40 dB each)
+    # At most one step of rounding of the output, where the stock runtime computes in XNNPACK.
+    assert np.abs(outputs[0] - outputs[1]).max() <= np.ptp(expected) / 100
 
 
 def test_errors(net, images):
