@@ -132,7 +132,8 @@ def _import_clusters(arguments: argparse.Namespace) -> int:
             f"Received: {', '.join(given)}"
         )
     output = arguments.output or arguments.model.with_name(f"{arguments.model.stem}_clusters.tflite")
-    clustered = dgms_keras.from_clusters(load_model(arguments.model), strict=arguments.strict)
+    model = load_model(arguments.model)  # before `from_clusters` imports Keras, with its start-up lines
+    clustered = dgms_keras.from_clusters(model, strict=arguments.strict)
     _print(clustered.table())
     return _export(clustered, output, arguments.strict)
 

@@ -18,6 +18,7 @@ from dgms_keras.export.errors import ConversionError
 from dgms_keras.export.layer_names import LayerNames
 from dgms_keras.export.quiet import captured_stderr
 from dgms_keras.export.signature import dtype_name, model_signature
+from dgms_keras.export.tensor_order import sort_by_use
 from dgms_keras.front_ends import is_tf_keras
 
 SIGNATURE_KEY = "serving_default"
@@ -159,8 +160,9 @@ def _explain(model: Any, error: Exception, log: str) -> str:
 
 def _rename(data: bytes, input_names: Sequence[str], output_names: Sequence[str], layer_names: LayerNames) -> bytes:
     """Gives inputs and outputs their names and order, in the graph and in its signature, and the other tensors those of the layers
-    they belong to."""
+    they belong to, in the order of their use."""
     model = fio.read_model(data)
+    sort_by_use(model)
     graph = model.subgraphs[0]
     (signature,) = (s for s in model.signatureDefs if s.signatureKey == SIGNATURE_KEY)
     names: dict[int, str] = {}  # tensor -> its new name; a tensor that is both input and output keeps the input's

@@ -162,7 +162,7 @@ def test_every_layer_first_and_last_included(rng, tmp_path, k):
 
 @pytest.mark.skipif(len(KERASES) < 2, reason="needs tf_keras")
 def test_both_kerases_write_the_same_file(rng, tmp_path):
-    models = [dense_stack(k, a=60, b=70) for k in KERASES]
+    models = [conv_net(k) for k in KERASES]
     cluster(models[0], rng)
     for ours, theirs in zip(models[0].layers, models[1].layers, strict=True):
         theirs.set_weights(ours.get_weights())

@@ -80,8 +80,10 @@ def pair(build, rng, default_names=False):
 NETS = {"plain": plain, "mobile": mobile, "nested": nested, "shared": shared}
 
 
-@pytest.mark.parametrize("default_names", [False, True], ids=["named", "default names"])
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize(
+    ("net", "default_names"),
+    [("plain", False), ("mobile", False), ("mobile", True), ("nested", True), ("shared", False)],
+)
 def test_the_same_bytes_from_both_kerases(rng, tmp_path, net, default_names):
     ours, theirs = pair(NETS[net], rng, default_names)
     options = {"bits": 4, "skip_first_last": False}

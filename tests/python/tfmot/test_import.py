@@ -5,8 +5,6 @@ import pathlib
 import subprocess
 import sys
 
-import pytest
-
 REPOSITORY = pathlib.Path(__file__).parents[3]
 
 
@@ -16,13 +14,11 @@ def python(code, **variables):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
 
 
-@pytest.mark.parametrize("before", [None, "0"])
-def test_the_environment_stays_as_it_was(before):
+def test_the_environment_stays_as_it_was():
     """tfmot's import sets TF_USE_LEGACY_KERAS, which would decide for every child process what tf.keras is."""
-    code = "import os, dgms_keras.tfmot; print(repr(os.environ.get('TF_USE_LEGACY_KERAS')))"
-    run = python(code, **({} if before is None else {"TF_USE_LEGACY_KERAS": before}))
+    run = python("import os, dgms_keras.tfmot; print(os.environ.get('TF_USE_LEGACY_KERAS', 'not set'))")
     assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines()[-1] == repr(before)
+    assert run.stdout.splitlines()[-1] == "not set"
 
 
 def test_tf_keras_model_on_another_backend_is_an_import_error():
@@ -41,10 +37,14 @@ except ImportError as error:
     assert "KERAS_BACKEND=tensorflow" in line and line.endswith("Received: the backend 'jax'")
 
 
-def test_without_tfmot_the_extra_is_named():
+def test_keras_3_models_need_no_tfmot_and_the_others_are_told_the_extra():
     code = """
 import sys
+import keras, dgms_keras
 sys.modules["tensorflow_model_optimization"] = None  # as if it were not installed
+model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)])
+dgms_keras.quantize_apply(model, skip_first_last=False)
+print("tf_keras" in sys.modules)
 try:
     import dgms_keras.tfmot
 except ImportError as error:
@@ -52,17 +52,5 @@ except ImportError as error:
 """
     run = python(code)
     assert run.returncode == 0, run.stderr
-    assert "pip install dgms_keras[tfmot]" in run.stdout.splitlines()[-1]
-
-
-def test_keras_3_models_need_no_tfmot():
-    code = """
-import sys
-import keras, dgms_keras
-model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)])
-dgms_keras.quantize_apply(model, skip_first_last=False)
-print([name for name in ("tf_keras", "tensorflow_model_optimization") if name in sys.modules])
-"""
-    run = python(code)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines()[-1] == "[]"
+    imported, error = run.stdout.splitlines()[-2:]
+    assert imported == "False" and error.startswith("ImportError") and "pip install dgms_keras[tfmot]" in error
