@@ -25,7 +25,7 @@ _PUBLIC = {
     "DGMSWrapper": "dgms_keras.layers",
     "TemperatureSchedule": "dgms_keras.callbacks",
     "BitSchedule": "dgms_keras.callbacks",
-    "tune_intervals": "dgms_keras.activations.tune",
+    "tune_intervals": "dgms_keras.interval_tuning",
     "register_layer": "dgms_keras.targets",
     "recalibrate_batch_norm": "dgms_keras.api",
     "calibrate_activations": "dgms_keras.api",

@@ -1,4 +1,4 @@
-"""Which Keras a model belongs to, and the module that quantises it: `dgms_keras.layers` (Keras 3) or
+"""The module that quantises a model, whichever Keras it belongs to: `dgms_keras.layers` (Keras 3) or
 `dgms_keras.tfmot.models` (tf_keras).
 
 A front end has the functions `quantize_apply`, `strip`, `plain_for_export`, `shared_weights`, `shared_activations` and
@@ -11,15 +11,7 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-
-def is_tf_keras(layer: Any) -> bool:
-    """Whether a model or layer belongs to tf_keras (Keras 2)."""
-    return any(c.__module__.partition(".")[0] == "tf_keras" for c in type(layer).__mro__)
-
-
-def keras_of(model: Any) -> ModuleType:
-    """The module `tf_keras` or `keras`, whichever the model belongs to."""
-    return importlib.import_module("tf_keras" if is_tf_keras(model) else "keras")
+from dgms_keras.keras_kind import is_tf_keras, keras_of
 
 
 def check_model(model: Any) -> None:

@@ -165,7 +165,7 @@ def _training_data(path: Path) -> dict[str, Any]:
 
 
 def _train(arguments: argparse.Namespace, model: Any, quantised: Any, data: dict[str, Any]) -> None:
-    from dgms_keras.front_ends import keras_of
+    from dgms_keras.keras_kind import keras_of
 
     optimizers = keras_of(model).optimizers
     loss = arguments.loss or getattr(model, "loss", None)

@@ -19,7 +19,7 @@ from dgms_keras.export.layer_names import LayerNames
 from dgms_keras.export.quiet import captured_stderr
 from dgms_keras.export.signature import dtype_name, model_signature
 from dgms_keras.export.tensor_order import sort_by_use
-from dgms_keras.front_ends import is_tf_keras
+from dgms_keras.keras_kind import is_tf_keras
 
 SIGNATURE_KEY = "serving_default"
 # How the converter names an operator that it refuses.

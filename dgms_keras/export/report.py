@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
+
+# Ratios above this (equal values, in the limit) are shown as this.
+MOST_DB = 200.0
+
+
+def snr_db(signal: float, noise: float) -> float:
+    """Signal-to-noise ratio of two energies in dB, at most `MOST_DB` either way."""
+    if noise <= 0:
+        return MOST_DB
+    return max(-MOST_DB, min(10 * math.log10(signal / noise), MOST_DB)) if signal > 0 else -MOST_DB
 
 
 def build_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], footer: str = "") -> Any:
@@ -41,6 +52,10 @@ def _format(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+# Below this, in dB, rounding a codebook to int8 costs more than rounding activations does, which leaves 30 to 40 dB.
+COARSE_DB = 25.0
+
+
 @dataclasses.dataclass(frozen=True)
 class WeightRow:
     """One frozen weight in the exported file.
@@ -61,6 +76,8 @@ class WeightRow:
         chains: how many operators decode it: each has a chain of its own.
         reason: why it is not compressed; None if it is.
         smaller_dense: whether that reason is only that codes, codebook and operators would take more bytes.
+        weight_snr_db: in int8 files, signal-to-noise ratio of the weights themselves, float against int8, median over the
+            output channels; None where not encoded.
         snr_db: in int8 files, signal-to-noise ratio of the operator's output, float against int8, on calibration data; None where
             it was not measured.
     """
@@ -81,7 +98,18 @@ class WeightRow:
     chains: int
     reason: str | None
     smaller_dense: bool = False
+    weight_snr_db: float | None = None
     snr_db: float | None = None
+
+    @property
+    def note(self) -> str:
+        """What the table says of it."""
+        if self.reason is not None:
+            return self.reason
+        notes = ["per-channel scale"] * self.scaled
+        if self.weight_snr_db is not None and self.weight_snr_db < COARSE_DB:
+            notes.append(f"its codebook spans a wide range for int8: weights {self.weight_snr_db:.0f} dB")
+        return ", ".join(notes)
 
     @property
     def name(self) -> str:
@@ -153,7 +181,7 @@ class ExportReport:
                 row.dense_bytes,
                 row.file_bytes,
                 *([None if row.snr_db is None else round(row.snr_db, 1)] if int8 else []),
-                row.reason or ("per-channel scale" if row.scaled else ""),
+                row.note,
             )
             for row in self.layers
         ]

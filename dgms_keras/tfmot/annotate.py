@@ -9,7 +9,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 
 from dgms_keras.config import DGMSConfig, as_config
-from dgms_keras.front_ends import is_tf_keras
+from dgms_keras.keras_kind import is_tf_keras
 from dgms_keras.targets import children, targets_of
 from dgms_keras.tfmot.graph import check_graph, first_and_last, is_annotated, is_wrapped, places
 from dgms_keras.tfmot.quantize_config import DGMSQuantizeConfig, unsupported_message

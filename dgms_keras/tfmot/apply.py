@@ -7,11 +7,11 @@ from typing import Any
 import tensorflow_model_optimization as tfmot
 
 from dgms_keras.config import DGMSConfig, as_config
-from dgms_keras.tfmot.annotate import annotated, check_model, copy_model, make_plan
-from dgms_keras.tfmot.graph import has_annotation, is_annotated
+from dgms_keras.tfmot.annotate import annotated, check_model, make_plan
+from dgms_keras.tfmot.graph import has_annotation
 from dgms_keras.tfmot.quantize_config import DGMSQuantizeConfig
 from dgms_keras.tfmot.quantizer import DGMSQuantizer
-from dgms_keras.tfmot.scheme import DGMSQuantizeScheme
+from dgms_keras.tfmot.scheme import DGMSQuantizeScheme, apply_scheme
 
 
 def quantize_scope(*objects: dict[str, Any]) -> Any:
@@ -55,11 +55,7 @@ def quantize_apply(
     prefix = quantized_layer_name_prefix or ""
     scheme = _scheme(scheme, prefix, overrides)
     with quantize_scope(_own_classes(model)):
-        if any(is_annotated(layer) for layer in model.layers):
-            return tfmot.quantization.keras.quantize_apply(model, scheme, prefix)
-        # Annotations in nested models only, which tfmot does not accept.
-        copied = copy_model(model, lambda layer: None)
-        return scheme.get_layout_transformer().apply(copied, {})[0]
+        return apply_scheme(model, scheme, prefix)
 
 
 def _own_classes(model: Any) -> dict[str, Any]:

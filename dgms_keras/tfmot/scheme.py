@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import tensorflow_model_optimization as tfmot
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_layout_transform import (
     QuantizeLayoutTransform,
 )
@@ -14,7 +15,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_schem
 from dgms_keras.config import DGMSConfig, as_config
 from dgms_keras.targets import targets_of, unsupported
 from dgms_keras.tfmot.annotate import copy_model
-from dgms_keras.tfmot.graph import has_annotation, make_scales_positive, places
+from dgms_keras.tfmot.graph import has_annotation, is_annotated, make_scales_positive, places
 from dgms_keras.tfmot.quantize_config import DGMSQuantizeConfig, unsupported_message
 from dgms_keras.tfmot.tf_keras_internals import is_graph
 
@@ -83,13 +84,11 @@ class DGMSLayoutTransform(QuantizeLayoutTransform):
         return model, quantize_map
 
     def _quantize_nested(self, model: Any) -> Any:
-        from dgms_keras.tfmot.apply import quantize_apply  # which uses this scheme
-
         def replace(layer: Any) -> Any:
             if not is_graph(layer):
                 return layer
             if has_annotation(layer):
-                return quantize_apply(layer, self._scheme, self._scheme.nested_prefix)
+                return apply_scheme(layer, self._scheme, self._scheme.nested_prefix)
             found = places(layer)
             if not any(place.quantized for place in found) and any(targets_of(place.layer) for place in found):
                 warnings.warn(
@@ -140,3 +139,10 @@ class DGMSQuantizeScheme(QuantizeScheme):
     def get_quantize_registry(self) -> DGMSQuantizeRegistry:
         """Which layer is quantised how."""
         return DGMSQuantizeRegistry(self.config)
+
+
+def apply_scheme(model: Any, scheme: Any, prefix: str) -> Any:
+    """tfmot's `quantize_apply`, also for a model whose annotated layers are all in models inside it, which tfmot refuses."""
+    if any(is_annotated(layer) for layer in model.layers):
+        return tfmot.quantization.keras.quantize_apply(model, scheme, prefix)
+    return scheme.get_layout_transformer().apply(copy_model(model, lambda layer: None), {})[0]

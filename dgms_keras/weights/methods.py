@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dgms_keras.activations.weight_quantizer import IntervalWeightQuantizer
 from dgms_keras.config import DGMSConfig
+from dgms_keras.weights.interval_quantizer import IntervalWeightQuantizer
 from dgms_keras.weights.quantizer import MixtureQuantizer
 
 WeightQuantizer = MixtureQuantizer | IntervalWeightQuantizer

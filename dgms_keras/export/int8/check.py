@@ -11,7 +11,6 @@ Four rules, each with an oracle of its own:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,23 +24,14 @@ from dgms_keras.export.int8.codebooks import Int8Layer, along
 from dgms_keras.export.int8.pipeline import Int8File
 from dgms_keras.export.int8.representative import Batch
 from dgms_keras.export.int8.write import quantization_of
-from dgms_keras.export.report import OutputSnr
+from dgms_keras.export.report import MOST_DB, OutputSnr, snr_db
 from dgms_keras.export.watch import run_watching
 
-# Ratios above this (equal values, in the limit) are shown as this.
-MOST_DB = 200.0
 # An output of which less than this is left besides the noise is wrong, unless TensorFlow's dense int8 file is as noisy. Rounding
 # alone leaves 20 to 50 dB; a wrong layout, scale or operator at most about 0.
 _LEAST_DB = 6.0
 # How much noisier than TensorFlow's dense int8 file an output may be that has less than that: 10 dB, as energy.
 _NOISE_FACTOR = 10.0
-
-
-def snr_db(signal: float, noise: float) -> float:
-    """Signal-to-noise ratio of two energies, at most `MOST_DB`."""
-    if noise <= 0:
-        return MOST_DB
-    return min(10 * math.log10(signal / noise), MOST_DB) if signal > 0 else -MOST_DB
 
 
 def check_weights(file: Int8File) -> None:

@@ -199,9 +199,14 @@ def _choose_books(
     return (codes_of * number.reshape(shape)).astype(np.int32), codebook
 
 
+def float_weight(match: Match) -> np.ndarray:
+    """float64: the weights that codes, codebook and factors stand for."""
+    index = match.codes.astype(np.int64) if match.offset is None else match.codes + match.offset
+    values = match.codebook.astype(np.float64)[index]
+    return values if match.scale is None else values * match.scale.astype(np.float64)
+
+
 def mean_error(layer: Int8Layer, match: Match, input_means: np.ndarray) -> np.ndarray:
     """float64 `[channels]`: what the rounded weights take from the mean of each output channel."""
-    index = match.codes.astype(np.int64) if match.offset is None else match.codes + match.offset
-    wanted = match.codebook.astype(np.float64)[index] * (1.0 if match.scale is None else match.scale.astype(np.float64))
     axes = tuple(d for d in range(match.codes.ndim) if d != layer.channel_axis)
-    return ((wanted - layer.values()) * input_means).sum(axis=axes)
+    return ((float_weight(match) - layer.values()) * input_means).sum(axis=axes)

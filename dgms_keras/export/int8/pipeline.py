@@ -10,7 +10,7 @@ import numpy as np
 
 from dgms_keras.export import flatbuffer_io as fio
 from dgms_keras.export.graph_editor import GraphEditor
-from dgms_keras.export.int8.codebooks import Int8Layer, quantize_layer
+from dgms_keras.export.int8.codebooks import Int8Layer, float_weight, quantize_layer
 from dgms_keras.export.int8.layers import CHANNEL_AXES, Pair, pair_operators
 from dgms_keras.export.int8.options import Int8Options
 from dgms_keras.export.int8.quantize import quantize
@@ -18,7 +18,7 @@ from dgms_keras.export.int8.representative import Batch
 from dgms_keras.export.int8.statistics import Reader, collect_input_means
 from dgms_keras.export.int8.write import write_layers
 from dgms_keras.export.operands import Use, assign, float_constants, why_not
-from dgms_keras.export.report import WeightRow
+from dgms_keras.export.report import MOST_DB, WeightRow, snr_db
 from dgms_keras.export.rewrite import keep_small_ones, make_row, write_metadata
 from dgms_keras.frozen import FrozenWeight
 
@@ -101,7 +101,13 @@ def build(
 
     model = fio.read_model(quantized)
     operators = write_layers(model, jobs)
-    rows = tuple(make_row(w, uses[n], encoded[n], reasons[n], n in small) for n, w in enumerate(frozen))
+    rows = tuple(
+        dataclasses.replace(
+            make_row(w, uses[n], encoded[n], reasons[n], n in small),
+            weight_snr_db=min((_weight_snr(layers[id(u)], u) for u in uses[n]), default=None) if encoded[n] else None,
+        )
+        for n, w in enumerate(frozen)
+    )
     write_metadata(model, frozen, rows, uses, encoded, activations="int8")
     data = fio.write_model(model)
     twin = fio.read_model(quantized)
@@ -133,6 +139,17 @@ def _tensor_ranges(
     }
 
 
+def _weight_snr(layer: Int8Layer, use: Use) -> float:
+    """Signal-to-noise ratio in dB of one operator's weights, float against int8: the median over its output channels.
+
+    Over all weights at once a single large one would hide what its range does to the others.
+    """
+    wanted = np.moveaxis(float_weight(use.match), layer.channel_axis, 0).reshape(len(layer.scale), -1)
+    got = np.moveaxis(layer.values(), layer.channel_axis, 0).reshape(len(layer.scale), -1)
+    ratios = [snr_db(s, n) for s, n in zip((wanted**2).sum(1), ((got - wanted) ** 2).sum(1), strict=True) if s > 0]
+    return float(np.median(ratios)) if ratios else MOST_DB
+
+
 def unfold_inputs(data: bytes, frozen: Sequence[FrozenWeight]) -> bytes:
     """The float graph with factors that the converter folded into the *rows* of a weight back on the activations.
 
@@ -153,11 +170,9 @@ def unfold_inputs(data: bytes, frozen: Sequence[FrozenWeight]) -> bytes:
         for op in graph.operators:
             use = by_operator.get(id(op))
             if use is not None:
-                match = use.match
-                index = match.codes.astype(np.int64) if match.offset is None else match.codes + match.offset
-                values = match.codebook[index] * (np.float32(1) if match.scale is None else match.scale)
-                op.inputs[use.operand.slot] = editor.constant(values.astype(np.float32), use.operand.name)
-                factors = editor.constant(match.input_scale, f"{use.operand.name}/input_scale")
+                values = float_weight(use.match).astype(np.float32)
+                op.inputs[use.operand.slot] = editor.constant(values, use.operand.name)
+                factors = editor.constant(use.match.input_scale, f"{use.operand.name}/input_scale")
                 op.inputs[0] = editor.scale_activations(op.inputs[0], factors)
             operators += [*editor.take(), op]
         graph.operators = operators

@@ -19,6 +19,8 @@ from dgms_keras.export.exporter import export_frozen
 from dgms_keras.export.inspect import chains, inspect_tflite, parse
 from dgms_keras.export.int8 import check as int8_check
 from dgms_keras.export.int8.options import Int8Options
+from dgms_keras.export.report import snr_db
+from dgms_keras.frozen import FrozenWeight
 from dgms_keras.litert import OpResolverType, RuntimeInterpreter
 
 # How far the ratio of a file may fall behind TensorFlow's own dense int8 conversion, which has a step of its own for each channel's
@@ -277,7 +279,7 @@ def test_networks_are_about_as_good_as_dense_int8(name, bits, group_size, tmp_pa
     assert np.abs(results[0] - results[1]).max() <= 0.1 * scale
     expected = np.asarray(model(x))
     for result in results:
-        assert int8_check.snr_db(np.sum(expected**2), np.sum((result - expected) ** 2)) > 20
+        assert snr_db(np.sum(expected**2), np.sum((result - expected) ** 2)) > 20
 
 
 def test_several_inputs_and_outputs(tmp_path):
@@ -354,6 +356,25 @@ def test_options_change_what_they_say(tmp_path):
     assert ratios["mse", False][0] > naive[0] + 1
     assert np.all(ratios["max", True] > naive + 1)
     assert np.all(ratios["mse", True] > np.maximum(naive + 1, ratios["max", True] - 0.5))
+
+
+@pytest.mark.parametrize(("ratio", "coarse"), [(1, False), (100, True)])
+def test_a_codebook_of_a_wide_range_is_reported(ratio, coarse, tmp_path):
+    """One value far from all others leaves these few steps; the file is right, and says how much that costs."""
+    model = sequential(
+        (12, 12, 8), layers.Conv2D(32, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dense(10)
+    )
+    rng = np.random.default_rng(0)
+    frozen = []
+    for layer in (model.layers[0], model.layers[2]):
+        codebook = np.concatenate([[0], 0.05 * rng.normal(size=14), [0.1 * ratio]]).astype(np.float32)
+        codes = rng.integers(0, 15, layer.kernel.shape).astype(np.uint8)
+        codes.reshape(-1)[7] = 15
+        frozen.append(FrozenWeight(layer.name, "kernel", codes, codebook, 4))
+        layer.kernel.assign(frozen[-1].dense())
+    report = export(model, frozen, tmp_path / "m.tflite")
+    assert all((row.weight_snr_db < 25) == coarse for row in report.layers)
+    assert all(("spans a wide range" in row.note) == coarse for row in report.layers)
 
 
 # Files

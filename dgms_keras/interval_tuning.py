@@ -9,7 +9,8 @@ from typing import Any
 import keras
 
 from dgms_keras.batches import Batches
-from dgms_keras.front_ends import front_end, is_tf_keras
+from dgms_keras.front_ends import front_end
+from dgms_keras.keras_kind import is_tf_keras
 
 
 def tune_intervals(
