@@ -2,21 +2,28 @@
 // peak, which is measured in the same process between the layers.
 //
 //   networks_bench [--network resnet18|resnet50|mobilenetv2] [--threads N] [--isa NAME] [--bits 2|3|4] [--repeats N]
-//                  [--alone]
-// --alone runs every layer once more just before it is timed: its weights and input are then in the cache.
+//                  [--activations float32|int8|dynamic_int8] [--alone]
+// The peak is that of float multiply-adds, also for int8. --alone runs every layer once more just before it is timed:
+// its weights and input are then in the cache.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "bench/networks.h"
 #include "bench/peak.h"
 #include "ops/conv2d.h"
 #include "ops/depthwise_conv2d.h"
 #include "ops/fully_connected.h"
+#include "ops/int8_conv2d.h"
+#include "ops/int8_depthwise_conv2d.h"
+#include "ops/int8_fully_connected.h"
 
 namespace dgms::bench {
 namespace {
@@ -27,25 +34,25 @@ struct Options {
   int threads = 1;
   int bits = 4;
   int repeats = 20;
+  std::string activations = "float32";
   bool alone = false;
 };
 
-// Any of the three ops.
+// Any op.
 struct Op {
-  std::unique_ptr<Conv2D> conv;
-  std::unique_ptr<DepthwiseConv2D> depthwise;
-  std::unique_ptr<FullyConnected> fully_connected;
-
-  void Run(const float* x, float* y, ThreadPool& pool) {
-    if (conv) conv->Run(x, y, pool);
-    if (depthwise) depthwise->Run(x, y, pool);
-    if (fully_connected) fully_connected->Run(x, y, pool);
-  }
+  std::function<void(const float*, float*, ThreadPool&)> Run;
 };
 
-Op MakeOp(const Layer& layer, const CodebookFilter& filter, const float* bias, const KernelSet& kernels,
-          Workspace* workspace) {
-  Op op;
+template <typename Kind>
+Op Wrap(std::unique_ptr<Kind> op) {
+  // The buffers are large enough for either type of activations.
+  const std::shared_ptr<Kind> shared = std::move(op);
+  return {[shared](const float* x, float* y, ThreadPool& pool) { shared->Run(x, y, pool); }};
+}
+
+// The float ops, or the int8 ones: `Conv` and so on are types, `arguments` what their Create takes beside parameters.
+template <typename Conv, typename Depthwise, typename Dense, typename... Arguments>
+Op MakeOp(const Layer& layer, Workspace* workspace, const Arguments&... arguments) {
   if (layer.kind == LayerKind::kConv) {
     Conv2DParams p;
     p.kernel_h = p.kernel_w = layer.kernel;
@@ -54,23 +61,24 @@ Op MakeOp(const Layer& layer, const CodebookFilter& filter, const float* bias, c
     p.in_channels = layer.in_channels;
     p.out_channels = layer.out_channels;
     p.activation = Activation::kRelu;
-    op.conv = Conv2D::Create(p, filter, bias, kernels);
-    op.conv->Reshape(1, layer.in_size, layer.in_size, workspace);
-  } else if (layer.kind == LayerKind::kDepthwise) {
+    auto op = Conv::Create(p, arguments...);
+    op->Reshape(1, layer.in_size, layer.in_size, workspace);
+    return Wrap(std::move(op));
+  }
+  if (layer.kind == LayerKind::kDepthwise) {
     DepthwiseConv2DParams p;
     p.kernel_h = p.kernel_w = layer.kernel;
     p.stride_h = p.stride_w = layer.stride;
     p.padding = Padding::kSame;
     p.in_channels = layer.in_channels;
     p.activation = Activation::kRelu6;
-    op.depthwise = DepthwiseConv2D::Create(p, filter, bias, kernels);
-    op.depthwise->Reshape(1, layer.in_size, layer.in_size, workspace);
-  } else {
-    op.fully_connected =
-        FullyConnected::Create({layer.in_channels, layer.out_channels, Activation::kNone}, filter, bias, kernels);
-    op.fully_connected->Reshape(1);
+    auto op = Depthwise::Create(p, arguments...);
+    op->Reshape(1, layer.in_size, layer.in_size, workspace);
+    return Wrap(std::move(op));
   }
-  return op;
+  auto op = Dense::Create({layer.in_channels, layer.out_channels, Activation::kNone}, arguments...);
+  op->Reshape(1);
+  return Wrap(std::move(op));
 }
 
 // One instance of a layer, and its times.
@@ -111,7 +119,25 @@ Instance MakeInstance(const Layer& layer, const Options& options, const KernelSe
   filter.bits = options.bits;
   filter.codebooks = codebook.data();
   filter.scale = scale.data();
-  return {layer, MakeOp(layer, filter, bias.data(), kernels, workspace), {}, {}};
+  if (options.activations == "float32") {
+    return {
+        layer, MakeOp<Conv2D, DepthwiseConv2D, FullyConnected>(layer, workspace, filter, bias.data(), kernels), {}, {}};
+  }
+  std::vector<int8_t> int8_codebook(16);
+  for (int8_t& value : int8_codebook) value = static_cast<int8_t>(static_cast<int>(random() % 255) - 127);
+  Int8Filter int8_filter;
+  static_cast<FilterCodes&>(int8_filter) = filter;
+  int8_filter.codebooks = int8_codebook.data();
+  const std::vector<double> factor(layer.out_channels, 0.0003);
+  Requantization fixed;
+  fixed.factor = factor.data();
+  const Dequantization dynamic = {scale.data(), bias.data(), RangeOf(Activation::kRelu)};
+  const Int8LayerOutput output =
+      options.activations == "int8" ? Int8LayerOutput{&fixed, nullptr} : Int8LayerOutput{nullptr, &dynamic};
+  return {layer,
+          MakeOp<Int8Conv2D, Int8DepthwiseConv2D, Int8FullyConnected>(layer, workspace, int8_filter, output, kernels),
+          {},
+          {}};
 }
 
 void Print(const Instance& instance, int threads) {
@@ -128,9 +154,11 @@ int Main(const Options& options) {
                                     : options.network == "resnet50"    ? ResNet50()
                                     : options.network == "mobilenetv2" ? MobileNetV2()
                                                                        : std::vector<Layer>();
-  if (kernels == nullptr || layers.empty()) {
-    std::fprintf(stderr, "unknown --network or --isa (or not on this machine): %s, %s\n", options.network.c_str(),
-                 options.isa.c_str());
+  const bool known_activations =
+      options.activations == "float32" || options.activations == "int8" || options.activations == "dynamic_int8";
+  if (kernels == nullptr || layers.empty() || !known_activations) {
+    std::fprintf(stderr, "unknown --network, --isa or --activations (or not on this machine): %s, %s, %s\n",
+                 options.network.c_str(), options.isa.c_str(), options.activations.c_str());
     return 1;
   }
   const auto pool = ThreadPool::Create(options.threads);
@@ -165,8 +193,10 @@ int Main(const Options& options) {
   }
   std::vector<double> peaks;
   for (const Instance& instance : instances) peaks.insert(peaks.end(), instance.peaks.begin(), instance.peaks.end());
-  std::printf("%s, %d thread(s), %s: %s, %s\n", options.network.c_str(), pool->num_threads(), IsaName(kernels->isa),
-              kernels->gemm->name, kernels->depthwise->name);
+  const bool is_float = options.activations == "float32";
+  std::printf("%s, %s, %d thread(s), %s: %s, %s\n", options.network.c_str(), options.activations.c_str(),
+              pool->num_threads(), IsaName(kernels->isa), is_float ? kernels->gemm->name : kernels->gemm_s8->name,
+              is_float ? kernels->depthwise->name : kernels->depthwise_s8->name);
   std::printf("%-34s %5s %8s %9s %9s %8s %7s\n", "layer", "count", "MMAC", "best ms", "median", "GMAC/s", "% peak");
   Instance all = {{LayerKind::kConv, 0, 0, 0, 1, 1, 1}, {}, rounds, peaks};
   double macs = 0;
@@ -202,13 +232,15 @@ int main(int argc, char** argv) {
       options.bits = std::atoi(value);
     else if (value != nullptr && std::strcmp(argv[i], "--repeats") == 0)
       options.repeats = std::atoi(value);
+    else if (value != nullptr && std::strcmp(argv[i], "--activations") == 0)
+      options.activations = value;
     else if (std::strcmp(argv[i], "--alone") == 0) {
       options.alone = true;
       --i;
     } else {
       std::fprintf(stderr,
                    "networks_bench [--network resnet18|resnet50|mobilenetv2] [--threads N] [--isa NAME] "
-                   "[--bits 2|3|4] [--repeats N] [--alone]\n");
+                   "[--bits 2|3|4] [--repeats N] [--activations float32|int8|dynamic_int8] [--alone]\n");
       return std::strcmp(argv[i], "--help") == 0 ? 0 : 1;
     }
   }

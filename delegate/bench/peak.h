@@ -58,7 +58,7 @@ inline double PeakMacsPerSecond(Isa isa) {
     int64_t loops = kLoops, lanes = 0;
     const double start = ThreadSeconds();
 #if DGMS_X86_64
-    if (isa == Isa::kAvx512) {
+    if (isa == Isa::kAvx512 || isa == Isa::kAvx512Vnni) {
       lanes = 16;
       DGMS_RUN_FMAS("zmm");
     } else if (isa == Isa::kAvx2) {
@@ -66,7 +66,7 @@ inline double PeakMacsPerSecond(Isa isa) {
       DGMS_RUN_FMAS("ymm");
     }
 #elif DGMS_AARCH64
-    if (isa == Isa::kNeon || isa == Isa::kNeonDotprod) {
+    if (isa == Isa::kNeon || isa == Isa::kNeonDotprod || isa == Isa::kNeonI8mm) {
       lanes = 4;
       __asm__ volatile("1:\n\t" DGMS_TEN_FMAS "subs %0, %0, #1\n\tb.ne 1b"
                        : "+r"(loops)

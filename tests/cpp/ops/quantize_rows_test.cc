@@ -1,0 +1,145 @@
+// Quantisation of activations at run time, and of codebooks, against plain forms of their words.
+#include "ops/quantize_rows.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/guarded_buffer.h"
+#include "kernels/random_values.h"
+#include "ops/int8_codebook.h"
+
+namespace dgms::testing {
+namespace {
+
+void Check(const std::vector<float>& input, int64_t rows, bool flip, int threads) {
+  const int64_t length = static_cast<int64_t>(input.size()) / rows;
+  const GuardedBuffer<float> x(input);
+  GuardedBuffer<int8_t> y(rows * length);
+  GuardedBuffer<float> scales(rows);
+  GuardedBuffer<int32_t> zeros(rows);
+  const auto pool = ThreadPool::Create(threads);
+  QuantizeRows(x.data(), rows, length, flip, y.data(), scales.data(), zeros.data(), *pool);
+  EXPECT_TRUE(y.SurroundingsIntact());
+  for (int64_t r = 0; r < rows; ++r) {
+    double low = 0, high = 0;
+    bool finite = true;
+    for (int64_t i = 0; i < length; ++i) {
+      const float value = input[r * length + i];
+      finite = finite && std::isfinite(value);
+      low = std::min<double>(low, value);
+      high = std::max<double>(high, value);
+    }
+    if (!finite) {
+      EXPECT_TRUE(std::isnan(scales[r]));
+      continue;
+    }
+    float scale = static_cast<float>((high - low) / 255);
+    if (scale < std::numeric_limits<float>::min()) scale = 0;  // denormal: the row counts as zeros
+    ASSERT_EQ(scales[r], scale);
+    const double zero = scale == 0 ? 0 : std::nearbyint(-128 - low / static_cast<double>(scale));
+    ASSERT_EQ(zeros[r], std::min(127.0, std::max(-128.0, zero)) + (flip ? 128 : 0));
+    for (int64_t i = 0; i < length; ++i) {
+      const int32_t q = static_cast<uint8_t>(y[r * length + i] ^ (flip ? 0 : -128)) - (flip ? 0 : 128);
+      const double value = (q - zeros[r]) * static_cast<double>(scale);
+      if (scale == 0) {
+        ASSERT_EQ(value, 0);
+        continue;
+      }
+      // Half a step, and the rounding of x times the inverse of the scale (and of the zero point at the ends).
+      ASSERT_NEAR(value, input[r * length + i], 0.5001 * scale) << "row " << r << " element " << i;
+      if (input[r * length + i] == 0) {
+        ASSERT_EQ(value, 0) << "0 is not exact";
+      }
+    }
+  }
+}
+
+TEST(QuantizeRows, AllLengths) {
+  for (int64_t length = 1; length <= 70; ++length) {
+    Random random(length);
+    std::vector<float> x = random.Floats(3 * length, -2.0f, 5.0f);
+    x[length - 1] = 0;
+    Check(x, 3, length % 2 == 0, 1);
+  }
+}
+
+// In pieces, by several threads: one of each length around their ends.
+TEST(QuantizeRows, LongRows) {
+  for (const int64_t length : {16383, 16384, 16385, 16390, 32768, 32769, 70001}) {
+    Random random(length);
+    std::vector<float> x = random.Floats(2 * length, -1.0f, 1.0f);
+    x[length - 1] = 7.0f;  // the largest value is the last one of the first row,
+    x[length] = -9.0f;     // the smallest the first one of the second
+    for (const int threads : {1, 4}) Check(x, 2, threads == 4, threads);
+    x[length - 1] = std::numeric_limits<float>::infinity();
+    x[2 * length - 1] = std::numeric_limits<float>::quiet_NaN();
+    Check(x, 2, false, 4);
+  }
+}
+
+TEST(QuantizeRows, SignsAndExtremes) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  Check({1.0f, 2.0f, 3.0f}, 1, false, 1);     // above zero alone: the range begins at 0
+  Check({-1.0f, -2.0f, -3.0f}, 1, false, 1);  // below zero alone
+  Check({0.0f, 0.0f, -0.0f}, 1, true, 1);
+  Check({kLargest, -kLargest, 0.0f}, 1, false, 1);  // a range that no float holds
+  Check({std::numeric_limits<float>::min(), 0.0f}, 1, false, 1);
+}
+
+// ---- codebooks ----
+
+TEST(RoundCodebooks, FindsAnExactScale) {
+  // Multiples of 0.125, the largest 100 of them: 127 steps of the largest value would miss them all.
+  const std::vector<float> book = {0.0f, 12.5f, -3.375f, 1.0f};
+  const std::vector<uint8_t> codes = {0, 1, 2, 3, 1, 2};
+  CodebookFilter filter;
+  filter.codes = codes.data();
+  filter.count = 6;
+  filter.bits = 2;
+  filter.codebooks = book.data();
+  int8_t rounded[4];
+  const float scale = RoundCodebooks(filter, 2, 3, 1, rounded);
+  EXPECT_EQ(scale, 0.125f);
+  EXPECT_EQ(rounded[0], 0);
+  EXPECT_EQ(rounded[1], 100);
+  EXPECT_EQ(rounded[2], -27);
+  EXPECT_EQ(rounded[3], 8);
+}
+
+TEST(RoundCodebooks, UnusedEntriesDoNotCount) {
+  // The huge entry is used by no weight of its own book.
+  const std::vector<float> books = {0.0f, 1e30f, 1.0f, -1.0f, 0.0f, 0.5f, 1.0f, -1.0f};
+  const std::vector<uint8_t> codes = {2, 3, 1, 2};  // two channels of two, a book each
+  CodebookFilter filter;
+  filter.codes = codes.data();
+  filter.count = 4;
+  filter.bits = 2;
+  filter.codebooks = books.data();
+  filter.group_size = 1;
+  int8_t rounded[8];
+  const float scale = RoundCodebooks(filter, 2, 2, 1, rounded);
+  EXPECT_NEAR(scale * rounded[2], 1.0f, 1e-6f);
+  EXPECT_NEAR(scale * rounded[5], 0.5f, 0.005f);
+  EXPECT_EQ(rounded[1], 0);
+}
+
+TEST(RoundCodebooks, NoScale) {
+  const std::vector<uint8_t> codes = {1, 1, 0, 1};
+  CodebookFilter filter;
+  filter.codes = codes.data();
+  filter.count = 4;
+  filter.bits = 2;
+  int8_t rounded[4];
+  for (const float value :
+       {0.0f, 1e-42f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    const std::vector<float> book = {0.0f, value, 1.0f, 1.0f};
+    filter.codebooks = book.data();
+    EXPECT_EQ(RoundCodebooks(filter, 2, 2, 1, rounded), 0.0f) << value;
+  }
+}
+
+}  // namespace
+}  // namespace dgms::testing
