@@ -45,17 +45,14 @@ def check_weights(file: Int8File) -> None:
     for number, _, chain in chains(model):
         for op in (o for o in model.subgraphs[number].operators if chain.tensor in o.inputs):
             readers[number, op.outputs[0]] = (chain, op)
-    if len(readers) != len(file.chains.names):
-        raise VerificationError(
-            f"the file must hold {len(file.chains.names)} readable decode chains. Found: {len(readers)}"
-        )
+    if len(readers) != len(file.chains):
+        raise VerificationError(f"the file must hold {len(file.chains)} readable decode chains. Found: {len(readers)}")
     reference = fio.read_model(file.float_data)
-    for name, pair, layer, output in zip(
-        file.chains.names, file.chains.pairs, file.chains.layers, file.chains.outputs, strict=True
-    ):
-        if (pair.graph, output) not in readers:
+    for written in file.chains:
+        name, pair, layer = written.name, written.pair, written.layer
+        if (pair.graph, written.output) not in readers:
             raise VerificationError(f"the chain of {name!r} cannot be read back")
-        chain, op = readers[pair.graph, output]
+        chain, op = readers[pair.graph, written.output]
         if not np.array_equal(chain.decode(), layer.integers()):
             raise VerificationError(f"the weight {name!r} ({pair.op}) does not decode to the intended int8 values")
         graph = model.subgraphs[pair.graph]
@@ -104,7 +101,7 @@ def check_twin(file: Int8File, inputs: Sequence[np.ndarray]) -> None:
     Raises:
         VerificationError: an output differs.
     """
-    if not file.chains.names:
+    if not file.chains:
         return
     both = [
         check.run_interpreter(check.make_interpreter(data, delegates=False), inputs) for data in (file.data, file.twin)
@@ -178,10 +175,10 @@ def layer_snrs(file: Int8File, batches: Sequence[Batch]) -> dict[str, float]:
     The deviation is what all of the network up to there adds: weights, activations and rounding of the layers before. Of a
     weight that several operators read it is the smallest ratio.
     """
-    if not file.chains.names:
+    if not file.chains:
         return {}
-    sources = [pair.float_output for pair in file.chains.pairs]
-    outputs = list(file.chains.outputs)
+    sources = [chain.pair.float_output for chain in file.chains]
+    outputs = [chain.output for chain in file.chains]
     signal, noise = np.zeros(len(outputs)), np.zeros(len(outputs))
     for expected, received in zip(
         run_watching(file.float_data, sources, batches), run_watching(file.data, outputs, batches), strict=True
@@ -190,6 +187,6 @@ def layer_snrs(file: Int8File, batches: Sequence[Batch]) -> dict[str, float]:
             signal[i] += _energy(expected[source])
             noise[i] += _energy(received[output] - expected[source])
     ratios: dict[str, float] = {}
-    for i, name in enumerate(file.chains.names):
-        ratios[name] = min(ratios.get(name, MOST_DB), snr_db(signal[i], noise[i]))
+    for i, chain in enumerate(file.chains):
+        ratios[chain.name] = min(ratios.get(chain.name, MOST_DB), snr_db(signal[i], noise[i]))
     return ratios

@@ -24,19 +24,23 @@ from dgms_keras.frozen import FrozenWeight
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Int8Layers:
-    """Operators that a file holds as chains, with where their outputs are.
+class Int8Chain:
+    """One operator that a file holds with a chain.
 
     Args:
-        names: of the weights.
-        pairs, layers: one for each operator.
-        outputs: the tensors of the file that the operators write.
+        pair: the operator, in the float graph and in TensorFlow's int8 graph.
+        layer: its int8 weight and bias.
+        output: the tensor of the file that it writes.
     """
 
-    names: tuple[str, ...]
-    pairs: tuple[Pair, ...]
-    layers: tuple[Int8Layer, ...]
-    outputs: tuple[int, ...]
+    pair: Pair
+    layer: Int8Layer
+    output: int
+
+    @property
+    def name(self) -> str:
+        """Of the weight."""
+        return self.layer.weight.name
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +61,7 @@ class Int8File:
     quantized: bytes
     twin: bytes
     rows: tuple[WeightRow, ...]
-    chains: Int8Layers
+    chains: tuple[Int8Chain, ...]
 
 
 def build(
@@ -101,24 +105,17 @@ def build(
 
     model = fio.read_model(quantized)
     operators = write_layers(model, jobs)
-    rows = tuple(
-        dataclasses.replace(
-            make_row(w, uses[n], encoded[n], reasons[n], n in small),
-            weight_snr_db=min((_weight_snr(layers[id(u)], u) for u in uses[n]), default=None) if encoded[n] else None,
-        )
-        for n, w in enumerate(frozen)
-    )
+    rows = []
+    for n, weight in enumerate(frozen):
+        row = make_row(weight, uses[n], encoded[n], reasons[n], n in small)
+        ratios = [_weight_snr(layers[id(u)], u) for u in uses[n]] if encoded[n] else []
+        rows.append(dataclasses.replace(row, weight_snr_db=min(ratios, default=None)))
     write_metadata(model, frozen, rows, uses, encoded, activations="int8")
     data = fio.write_model(model)
     twin = fio.read_model(quantized)
     write_layers(twin, jobs, dense=True)
-    chains = Int8Layers(
-        names=tuple(layer.weight.name for _, layer in jobs),
-        pairs=tuple(pair for pair, _ in jobs),
-        layers=tuple(layer for _, layer in jobs),
-        outputs=tuple(op.outputs[0] for op in operators),
-    )
-    return Int8File(data, float_data, quantized, fio.write_model(twin), rows, chains)
+    chains = tuple(Int8Chain(*job, op.outputs[0]) for job, op in zip(jobs, operators, strict=True))
+    return Int8File(data, float_data, quantized, fio.write_model(twin), tuple(rows), chains)
 
 
 def _tensor_ranges(
