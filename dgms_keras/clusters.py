@@ -29,7 +29,8 @@ MOST_VALUES = 2 ** max(BITS)
 # values per channel as well, without being clustered.
 _COMPACT = 0.5
 
-# Wrappers of training tools, by the name of their class: what to do with a model that still has them.
+# Wrappers of training tools, by the name of their class: what to do with a model that still has them; and whose they are.
+_TOOLS = ("dgms_keras", "tensorflow_model_optimization")
 _STRIP_FIRST = {
     "DGMSWrapper": "it is quantised by DGMS already: dgms_keras.export_tflite(model) exports it",
     "ClusterWeights": "take the clustering out with tensorflow_model_optimization.clustering.keras.strip_clustering(model)",
@@ -162,8 +163,8 @@ def from_clusters(model: Any, *, strict: bool = False) -> ClusteredModel:
 
     Each weight of a supported (or registered) layer that holds up to 4 distinct values gets 2 bits, up to 8 get 3, up to 16 get 4;
     zero counts like any other value. A weight with more values, but at most 16 in each output channel (tfmot's `cluster_per_channel`;
-    a factor per channel), gets a codebook for each channel, if that makes it half as large or smaller. The first and the last layer are no exception. What has more values, or
-    would not be smaller, stays in float and is listed with the number of its values.
+    a factor per channel), gets a codebook for each channel, if that makes it half as large or smaller. The first and the last layer
+    are no exception. What has more values, or would not be smaller, stays in float and is listed with the number of its values.
 
     Args:
         model: a built model of Keras 3 or tf_keras, of any kind: nested, with shared layers, subclassed. It is not changed.
@@ -189,7 +190,7 @@ def from_clusters(model: Any, *, strict: bool = False) -> ClusteredModel:
             unknown += _unsupported(path, layer)
             continue
         for target in targets_of(layer):
-            owner = "/".join([path, *(step for step in target.sublayer.split(".") if step)])
+            owner = _path(path, *target.sublayer.split("."))
             found = _import(owner, target.public_name, resolve(layer, target.weight), target.channel_axes, layer)
             (weights if isinstance(found, FrozenWeight) else kept).append(found)
     _check_found(model, weights, kept, unknown, strict)
@@ -215,24 +216,23 @@ def _layers(layer: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
     if is_quantizable(layer):
         return
     for name, _, inner in named_children(layer):
-        yield from _layers(inner, f"{path}/{name}" if path else name, seen)
+        yield from _layers(inner, _path(path, name), seen)
 
 
-_TOOLS = ("dgms_keras", "tensorflow_model_optimization")
+def _path(*steps: str) -> str:
+    return "/".join(step for step in steps if step)
 
 
 def _import(
     path: str, name: str, variable: Any, channel_axes: tuple[int, ...], layer: Any
 ) -> FrozenWeight | KeptWeight:
     """A weight as a codebook and indices, or why it is none."""
-    full = f"{path}/{name}"
-    refused = refusal(layer)
+    full = _path(path, name)
     values = _values(variable)
+    distinct = np.unique(values)
+    refused = refusal(layer) or (None if np.all(np.isfinite(distinct)) else "it holds NaN or infinity")
     if refused:
-        return KeptWeight(full, values.shape, int(np.unique(values).size), refused)
-    if not np.all(np.isfinite(values)):
-        return KeptWeight(full, values.shape, int(np.unique(values).size), "it holds NaN or infinity")
-    distinct, codes = np.unique(values, return_inverse=True)
+        return KeptWeight(full, values.shape, int(distinct.size), refused)
     if distinct.size > MOST_VALUES:
         frozen = _by_channel(path, name, values, channel_axes)
         if frozen is not None and _bytes(frozen) <= _COMPACT * 4 * values.size:
@@ -242,7 +242,8 @@ def _import(
             reason += f"; with one for each output channel it would take {_bytes(frozen)} of {4 * values.size} bytes"
         return KeptWeight(full, values.shape, int(distinct.size), reason)
     book, places = _codebook(distinct)
-    frozen = FrozenWeight(path, name, places[codes].reshape(values.shape), book, _bits(distinct.size), channel_axes)
+    indices = places[np.searchsorted(distinct, values)]
+    frozen = FrozenWeight(path, name, indices, book, _bits(distinct.size), channel_axes)
     if _bytes(frozen) >= 4 * values.size:
         reason = f"it is smaller in float: {4 * values.size} bytes, {_bytes(frozen)} as codebook and indices"
         return KeptWeight(full, values.shape, int(distinct.size), reason)
@@ -256,18 +257,20 @@ def _by_channel(path: str, name: str, values: np.ndarray, channel_axes: tuple[in
     moved = values.transpose(order)
     channels = int(np.prod([values.shape[a] for a in axes]))
     rows = moved.reshape(channels, -1)
+    if channels < 2 or np.unique(rows[0]).size > MOST_VALUES:  # most weights are not clustered: one channel tells
+        return None
     ranked = np.sort(rows, axis=1)
     most = 1 + int((ranked[:, 1:] != ranked[:, :-1]).sum(axis=1).max(initial=0))
-    if most > MOST_VALUES or channels < 2:
+    if most > MOST_VALUES:
         return None
     bits = _bits(most)
     books = np.zeros((channels, 2**bits), np.float32)
     codes = np.zeros(rows.shape, np.uint8)
     for channel, row in enumerate(rows):
-        distinct, inverse = np.unique(row, return_inverse=True)
+        distinct = np.unique(row)
         book, places = _codebook(distinct)
         books[channel, : distinct.size] = book[: distinct.size]
-        codes[channel] = places[inverse]
+        codes[channel] = places[np.searchsorted(distinct, row)]
     indices = codes.reshape(moved.shape).transpose(np.argsort(order))
     return FrozenWeight(path, name, indices, books, bits, channel_axes, group_size=1)
 
@@ -323,7 +326,7 @@ def _unsupported(path: str, layer: Any) -> list[KeptWeight]:
         values = _values(variable)
         kind = type(layer).__name__
         reason = f"its class {kind} is not supported: dgms_keras.register_layer({kind}, ...)"
-        found.append(KeptWeight(f"{path}/{name}", values.shape, int(np.unique(values).size), reason))
+        found.append(KeptWeight(_path(path, name), values.shape, int(np.unique(values).size), reason))
     return found
 
 

@@ -14,11 +14,11 @@ from types import ModuleType
 from typing import Any
 
 from dgms_keras.export import flatbuffer_io as fio
+from dgms_keras.export.canonical import make_canonical
 from dgms_keras.export.errors import ConversionError
 from dgms_keras.export.layer_names import LayerNames
 from dgms_keras.export.quiet import captured_stderr
 from dgms_keras.export.signature import dtype_name, model_signature
-from dgms_keras.export.tensor_order import sort_by_use
 from dgms_keras.keras_kind import is_tf_keras
 
 SIGNATURE_KEY = "serving_default"
@@ -162,7 +162,7 @@ def _rename(data: bytes, input_names: Sequence[str], output_names: Sequence[str]
     """Gives inputs and outputs their names and order, in the graph and in its signature, and the other tensors those of the layers
     they belong to, in the order of their use."""
     model = fio.read_model(data)
-    sort_by_use(model)
+    make_canonical(model)
     graph = model.subgraphs[0]
     (signature,) = (s for s in model.signatureDefs if s.signatureKey == SIGNATURE_KEY)
     names: dict[int, str] = {}  # tensor -> its new name; a tensor that is both input and output keeps the input's

@@ -1,12 +1,38 @@
-"""Tensors and buffers of a file in the order in which the graph uses them.
-
-The converter's own order of constants depends on how a Keras happens to build its graph. So equal models become equal files.
-"""
+"""Equal models become equal files, whichever Keras built their graphs: tensors and buffers in the order of their use, no hash of
+TensorFlow's graph."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+
+import flatbuffers
+import numpy as np
+
+
+def make_canonical(model: Any) -> None:
+    """Takes out of a converted model what depends on how a Keras happens to build its graph; in place.
+
+    Args:
+        model: a flatbuffer `ModelT` from TensorFlow's converter.
+    """
+    sort_by_use(model)
+    _forget_graph_hash(model)
+
+
+def _forget_graph_hash(model: Any) -> None:
+    """The converter's metadata (its version and options) has a hash of the TensorFlow graph, the order of its nodes included."""
+    from tensorflow.lite.python import conversion_metadata_schema_py_generated as schema
+
+    for entry in model.metadata or ():
+        if entry.name not in ("CONVERSION_METADATA", b"CONVERSION_METADATA"):
+            continue
+        buffer = model.buffers[entry.buffer]
+        content = schema.ConversionMetadataT.InitFromPackedBuf(bytes(buffer.data))
+        content.environment.modelHash = 0
+        builder = flatbuffers.Builder(256)
+        builder.Finish(content.Pack(builder))
+        buffer.data = np.frombuffer(bytes(builder.Output()), np.uint8)
 
 
 def sort_by_use(model: Any) -> None:

@@ -1,4 +1,4 @@
-"""Tensors and buffers in the order of their use."""
+"""Equal models become equal files: tensors and buffers in the order of their use, no hash of TensorFlow's graph."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from dgms_keras.export import flatbuffer_io as fio
+from dgms_keras.export.canonical import sort_by_use
 from dgms_keras.export.convert import convert
-from dgms_keras.export.tensor_order import sort_by_use
 from dgms_keras.litert import RuntimeInterpreter
 
 
@@ -73,3 +73,15 @@ def test_the_graph_computes_the_same(rng):
         outputs.append([interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()])
     for ours, theirs in zip(*outputs, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_converters_metadata_says_all_but_the_hash():
+    """Two models whose TensorFlow graphs have other names and nodes; the version stays, the hash is gone."""
+    import tensorflow as tf
+    from tensorflow.lite.python import conversion_metadata_schema_py_generated as schema
+
+    model = fio.read_model(a_file())
+    entry = next(m for m in model.metadata if m.name == "CONVERSION_METADATA")
+    content = schema.ConversionMetadataT.InitFromPackedBuf(bytes(model.buffers[entry.buffer].data))
+    assert content.environment.tensorflowVersion.decode() == tf.__version__
+    assert content.environment.modelHash == 0
