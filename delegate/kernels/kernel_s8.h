@@ -175,6 +175,36 @@ struct OutputS8Kernel {
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
+// Quantising float activations at run time.
+
+// The smallest and the largest value, 0 among them; `finite` is false if there is a NaN or an infinity (then the others
+// mean nothing).
+struct FloatRange {
+  float min, max;
+  bool finite;
+};
+using FloatRangeFn = FloatRange (*)(const float* x, int64_t count);
+
+// output = clamp(round(x * inverse) + zero, -128, 127), the product rounded to float, then to an integer, halves to
+// even; |x * inverse| is below 2^22. With `flip` the top bit of every output is inverted.
+struct QuantizeArgs {
+  const float* input;
+  int64_t count;
+  float inverse;
+  int32_t zero;  // -128..127
+  bool flip;
+  int8_t* output;
+};
+using QuantizeFn = void (*)(const QuantizeArgs& args);
+
+struct QuantizeS8Kernel {
+  const char* name;
+  Isa isa;
+  FloatRangeFn range;
+  QuantizeFn quantize;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
 #define DGMS_GEMM_S8(name, isa, max_rows, max_columns, column_unit, k_unit, flip)                              \
   void name##_decode(const uint8_t* packed, int64_t places, int width, const TablesS8& tables, int8_t* panel); \
   void name##_gemm(const GemmS8Args& args);                                                                    \
@@ -185,10 +215,14 @@ struct OutputS8Kernel {
   void name##_requantize(const RequantizeArgs& args); \
   void name##_rescale(const RescaleArgs& args);       \
   void name##_dequantize(const DequantizeArgs& args);
+#define DGMS_QUANTIZE_S8(name, isa)                       \
+  FloatRange name##_range(const float* x, int64_t count); \
+  void name##_quantize(const QuantizeArgs& args);
 #include "kernels/kernels_s8.inc"
 #undef DGMS_GEMM_S8
 #undef DGMS_DEPTHWISE_S8
 #undef DGMS_OUTPUT_S8
+#undef DGMS_QUANTIZE_S8
 
 }  // namespace dgms
 

@@ -35,39 +35,60 @@ constexpr const DepthwiseF32Kernel* kDepthwiseF32[] = {
 #define DGMS_DEPTHWISE_S8(name, isa) constexpr DepthwiseS8Kernel name##_kernel = {#name, isa, name};
 #define DGMS_OUTPUT_S8(name, isa) \
   constexpr OutputS8Kernel name##_kernel = {#name, isa, name##_requantize, name##_rescale, name##_dequantize};
+#define DGMS_QUANTIZE_S8(name, isa) \
+  constexpr QuantizeS8Kernel name##_kernel = {#name, isa, name##_range, name##_quantize};
 #include "kernels/kernels_s8.inc"
 #undef DGMS_GEMM_S8
 #undef DGMS_DEPTHWISE_S8
 #undef DGMS_OUTPUT_S8
+#undef DGMS_QUANTIZE_S8
 
 constexpr const GemmS8Kernel* kGemmS8[] = {
 #define DGMS_GEMM_S8(name, ...) &name##_kernel,
 #define DGMS_DEPTHWISE_S8(name, isa)
 #define DGMS_OUTPUT_S8(name, isa)
+#define DGMS_QUANTIZE_S8(name, isa)
 #include "kernels/kernels_s8.inc"
 #undef DGMS_GEMM_S8
 #undef DGMS_DEPTHWISE_S8
 #undef DGMS_OUTPUT_S8
+#undef DGMS_QUANTIZE_S8
 };
 
 constexpr const DepthwiseS8Kernel* kDepthwiseS8[] = {
 #define DGMS_GEMM_S8(name, ...)
 #define DGMS_DEPTHWISE_S8(name, isa) &name##_kernel,
 #define DGMS_OUTPUT_S8(name, isa)
+#define DGMS_QUANTIZE_S8(name, isa)
 #include "kernels/kernels_s8.inc"
 #undef DGMS_GEMM_S8
 #undef DGMS_DEPTHWISE_S8
 #undef DGMS_OUTPUT_S8
+#undef DGMS_QUANTIZE_S8
 };
 
 constexpr const OutputS8Kernel* kOutputS8[] = {
 #define DGMS_GEMM_S8(name, ...)
 #define DGMS_DEPTHWISE_S8(name, isa)
 #define DGMS_OUTPUT_S8(name, isa) &name##_kernel,
+#define DGMS_QUANTIZE_S8(name, isa)
 #include "kernels/kernels_s8.inc"
 #undef DGMS_GEMM_S8
 #undef DGMS_DEPTHWISE_S8
 #undef DGMS_OUTPUT_S8
+#undef DGMS_QUANTIZE_S8
+};
+
+constexpr const QuantizeS8Kernel* kQuantizeS8[] = {
+#define DGMS_GEMM_S8(name, ...)
+#define DGMS_DEPTHWISE_S8(name, isa)
+#define DGMS_OUTPUT_S8(name, isa)
+#define DGMS_QUANTIZE_S8(name, isa) &name##_kernel,
+#include "kernels/kernels_s8.inc"
+#undef DGMS_GEMM_S8
+#undef DGMS_DEPTHWISE_S8
+#undef DGMS_OUTPUT_S8
+#undef DGMS_QUANTIZE_S8
 };
 
 constexpr int kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
@@ -123,14 +144,15 @@ struct Choices {
   Choices() {
     for (int i = 0; i < kIsaCount; ++i) {
       const Isa isa = kIsas[i];
-      sets[i] = {isa, nullptr, nullptr, nullptr, nullptr, nullptr};
+      sets[i] = {isa, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
       if (!MachineHas(isa)) continue;
       sets[i] = {isa,
                  Last(kGemmF32, isa),
                  Last(kDepthwiseF32, isa),
                  Last(kGemmS8, isa),
                  Last(kDepthwiseS8, isa),
-                 Last(kOutputS8, isa)};
+                 Last(kOutputS8, isa),
+                 Last(kQuantizeS8, isa)};
       best = &sets[i];
     }
   }
@@ -193,6 +215,12 @@ const GemmS8Kernel* const* GemmS8Kernels(int* count) {
 
 const DepthwiseS8Kernel* const* DepthwiseS8Kernels(int* count) {
   static const Runnable runnable(kDepthwiseS8);
+  *count = runnable.size;
+  return runnable.kernels;
+}
+
+const QuantizeS8Kernel* const* QuantizeS8Kernels(int* count) {
+  static const Runnable runnable(kQuantizeS8);
   *count = runnable.size;
   return runnable.kernels;
 }

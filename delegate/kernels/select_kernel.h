@@ -17,6 +17,7 @@ struct KernelSet {
   const GemmS8Kernel* gemm_s8;
   const DepthwiseS8Kernel* depthwise_s8;
   const OutputS8Kernel* output_s8;
+  const QuantizeS8Kernel* quantize_s8;
 };
 
 // All instruction sets, in rising order of preference within a processor family.
@@ -40,6 +41,7 @@ const DepthwiseF32Kernel* const* DepthwiseF32Kernels(int* count);
 const GemmS8Kernel* const* GemmS8Kernels(int* count);
 const DepthwiseS8Kernel* const* DepthwiseS8Kernels(int* count);
 const OutputS8Kernel* const* OutputS8Kernels(int* count);
+const QuantizeS8Kernel* const* QuantizeS8Kernels(int* count);
 
 }  // namespace dgms
 

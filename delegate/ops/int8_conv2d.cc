@@ -17,6 +17,7 @@ struct Int8Conv2D::State {
   int64_t quantized = 0;    // elements of one quantised image; 0 for int8 activations
   int64_t image_input = 0;  // elements of one image
   int64_t image_output = 0;
+  const QuantizeS8Kernel* quantize_kernel = nullptr;
   bool ready = false;
   Workspace own;
   Workspace* workspace = &own;
@@ -34,6 +35,7 @@ std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const
   *status = Status::kOutOfMemory;
   std::unique_ptr<State> state = MakeUnique<State>();
   if (state == nullptr) return nullptr;
+  state->quantize_kernel = kernels.quantize_s8;
   state->plan.params = params;
   if (!state->plan.ValidParams()) {
     *status = Status::kInvalidArgument;
@@ -85,7 +87,7 @@ void Int8Conv2D::State::RunDynamic(const float* input, float* output, ThreadPool
   for (int64_t image = 0; image < images; ++image, input += image_input, output += image_output) {
     float scale = 0;
     int32_t zero = 0;
-    QuantizeRows(input, 1, image_input, flip(), scratch(), &scale, &zero, pool);
+    QuantizeRows(*quantize_kernel, input, 1, image_input, flip(), scratch(), &scale, &zero, pool);
     const int8_t* seen = scratch();
     if (plan.copied) {
       plan.copy.Copy(seen, scratch() + quantized, static_cast<int8_t>(zero), /*flip=*/false, pool);

@@ -28,6 +28,7 @@ struct Int8DepthwiseConv2D::State {
   int32_t input_zero = 0;  // int8 activations only
   int64_t images = 0;      // dynamic: planned and run one by one
   int64_t quantized = 0;   // elements of one quantised image; 0 for int8 activations
+  const QuantizeS8Kernel* quantize_kernel = nullptr;
   bool ready = false;
   Workspace own;
   Workspace* workspace = &own;
@@ -61,6 +62,7 @@ std::unique_ptr<Int8DepthwiseConv2D> Int8DepthwiseConv2D::Create(const Depthwise
   *status = Status::kOutOfMemory;
   std::unique_ptr<State> state = MakeUnique<State>();
   if (state == nullptr) return nullptr;
+  state->quantize_kernel = kernels.quantize_s8;
   state->plan.params = params;
   if (!state->plan.ValidParams()) {
     *status = Status::kInvalidArgument;
@@ -142,7 +144,7 @@ void Int8DepthwiseConv2D::State::RunDynamic(const float* input, float* to, Threa
   for (int64_t image = 0; image < images; ++image, input += quantized, to += image_output) {
     float scale = 0;
     int32_t zero = 0;
-    QuantizeRows(input, 1, quantized, /*flip=*/false, scratch(), &scale, &zero, pool);
+    QuantizeRows(*quantize_kernel, input, 1, quantized, /*flip=*/false, scratch(), &scale, &zero, pool);
     const int32_t none = 0;  // the kernel subtracts the zero point
     RunImages(scratch(), zero, {to, &none, &scale, 0}, pool);
   }

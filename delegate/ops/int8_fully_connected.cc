@@ -16,6 +16,7 @@ struct Int8FullyConnected::State {
   Buffer<int8_t> rows;  // as the kernel wants them, where the input is not
   Buffer<float> scales;
   Buffer<int32_t> zeros;
+  const QuantizeS8Kernel* quantize_kernel = nullptr;
   bool ready = false;
 
   bool flip() const { return gemm.filter.kernel().flip; }
@@ -29,6 +30,7 @@ std::unique_ptr<Int8FullyConnected> Int8FullyConnected::Create(const FullyConnec
   *status = Status::kOutOfMemory;
   std::unique_ptr<State> state = MakeUnique<State>();
   if (state == nullptr) return nullptr;
+  state->quantize_kernel = kernels.quantize_s8;
   state->params = params;
   Int8Gemm& gemm = state->gemm;
   *status = gemm.filter.Init({1, params.out_channels, 1, params.in_channels}, filter, *kernels.gemm_s8);
@@ -70,8 +72,8 @@ Status Int8FullyConnected::Run(const void* input, void* output, ThreadPool& pool
   const int64_t inputs = s.params.in_channels;
   const int8_t* seen = static_cast<const int8_t*>(input);
   if (s.gemm.output.dynamic()) {
-    QuantizeRows(static_cast<const float*>(input), s.batch, inputs, s.flip(), s.rows.data(), s.scales.data(),
-                 s.zeros.data(), pool);
+    QuantizeRows(*s.quantize_kernel, static_cast<const float*>(input), s.batch, inputs, s.flip(), s.rows.data(),
+                 s.scales.data(), s.zeros.data(), pool);
     seen = s.rows.data();
   } else if (s.flip()) {
     const PaddedInput copy = {1, s.batch, 1, inputs, 0, 0, s.batch, 1, 1};

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "kernels/kernel_s8.h"
 #include "ops/thread_pool.h"
 
 namespace dgms {
@@ -21,8 +22,8 @@ struct RowQuantization {
 // in float (the range in double), x times 1 / scale instead of a division, rounding halves to even. Results do not
 // depend on the number of threads.
 //   flip   invert the top bit of every output (see kernel_s8.h); `zero` then is that of the unsigned numbers, 0..255
-void QuantizeRows(const float* input, int64_t rows, int64_t length, bool flip, int8_t* output, float* scales,
-                  int32_t* zeros, ThreadPool& pool);
+void QuantizeRows(const QuantizeS8Kernel& kernel, const float* input, int64_t rows, int64_t length, bool flip,
+                  int8_t* output, float* scales, int32_t* zeros, ThreadPool& pool);
 
 }  // namespace dgms
 

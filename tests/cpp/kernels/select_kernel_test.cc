@@ -89,8 +89,8 @@ TEST(SelectKernel, TheBestOfThisMachine) {
   if (cpu.avx512) {
     EXPECT_EQ(best->isa, cpu.avx512_vnni ? Isa::kAvx512Vnni : Isa::kAvx512);
     EXPECT_EQ(gemm_s8, cpu.avx512_vnni ? "s8_14x32_avx512_vnni" : "s8_4x16_avx2");
-    EXPECT_EQ(depthwise_s8, "s8_depthwise_avx2");
-    EXPECT_EQ(output_s8, "s8_output_avx2");
+    EXPECT_EQ(depthwise_s8, cpu.avx512_vnni ? "s8_depthwise_avx512_vnni" : "s8_depthwise_avx2");
+    EXPECT_EQ(output_s8, "s8_output_avx512");
     EXPECT_EQ(gemm, "f32_14x32_avx512");
     EXPECT_EQ(depthwise, "f32_depthwise_avx512");
   } else if (cpu.avx2) {

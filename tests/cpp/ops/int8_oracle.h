@@ -12,8 +12,9 @@ namespace dgms::testing {
 inline int32_t Wrap32(int64_t value) { return static_cast<int32_t>(static_cast<uint64_t>(value)); }
 
 // A convolution's product: the factor as 31 fractional bits and an exponent, rounded once (half up) and once more (half
-// away from zero) when it is shifted right.
+// away from zero) when it is shifted right. Factors that shift everything out to the left give 0.
 inline int64_t FixedPointProduct(int64_t sum, double factor) {
+  if (!(factor < std::ldexp(1.0, 30))) return 0;
   int exponent = 0;
   double fraction = std::frexp(factor, &exponent);
   if (exponent < -31) return 0;

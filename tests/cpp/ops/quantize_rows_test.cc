@@ -9,19 +9,22 @@
 
 #include "kernels/guarded_buffer.h"
 #include "kernels/random_values.h"
+#include "kernels/select_kernel.h"
 #include "ops/int8_codebook.h"
 
 namespace dgms::testing {
 namespace {
 
-void Check(const std::vector<float>& input, int64_t rows, bool flip, int threads) {
+void CheckKernel(const QuantizeS8Kernel& kernel, const std::vector<float>& input, int64_t rows, bool flip,
+                 int threads) {
+  SCOPED_TRACE(kernel.name);
   const int64_t length = static_cast<int64_t>(input.size()) / rows;
   const GuardedBuffer<float> x(input);
   GuardedBuffer<int8_t> y(rows * length);
   GuardedBuffer<float> scales(rows);
   GuardedBuffer<int32_t> zeros(rows);
   const auto pool = ThreadPool::Create(threads);
-  QuantizeRows(x.data(), rows, length, flip, y.data(), scales.data(), zeros.data(), *pool);
+  QuantizeRows(kernel, x.data(), rows, length, flip, y.data(), scales.data(), zeros.data(), *pool);
   EXPECT_TRUE(y.SurroundingsIntact());
   for (int64_t r = 0; r < rows; ++r) {
     double low = 0, high = 0;
@@ -57,8 +60,14 @@ void Check(const std::vector<float>& input, int64_t rows, bool flip, int threads
   }
 }
 
+void Check(const std::vector<float>& input, int64_t rows, bool flip, int threads) {
+  int count = 0;
+  const QuantizeS8Kernel* const* kernels = QuantizeS8Kernels(&count);
+  for (int i = 0; i < count; ++i) CheckKernel(*kernels[i], input, rows, flip, threads);
+}
+
 TEST(QuantizeRows, AllLengths) {
-  for (int64_t length = 1; length <= 70; ++length) {
+  for (int64_t length = 1; length <= 140; ++length) {
     Random random(length);
     std::vector<float> x = random.Floats(3 * length, -2.0f, 5.0f);
     x[length - 1] = 0;

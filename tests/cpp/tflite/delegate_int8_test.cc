@@ -1,12 +1,17 @@
 // int8 layers in a mock runtime: what the delegate claims, that it is right (exactly), and what it leaves.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <limits>
+#include <new>
 #include <string>
 #include <vector>
 
+#include "ops/op_testing.h"
 #include "tflite/delegate_testing.h"
+#include "tflite/failing_new.h"
 
 namespace dgms::testing {
 namespace {
@@ -114,6 +119,91 @@ TEST(DelegateInt8, PartitionsOfSeveralLayers) {
   }
   ExpectNear(RunGraph(&runtime, other, other.output), expected_other);
 }
+
+// ---- activations quantised at run time ----
+
+// Against the float layer: a wrong weight or a wrong place is far above a few per cent of the largest output.
+TEST(DelegateDynamicInt8, IsNearFloatAndRightWhereItCannotBe) {
+  const OwnedDelegate dynamic = NewDelegate(2, true);
+  uint32_t seed = 0;
+  for (LayerSpec spec : ManySpecs()) {
+    spec.int8 = false;
+    spec.scale = seed % 2 == 0;
+    SCOPED_TRACE(::testing::Message() << "spec " << seed);
+    MockRuntime runtime;
+    const LayerIds layer = ChainBuilder(&runtime, ++seed).Layer(spec);
+    runtime.graph_outputs = {layer.output};
+    runtime.stock_has_bias = false;
+    const std::vector<float> expected = RunGraph(&runtime, layer, layer.output);
+    ASSERT_EQ(runtime.Apply(dynamic.get()), tfl::kOk);
+    ASSERT_EQ(runtime.plan().size(), 1U);
+    const std::vector<float> result = RunGraph(&runtime, layer, layer.output);
+    ASSERT_EQ(result.size(), expected.size());
+    float largest = 1;
+    for (const float value : expected) largest = std::max(largest, std::abs(value));
+    for (size_t i = 0; i < result.size(); ++i) ASSERT_NEAR(result[i], expected[i], 0.08F * largest) << "output " << i;
+  }
+}
+
+// ---- memory ----
+
+// Whatever allocation fails while the delegate is applied and prepared, the runtime hears of it, and all is well when
+// memory is there again. `Fail` refuses the nth one; `happened` says whether there was one.
+template <typename Fail, typename Happened>
+void CheckMemory(const LayerSpec& spec, bool dynamic, const Happened& happened) {
+  int failures = 0;
+  bool failed = true;
+  for (int64_t nth = 0; failed; ++nth) {
+    SCOPED_TRACE(::testing::Message() << "allocation " << nth);
+    MockRuntime runtime;
+    const LayerIds layer = ChainBuilder(&runtime, 5).Layer(spec);
+    runtime.graph_outputs = {layer.output};
+    const OwnedDelegate delegate = NewDelegate(1, dynamic);
+    tfl::Status status = tfl::kOk;
+    try {
+      const Fail fail(nth);
+      status = runtime.Apply(delegate.get());
+      if (status == tfl::kOk) status = runtime.Allocate();
+      failed = happened(fail, nth);
+    } catch (const std::bad_alloc&) {  // the mock runtime's own
+      status = tfl::kError;
+    }
+    if (status != tfl::kOk) ++failures;
+    // Where only a preview fails, nothing is claimed, and that is no error.
+    ASSERT_TRUE(failed || status == tfl::kOk);
+    runtime.RemoveDelegates();
+    const std::vector<float> expected = RunGraph(&runtime, layer, layer.output);
+    ASSERT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+    const std::vector<float> result = RunGraph(&runtime, layer, layer.output);
+    ASSERT_EQ(result.size(), expected.size());
+    if (!dynamic) {
+      ASSERT_EQ(result, expected);
+    }
+  }
+  EXPECT_GT(failures, 5);
+}
+
+TEST(DelegateInt8, RunsOutOfMemoryAnywhere) {
+  for (const bool dynamic : {false, true}) {
+    LayerSpec spec;
+    spec.int8 = !dynamic;
+    spec.group_size = 2;
+    LayerSpec depthwise = spec, dense = spec;
+    depthwise.builtin = tfl::kBuiltinDepthwiseConv2d;
+    depthwise.filter = {1, 3, 3, 6};
+    dense.builtin = tfl::kBuiltinFullyConnected;
+    dense.filter = {4, 3};
+    for (const LayerSpec& kind : {spec, depthwise, dense}) {
+      SCOPED_TRACE(::testing::Message() << "operator " << kind.builtin << (dynamic ? ", dynamic" : ", int8"));
+      CheckMemory<FailAllocation>(kind, dynamic,
+                                  [](const FailAllocation& fail, int64_t nth) { return fail.allocations() > nth; });
+      CheckMemory<FailNew>(kind, dynamic, [](const FailNew& fail, int64_t) { return fail.happened(); });
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// ---- what is left to the runtime ----
 
 using Spoil = std::function<void(MockRuntime*, const LayerIds&)>;
 

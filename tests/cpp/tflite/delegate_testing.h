@@ -19,8 +19,9 @@ struct DestroyDelegateLater {
 };
 using OwnedDelegate = std::unique_ptr<tfl::Delegate, DestroyDelegateLater>;
 
-inline OwnedDelegate NewDelegate(int threads = 2) {
+inline OwnedDelegate NewDelegate(int threads = 2, bool dynamic_int8 = false) {
   Options options;
+  options.dynamic_int8 = dynamic_int8;
   options.num_threads = threads;
   std::string error;
   OwnedDelegate delegate(CreateDelegate(options, &error));

@@ -229,6 +229,29 @@ std::string Errors(const MockRuntime& runtime) {
   return text;
 }
 
+// Activations that are quantised at run time are not compared: this is about crashes and answers alone.
+TEST(Mutation, DynamicInt8Survives) {
+  Options options;
+  options.dynamic_int8 = true;
+  std::string error;
+  tfl::Delegate* const delegate = CreateDelegate(options, &error);
+  ASSERT_NE(delegate, nullptr) << error;
+  SetAllocationHook([](size_t bytes) { return bytes < (size_t{1} << 30); });  // the mock runtime's own limit
+  for (uint32_t seed = 0; seed < 3000; ++seed) {
+    MockRuntime stock, ours;
+    int input = -1;
+    const std::string what = Build(seed, &stock, &input);
+    Build(seed, &ours, &input);
+    SCOPED_TRACE(::testing::Message() << "seed " << seed << ": " << what);
+    ASSERT_EQ(ours.Apply(delegate), tfl::kOk) << Errors(ours);
+    if (ours.delegate_nodes().empty()) continue;
+    const bool stock_runs = RunAll(&stock, input);
+    ASSERT_EQ(RunAll(&ours, input), stock_runs) << "stock: " << Errors(stock) << ", delegate: " << Errors(ours);
+  }
+  SetAllocationHook(nullptr);
+  DestroyDelegate(delegate);
+}
+
 TEST(Mutation, DelegateAgreesWithStockKernels) {
   Options options;
   std::string error;

@@ -113,7 +113,9 @@ class Finisher<int8_t> {
       factors_.push_back(product / static_cast<double>(y.scale));
     }
     fixed_point_ = runtime->registration(node).builtin_code != tfl::kBuiltinFullyConnected;
-    const auto end = [&y](float value) { return y.zero_point + static_cast<int>(std::round(value / y.scale)); };
+    const auto end = [&y](float value) {
+      return y.zero_point + static_cast<int>(std::clamp(std::round(value / y.scale), -1e9F, 1e9F));
+    };
     if (activation == tfl::Activation::kRelu || activation == tfl::Activation::kRelu6) min_ = std::max(min_, end(0));
     if (activation == tfl::Activation::kReluN1To1) min_ = std::max(min_, end(-1)), max_ = std::min(max_, end(1));
     if (activation == tfl::Activation::kRelu6) max_ = std::min(max_, end(6));

@@ -1,0 +1,131 @@
+// From sums to outputs with AVX-512: sixteen columns at a time, all rows of a tile before the next sixteen.
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12's own intrinsics trip this warning (its bug 105593); our code is checked by the other compilers.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#include <immintrin.h>
+
+#include "kernels/kernel_s8.h"
+
+#define DGMS_INLINE inline __attribute__((always_inline))
+
+namespace dgms {
+namespace {
+
+constexpr int kLanes = 16;
+
+DGMS_INLINE __mmask16 First(int count) {
+  return count >= kLanes ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << count) - 1u);
+}
+
+// (x * multiplier + 2^30) >> 31 of each lane: 64-bit products of the even lanes and of the odd ones.
+DGMS_INLINE __m512i HighProduct(__m512i x, __m512i multiplier, __m512i odd_multiplier) {
+  const __m512i half = _mm512_set1_epi64(int64_t{1} << 30);
+  const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(x, multiplier), half);
+  const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(x, 32), odd_multiplier), half);
+  // Bits 31..62 are the result: they come to the low half of the even lanes and to the high half of the odd ones.
+  return _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 31), _mm512_slli_epi64(odd, 1));
+}
+
+// x / 2^right, halves away from zero; mask = 2^right - 1.
+DGMS_INLINE __m512i RoundingShiftRight(__m512i x, __m512i right, __m512i mask) {
+  const __m512i threshold = _mm512_sub_epi32(_mm512_srli_epi32(mask, 1), _mm512_srai_epi32(x, 31));
+  const __mmask16 up = _mm512_cmpgt_epi32_mask(_mm512_and_si512(x, mask), threshold);
+  const __m512i down = _mm512_srav_epi32(x, right);
+  return _mm512_mask_add_epi32(down, up, down, _mm512_set1_epi32(1));
+}
+
+// Eight products in double, rounded to integers with halves away from zero.
+DGMS_INLINE __m256i Rounded(__m256i x, __m512d factor) {
+  const __m512d most = _mm512_set1_pd(1073741824.0);
+  __m512d product = _mm512_mul_pd(_mm512_cvtepi32_pd(x), factor);
+  product = _mm512_min_pd(_mm512_max_pd(product, _mm512_set1_pd(-1073741824.0)), most);
+  const __m256i whole = _mm512_cvttpd_epi32(product);
+  const __m512d rest = _mm512_sub_pd(product, _mm512_cvtepi32_pd(whole));  // exact
+  const __mmask8 up = _mm512_cmp_pd_mask(rest, _mm512_set1_pd(0.5), _CMP_GE_OQ);
+  const __mmask8 down = _mm512_cmp_pd_mask(rest, _mm512_set1_pd(-0.5), _CMP_LE_OQ);
+  const __m256i one = _mm256_set1_epi32(1);
+  return _mm256_mask_sub_epi32(_mm256_mask_add_epi32(whole, up, whole, one), down, whole, one);
+}
+
+// The low bytes of the lanes of x + zero, clamped.
+struct ByteStore {
+  __m512i zero, min, max;
+  DGMS_INLINE ByteStore(int32_t zero_, int32_t min_, int32_t max_)
+      : zero(_mm512_set1_epi32(zero_)), min(_mm512_set1_epi32(min_)), max(_mm512_set1_epi32(max_)) {}
+  DGMS_INLINE void operator()(__m512i x, __mmask16 mask, int8_t* output) const {
+    const __m512i y = _mm512_min_epi32(_mm512_max_epi32(_mm512_add_epi32(x, zero), min), max);
+    const __m128i bytes = _mm512_cvtepi32_epi8(y);
+    if (mask == 0xffff) {  // masked stores are slow on some processors
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(output), bytes);
+    } else {
+      _mm_mask_storeu_epi8(output, mask, bytes);
+    }
+  }
+};
+
+}  // namespace
+
+void s8_output_avx512_requantize(const RequantizeArgs& args) {
+  const ByteStore store(args.zero, args.min, args.max);
+  for (int j = 0; j < args.n; j += kLanes) {
+    const __mmask16 columns = First(args.n - j);
+    const __m512i bias = _mm512_loadu_si512(args.bias + j), multiplier = _mm512_loadu_si512(args.multiplier + j);
+    const __m512i odd_multiplier = _mm512_srli_epi64(multiplier, 32);
+    const __m512i left = _mm512_loadu_si512(args.left + j), right = _mm512_loadu_si512(args.right + j);
+    const __m512i one = _mm512_set1_epi32(1);
+    const __m512i mask = _mm512_sub_epi32(_mm512_sllv_epi32(one, right), one);
+    const int32_t* sums = args.sums + j;
+    int8_t* output = args.output + j;
+    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
+      const __m512i x = _mm512_add_epi32(_mm512_maskz_loadu_epi32(columns, sums), bias);
+      const __m512i high = HighProduct(_mm512_sllv_epi32(x, left), multiplier, odd_multiplier);
+      store(RoundingShiftRight(high, right, mask), columns, output);
+    }
+  }
+}
+
+void s8_output_avx512_rescale(const RescaleArgs& args) {
+  const ByteStore store(args.zero, args.min, args.max);
+  for (int j = 0; j < args.n; j += kLanes) {
+    const __mmask16 columns = First(args.n - j);
+    const __m512i bias = _mm512_loadu_si512(args.bias + j);
+    const __m512d low = _mm512_loadu_pd(args.factor + j), high = _mm512_loadu_pd(args.factor + j + kLanes / 2);
+    const int32_t* sums = args.sums + j;
+    int8_t* output = args.output + j;
+    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
+      const __m512i x = _mm512_add_epi32(_mm512_maskz_loadu_epi32(columns, sums), bias);
+      const __m256i first = Rounded(_mm512_castsi512_si256(x), low);
+      const __m256i second = Rounded(_mm512_extracti64x4_epi64(x, 1), high);
+      store(_mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1), columns, output);
+    }
+  }
+}
+
+void s8_output_avx512_dequantize(const DequantizeArgs& args) {
+  const __m512 min = _mm512_set1_ps(args.min), max = _mm512_set1_ps(args.max);
+  for (int j = 0; j < args.n; j += kLanes) {
+    const __mmask16 columns = First(args.n - j);
+    const __m512i column_sum = _mm512_loadu_si512(args.column_sum + j);
+    const __m512 column_scale = _mm512_loadu_ps(args.column_scale + j), bias = _mm512_loadu_ps(args.bias + j);
+    const int32_t* sums = args.sums + j;
+    float* output = args.output + j;
+    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
+      const __m512i zero = _mm512_set1_epi32(args.row_zero[r * args.row_step]);
+      const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(args.row_scale[r * args.row_step]), column_scale);
+      const __m512i sum =
+          _mm512_sub_epi32(_mm512_maskz_loadu_epi32(columns, sums), _mm512_mullo_epi32(zero, column_sum));
+      const __m512 y = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), bias);
+      // NaN passes: max and min return their second operand if either is NaN.
+      const __m512 clamped = _mm512_min_ps(max, _mm512_max_ps(min, y));
+      if (columns == 0xffff) {
+        _mm512_storeu_ps(output, clamped);
+      } else {
+        _mm512_mask_storeu_ps(output, columns, clamped);
+      }
+    }
+  }
+}
+
+}  // namespace dgms
