@@ -4,3 +4,5 @@
 `calibrate.py` the start values from data. QIL for weights is `dgms_keras/weights/interval_quantizer.py`; ways to train are
 `dgms_keras/callbacks.py` and `dgms_keras/interval_tuning.py`.
 """
+
+import keras  # noqa: F401 - first: importing Keras imports our layers (_keras_registration.py), which need the modules in here whole

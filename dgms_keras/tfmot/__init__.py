@@ -9,6 +9,8 @@ as well. There is no math here: everything comes from `dgms_keras.weights`. Need
 (`pip install dgms_keras[tfmot]`) and Keras 3 with its TensorFlow backend.
 """
 
+import keras  # noqa: F401 - first: importing Keras imports our layers (_keras_registration.py), which share modules with this
+
 from dgms_keras.tfmot.tf_keras_internals import import_tfmot
 
 import_tfmot()  # before anything here imports it: a clear error where it is missing

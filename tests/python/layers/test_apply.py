@@ -449,7 +449,7 @@ def test_given_mixtures_are_the_start(small_model):
     ("given", "config", "error", "message"),
     [
         ("hidden", {"bits": 2}, ValueError, r"bits of its layer, 2. Received: bits=4 \(layer 'hidden'\)"),
-        ("hidden", {"layers": "conv2"}, ValueError, "are quantised: conv2. Received: 'hidden'"),
+        ("hidden", {"layers": "conv2"}, ValueError, "are quantised by mixtures: conv2. Received: 'hidden'"),
         ("hidden", {"granularity": 4}, ValueError, r"shape \(4, 16\).*Received: shape \(16,\).*layer 'hidden'"),
         ("nobody", {}, ValueError, "conv2, hidden. Received: 'nobody'"),
     ],

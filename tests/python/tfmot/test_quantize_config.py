@@ -70,7 +70,7 @@ def test_the_other_methods_say_that_activations_stay():
     assert config.get_output_quantizers(layer) == []
     config.set_quantize_activations(layer, [])
     assert layer.activation is tf_keras.activations.relu
-    with pytest.raises(ValueError, match=r"quantises no activations. Received: 1 \(layer 'd'\)"):
+    with pytest.raises(ValueError, match=r"must have 0 entries. Received: 1 \(layer 'd'\)"):
         config.set_quantize_activations(layer, [tf_keras.activations.relu])
 
 
