@@ -104,6 +104,7 @@ class DGMSQuantizer(Quantizer):
         )
         return {"start": start, "learned": learned}
 
+    @tf.autograph.experimental.do_not_convert  # there is nothing to convert in the mixture's math, and looking takes seconds
     def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: Any) -> Any:
         """The weight as its layer uses it.
 
