@@ -114,6 +114,7 @@ class DGMSQuantizer(Quantizer):
             layer, self.quantizer, start, f"{self.weight.replace('.', '_')}_{self.quantizer.name_mark}"
         )
 
+    @tf.autograph.experimental.do_not_convert  # there is nothing to convert in the mixture's math, and looking takes seconds
     def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: Any) -> Any:
         """The weight as its layer uses it.
 
