@@ -4,10 +4,10 @@
 // the signs of the activations move over to the weights: |x| * (w with the sign of x) = x * w. With |x| <= 128 and
 // |w| <= 127 two products are at most 2 * 128 * 127 = 32512: nothing saturates, and the sums are exact.
 #include <immintrin.h>
-#include <string.h>
 
 #include "kernels/decode_s8.h"
 #include "kernels/kernel_s8.h"
+#include "kernels/places_s8.h"
 
 #define DGMS_INLINE inline __attribute__((always_inline))
 
@@ -40,12 +40,6 @@ DGMS_INLINE void Step(Sums<rows, vectors>& sums, const int32_t (&x)[rows], const
       sums.v[r][v] = _mm256_add_epi32(sums.v[r][v], _mm256_madd_epi16(pairs, ones));
     }
   }
-}
-
-DGMS_INLINE int32_t LoadPlaces(const int8_t* p, int64_t count) {
-  int32_t x = 0;
-  memcpy(&x, p, static_cast<size_t>(count));
-  return x;
 }
 
 template <int rows, int vectors>

@@ -6,10 +6,10 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #include <immintrin.h>
-#include <string.h>
 
 #include "kernels/decode_s8.h"
 #include "kernels/kernel_s8.h"
+#include "kernels/places_s8.h"
 
 #define DGMS_INLINE inline __attribute__((always_inline))
 
@@ -23,12 +23,6 @@ template <int rows, int vectors>
 struct Sums {
   __m512i v[rows][vectors];
 };
-
-DGMS_INLINE int32_t LoadPlaces(const char* p, int64_t count) {
-  int32_t x = 0;
-  memcpy(&x, p, static_cast<size_t>(count));
-  return x;
-}
 
 // `count` (1..4) places of every row. Rows are reached from every fourth row's pointer by 0, 1, 2 or 3 strides (x86
 // addresses scale by 1 and 2), because a pointer for each row would not fit in the registers.
