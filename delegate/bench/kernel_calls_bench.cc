@@ -5,6 +5,8 @@
 //        kernel_calls_bench ISA CALLS gemm      COLUMNS K ROWS SEGMENTS     (K in SEGMENTS equal parts)
 //        kernel_calls_bench ISA CALLS gemv      COLUMNS K
 //        kernel_calls_bench ISA CALLS depthwise CHANNELS PIXELS SIZE STRIDE (SIZE x SIZE taps)
+//        kernel_calls_bench ISA CALLS decode_s8, gemm_s8 or depthwise_s8, with the same numbers: the int8 kernels
+//        kernel_calls_bench ISA CALLS requantize COLUMNS ROWS               (work: outputs)
 // Prints the kernel's name, the multiply-adds (decode: weights) of one call, and a checksum.
 #include <unistd.h>
 
@@ -60,9 +62,10 @@ void Repeat(int calls, const Call& call) {
 
 alignas(kAlignment) float decoded[kPanelFloats];
 
-int Report(const char* name, int64_t work, const float* values, int64_t count) {
+template <typename T>
+int Report(const char* name, int64_t work, const T* values, int64_t count) {
   double sum = 0;
-  for (int64_t i = 0; i < count; ++i) sum += values[i];
+  for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(values[i]);
   std::printf("%s %lld %.6g\n", name, static_cast<long long>(work), sum);
   return 0;
 }
@@ -118,9 +121,71 @@ int Depthwise(const DepthwiseF32Kernel& kernel, int calls, int64_t channels, int
   return Report(kernel.name, pixels * channels * size * size, output.data(), pixels * channels);
 }
 
+// ---- int8 ----
+
+int GemmS8(const GemmS8Kernel& kernel, int calls, bool decode_alone, int n, int64_t k, int rows,
+           int64_t segment_count) {
+  std::mt19937 random(0);
+  alignas(16) int8_t table[kTableSize];
+  for (int8_t& value : table) value = static_cast<int8_t>(static_cast<int>(random() % 255) - 127);
+  const int width = static_cast<int>(RoundUp(n, kernel.column_unit));
+  const int64_t length = k / segment_count, places = segment_count * RoundUp(length, kernel.k_unit);
+  if (places * width > kPanelBytes) {
+    std::fprintf(stderr, "%s: a block has at most %d weights\n", kernel.name, kPanelBytes);
+    return 2;
+  }
+  std::vector<uint8_t> codes(static_cast<size_t>(n * length));
+  for (uint8_t& code : codes) code = static_cast<uint8_t>(random() % kTableSize);
+  std::vector<uint8_t> packed(static_cast<size_t>(places * width / 2));
+  std::vector<int64_t> segments;
+  for (int64_t s = 0; s < segment_count; ++s) {
+    const int64_t bytes = RoundUp(length, kernel.k_unit) * width / 2;
+    pack_s8(codes.data(), length, length, n, width, kernel.k_unit, packed.data() + s * bytes);
+    segments.push_back(s * length);
+  }
+  alignas(kAlignment) static int8_t panel[kPanelBytes];
+  alignas(kAlignment) static int32_t sums[kMaxColumns * 64];
+  const TablesS8 tables = {table, nullptr};
+  if (decode_alone) {
+    Repeat(calls, [&] { kernel.decode(packed.data(), places, width, tables, panel); });
+    return Report(kernel.name, n * k, panel, 16);
+  }
+  kernel.decode(packed.data(), places, width, tables, panel);
+  const std::vector<int8_t> a(static_cast<size_t>(rows * k), 3);
+  const GemmS8Args args = {rows, width, a.data(), k, segments.data(), segment_count, length, panel, sums, false};
+  Repeat(calls, [&] { kernel.gemm(args); });
+  return Report(kernel.name, rows * n * k, sums, rows * width);
+}
+
+int DepthwiseS8(const DepthwiseS8Kernel& kernel, int calls, int64_t channels, int64_t pixels, int64_t size,
+                int64_t stride) {
+  const int64_t width = (pixels - 1) * stride + size;
+  const std::vector<int8_t> input(static_cast<size_t>(size * width * channels), 5);
+  const std::vector<int16_t> weights(static_cast<size_t>(size * size * channels), 7);
+  std::vector<int32_t> sums(static_cast<size_t>(pixels * channels));
+  const DepthwiseS8Args args = {input.data(), width * channels, channels,       stride * channels, size,     size,
+                                pixels,       channels,         weights.data(), size * channels,   channels, -3,
+                                sums.data()};
+  Repeat(calls, [&] { kernel.run(args); });
+  return Report(kernel.name, pixels * channels * size * size, sums.data(), pixels * channels);
+}
+
+int Requantize(const OutputS8Kernel& kernel, int calls, int n, int rows) {
+  const size_t columns = static_cast<size_t>(n + kColumnSlack);
+  const std::vector<int32_t> sums(static_cast<size_t>(rows * n), 12345), bias(columns, 7), multiplier(columns, 1 << 30);
+  const std::vector<int32_t> left(columns, 0), right(columns, 6);
+  std::vector<int8_t> output(static_cast<size_t>(rows * n));
+  const RequantizeArgs args = {
+      rows, n,   sums.data(),   n, bias.data(), multiplier.data(), left.data(), right.data(), -5,
+      -128, 127, output.data(), n};
+  Repeat(calls, [&] { kernel.requantize(args); });
+  return Report(kernel.name, rows * n, output.data(), rows * n);
+}
+
 int Main(int argc, char** argv) {
   const std::string kind = argc > 3 ? argv[3] : "";
-  const int64_t numbers = kind == "gemm" || kind == "depthwise" ? 4 : 2;
+  const bool four = kind == "gemm" || kind == "depthwise" || kind == "gemm_s8" || kind == "depthwise_s8";
+  const int64_t numbers = four ? 4 : 2;
   const KernelSet* kernels = argc > 1 ? KernelsFor(argv[1]) : nullptr;
   if (argc != 4 + numbers || kernels == nullptr) {
     std::fprintf(stderr, "usage: see the head of kernel_calls_bench.cc (or this machine lacks that instruction set)\n");
@@ -130,6 +195,15 @@ int Main(int argc, char** argv) {
   int64_t n[4] = {};
   for (int i = 0; i < numbers; ++i) n[i] = std::atoll(argv[4 + i]);
   if (kind == "depthwise") return Depthwise(*kernels->depthwise, calls, n[0], n[1], n[2], n[3]);
+  if (kind == "depthwise_s8") return DepthwiseS8(*kernels->depthwise_s8, calls, n[0], n[1], n[2], n[3]);
+  if (kind == "requantize")
+    return Requantize(*kernels->output_s8, calls, static_cast<int>(n[0]), static_cast<int>(n[1]));
+  if (kind == "gemm_s8" || kind == "decode_s8") {
+    const GemmS8Kernel& kernel = *kernels->gemm_s8;
+    const int rows = static_cast<int>(std::clamp<int64_t>(n[2], 1, kernel.max_rows));
+    const int columns = static_cast<int>(std::clamp<int64_t>(n[0], 1, kernel.max_columns));
+    return GemmS8(kernel, calls, kind == "decode_s8", columns, n[1], rows, std::max<int64_t>(1, n[3]));
+  }
   const GemmF32Kernel& kernel = *kernels->gemm;
   if (n[0] < 1 || n[0] > kernel.max_columns || n[1] < 1 ||
       (kind != "gemv" && RoundUp(n[0], kernel.column_unit) * RoundUp(n[1], kernel.k_unit) > kPanelFloats)) {

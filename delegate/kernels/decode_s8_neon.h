@@ -3,6 +3,7 @@
 #ifndef DGMS_KERNELS_DECODE_S8_NEON_H_
 #define DGMS_KERNELS_DECODE_S8_NEON_H_
 
+#include "kernels/decode_s8.h"
 #include "kernels/kernel_s8.h"
 #include "kernels/simd_neon.h"
 
@@ -21,31 +22,22 @@ inline void DecodeOneTable(const uint8_t* packed, int64_t weights, const int8_t*
   }
 }
 
-// Columns with different tables: one pass for each table. An index above 15 looks up a zero, so every pass adds the
-// bytes of its own columns alone.
 template <int unit>
 void DecodeManyTables(const uint8_t* packed, int64_t weights, int width, const TablesS8& tables, uint8_t* panel) {
-  const int period = width * unit;
   uint8_t foreign[kMaxColumns * unit];
-  const uint8x16_t low = vdupq_n_u8(15);
-  for (int first = 0; first < width; ++first) {
-    const int32_t id = tables.column_table[first];
-    bool seen = false;
-    for (int j = 0; j < first; ++j) seen = seen || tables.column_table[j] == id;
-    if (seen) continue;
-    for (int i = 0; i < period; ++i) foreign[i] = tables.column_table[i / unit] == id ? 0 : 0x80;
-    const uint8x16_t table = LoadTableS8(tables.tables + int64_t{kTableSize} * id);
+  ForEachTable<unit>(tables, width, foreign, [&](const int8_t* table_at, bool is_first) {
+    const uint8x16_t table = LoadTableS8(table_at), low = vdupq_n_u8(15);
     const uint8_t* from = packed;
     for (int64_t i = 0; i < weights; i += kRunS8, from += kRunS8 / 2) {
       const uint8x16_t codes = vld1q_u8(from);
       const uint8x16_t halves[2] = {vandq_u8(codes, low), vshrq_n_u8(codes, 4)};
       for (int half = 0; half < 2; ++half) {
         const int64_t at = i + half * 16;
-        const uint8x16_t bytes = Lookup(table, vorrq_u8(halves[half], vld1q_u8(foreign + at % period)));
-        vst1q_u8(panel + at, first == 0 ? bytes : vorrq_u8(bytes, vld1q_u8(panel + at)));
+        const uint8x16_t bytes = Lookup(table, vorrq_u8(halves[half], vld1q_u8(foreign + at % (width * unit))));
+        vst1q_u8(panel + at, is_first ? bytes : vorrq_u8(bytes, vld1q_u8(panel + at)));
       }
     }
-  }
+  });
 }
 
 template <int unit>

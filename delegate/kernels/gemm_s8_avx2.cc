@@ -4,9 +4,10 @@
 // the signs of the activations move over to the weights: |x| * (w with the sign of x) = x * w. With |x| <= 128 and
 // |w| <= 127 two products are at most 2 * 128 * 127 = 32512: nothing saturates, and the sums are exact.
 #include <immintrin.h>
-#include <string.h>
 
+#include "kernels/decode_s8.h"
 #include "kernels/kernel_s8.h"
+#include "kernels/places_s8.h"
 
 #define DGMS_INLINE inline __attribute__((always_inline))
 
@@ -39,12 +40,6 @@ DGMS_INLINE void Step(Sums<rows, vectors>& sums, const int32_t (&x)[rows], const
       sums.v[r][v] = _mm256_add_epi32(sums.v[r][v], _mm256_madd_epi16(pairs, ones));
     }
   }
-}
-
-DGMS_INLINE int32_t LoadPlaces(const int8_t* p, int64_t count) {
-  int32_t x = 0;
-  memcpy(&x, p, static_cast<size_t>(count));
-  return x;
 }
 
 template <int rows, int vectors>
@@ -99,26 +94,18 @@ DGMS_INLINE __m256i Table(const int8_t* table) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
 }
 
-// Columns with different tables: one pass for each table. An index with its top bit set looks up a zero, so every pass
-// adds the bytes of its own columns alone.
 void DecodeTables(const uint8_t* packed, int64_t places, int width, const TablesS8& tables, int8_t* panel) {
-  const int period = width * kUnit;
   alignas(32) uint8_t foreign[kMaxColumns * kUnit];
-  for (int first = 0; first < width; ++first) {
-    const int32_t id = tables.column_table[first];
-    bool seen = false;
-    for (int j = 0; j < first; ++j) seen = seen || tables.column_table[j] == id;
-    if (seen) continue;
-    for (int i = 0; i < period; ++i) foreign[i] = tables.column_table[i / kUnit] == id ? 0 : 0x80;
-    const __m256i table = Table(tables.tables + int64_t{kTableSize} * id);
+  ForEachTable<kUnit>(tables, width, foreign, [&](const int8_t* table_at, bool is_first) {
+    const __m256i table = Table(table_at);
     const uint8_t* from = packed;
     for (int64_t i = 0; i < places * width; i += kRunS8, from += kRunS8 / 2) {
-      const __m256i mask = _mm256_load_si256(reinterpret_cast<const __m256i*>(foreign + i % period));
+      const __m256i mask = _mm256_load_si256(reinterpret_cast<const __m256i*>(foreign + i % (width * kUnit)));
       __m256i* to = reinterpret_cast<__m256i*>(panel + i);
       const __m256i bytes = _mm256_shuffle_epi8(table, _mm256_or_si256(Codes(from), mask));
-      _mm256_store_si256(to, first == 0 ? bytes : _mm256_or_si256(bytes, _mm256_load_si256(to)));
+      _mm256_store_si256(to, is_first ? bytes : _mm256_or_si256(bytes, _mm256_load_si256(to)));
     }
-  }
+  });
 }
 
 }  // namespace

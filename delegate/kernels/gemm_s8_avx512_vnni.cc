@@ -6,9 +6,10 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #include <immintrin.h>
-#include <string.h>
 
+#include "kernels/decode_s8.h"
 #include "kernels/kernel_s8.h"
+#include "kernels/places_s8.h"
 
 #define DGMS_INLINE inline __attribute__((always_inline))
 
@@ -22,12 +23,6 @@ template <int rows, int vectors>
 struct Sums {
   __m512i v[rows][vectors];
 };
-
-DGMS_INLINE int32_t LoadPlaces(const char* p, int64_t count) {
-  int32_t x = 0;
-  memcpy(&x, p, static_cast<size_t>(count));
-  return x;
-}
 
 // `count` (1..4) places of every row. Rows are reached from every fourth row's pointer by 0, 1, 2 or 3 strides (x86
 // addresses scale by 1 and 2), because a pointer for each row would not fit in the registers.
@@ -102,24 +97,17 @@ DGMS_INLINE __m512i Table(const int8_t* table) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
 }
 
-// Columns with different tables: see gemm_s8_avx2.cc.
 void DecodeTables(const uint8_t* packed, int64_t places, int width, const TablesS8& tables, int8_t* panel) {
-  const int period = width * kUnit;
   alignas(64) uint8_t foreign[kMaxColumns * kUnit];
-  for (int first = 0; first < width; ++first) {
-    const int32_t id = tables.column_table[first];
-    bool seen = false;
-    for (int j = 0; j < first; ++j) seen = seen || tables.column_table[j] == id;
-    if (seen) continue;
-    for (int i = 0; i < period; ++i) foreign[i] = tables.column_table[i / kUnit] == id ? 0 : 0x80;
-    const __m512i table = Table(tables.tables + int64_t{kTableSize} * id);
+  ForEachTable<kUnit>(tables, width, foreign, [&](const int8_t* table_at, bool is_first) {
+    const __m512i table = Table(table_at);
     const uint8_t* from = packed;
     for (int64_t i = 0; i < places * width; i += 2 * kRunS8, from += kRunS8) {
-      const __m512i mask = _mm512_load_si512(foreign + i % period);
+      const __m512i mask = _mm512_load_si512(foreign + i % (width * kUnit));
       const __m512i bytes = _mm512_shuffle_epi8(table, _mm512_or_si512(Codes(from), mask));
-      _mm512_store_si512(panel + i, first == 0 ? bytes : _mm512_or_si512(bytes, _mm512_load_si512(panel + i)));
+      _mm512_store_si512(panel + i, is_first ? bytes : _mm512_or_si512(bytes, _mm512_load_si512(panel + i)));
     }
-  }
+  });
 }
 
 }  // namespace

@@ -3,9 +3,8 @@
 // A vector of weights is four places of four columns; half of it, two columns, is multiplied with the same four places
 // of a row. Two such products, of neighbouring groups of four places, fit 16 bits (see kernel_s8.h); pairs of them are
 // then added to 32-bit sums, two for each column, which are added at the end.
-#include <string.h>
-
 #include "kernels/decode_s8_neon.h"
+#include "kernels/places_s8.h"
 
 namespace dgms {
 namespace {
@@ -32,13 +31,6 @@ struct Weights {
   }
 };
 
-// Up to four places of a row, twice.
-DGMS_INLINE int8x8_t LoadTwice(const int8_t* p, int64_t count) {
-  int32_t x = 0;
-  memcpy(&x, p, static_cast<size_t>(count));
-  return vreinterpret_s8_s32(vdup_n_s32(x));
-}
-
 template <int rows>
 DGMS_INLINE void Step8(SumsS8<rows>& sums, const int8_t* a, int64_t stride, const int8_t* panel) {
   const Weights first(panel), second(panel + kGroup);
@@ -59,7 +51,7 @@ DGMS_INLINE void Step4(SumsS8<rows>& sums, const int8_t* a, int64_t stride, int6
   const Weights weights(panel);
 #pragma GCC unroll 4
   for (int r = 0; r < rows; ++r) {
-    const int8x8_t x = LoadTwice(a + r * stride, count);
+    const int8x8_t x = vreinterpret_s8_s32(vdup_n_s32(LoadPlaces(a + r * stride, count)));
 #pragma GCC unroll 4
     for (int i = 0; i < kPairs; ++i) sums.v[r][i] = vpadalq_s16(sums.v[r][i], vmull_s8(weights.v[i], x));
   }
@@ -90,8 +82,15 @@ void TileS8(const GemmS8Args& args) {
     for (; left >= 2 * kUnit; left -= 2 * kUnit, a += 2 * kUnit, panel += 2 * kGroup) {
       Step8<rows>(sums, a, stride, panel);
     }
-    for (; left > 0; left -= kUnit, a += kUnit, panel += kGroup) {
-      Step4<rows>(sums, a, stride, left < kUnit ? left : kUnit, panel);
+    if (left >= kUnit) {
+      Step4<rows>(sums, a, stride, kUnit, panel);
+      left -= kUnit;
+      a += kUnit;
+      panel += kGroup;
+    }
+    if (left > 0) {
+      Step4<rows>(sums, a, stride, left, panel);
+      panel += kGroup;
     }
   }
 #pragma GCC unroll 4

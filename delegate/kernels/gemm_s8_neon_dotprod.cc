@@ -1,8 +1,7 @@
 // int8 with the ARMv8.2 dot product: tiles of up to 8 rows by 8 columns. One instruction multiplies four places of four
 // columns with four places of a row, which it takes from any lane of the row's vector.
-#include <string.h>
-
 #include "kernels/decode_s8_neon.h"
+#include "kernels/places_s8.h"
 
 namespace dgms {
 namespace {
@@ -31,9 +30,7 @@ DGMS_INLINE void Step4(SumsS8<rows>& sums, const int8_t* a, int64_t stride, int6
   const int8x16_t w0 = vld1q_s8(panel), w1 = vld1q_s8(panel + 16);
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
-    int32_t places = 0;
-    memcpy(&places, a + r * stride, static_cast<size_t>(count));
-    const int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(places));
+    const int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(LoadPlaces(a + r * stride, count)));
     sums.v[r][0] = vdotq_s32(sums.v[r][0], w0, x);
     sums.v[r][1] = vdotq_s32(sums.v[r][1], w1, x);
   }
@@ -63,8 +60,10 @@ void TileS8(const GemmS8Args& args) {
       StepLane<2>(sums, x, panel);
       StepLane<3>(sums, x, panel);
     }
-    for (; left > 0; left -= kUnit, a += kUnit, panel += kGroup) {
-      Step4<rows>(sums, a, stride, left < kUnit ? left : kUnit, panel);
+    for (; left >= kUnit; left -= kUnit, a += kUnit, panel += kGroup) Step4<rows>(sums, a, stride, kUnit, panel);
+    if (left > 0) {
+      Step4<rows>(sums, a, stride, left, panel);
+      panel += kGroup;
     }
   }
 #pragma GCC unroll 8

@@ -1,8 +1,7 @@
 // int8 with the ARMv8.6 matrix instruction: tiles of up to 8 rows by 8 columns. One instruction multiplies eight places
 // of two rows with eight places of two columns, which gives four sums.
-#include <string.h>
-
 #include "kernels/decode_s8_neon.h"
+#include "kernels/places_s8.h"
 
 namespace dgms {
 namespace {
@@ -16,11 +15,12 @@ struct SumsS8 {
 };
 
 // `count` (1..8) places of a row, with zeros behind them.
-DGMS_INLINE int8x8_t LoadPlaces(const int8_t* p, int64_t count) {
+DGMS_INLINE int8x8_t LoadEight(const int8_t* p, int64_t count) {
   if (count == kUnit) return vld1_s8(p);
-  int64_t x = 0;
-  memcpy(&x, p, static_cast<size_t>(count));
-  return vcreate_s8(static_cast<uint64_t>(x));
+  if (count <= 4) return vcreate_s8(static_cast<uint32_t>(LoadPlaces(p, count)));
+  const uint64_t first = static_cast<uint32_t>(LoadPlaces(p, 4));
+  const uint64_t second = static_cast<uint32_t>(LoadPlaces(p + 4, count - 4));
+  return vcreate_s8(first | second << 32);
 }
 
 // Rows beyond the last (an odd number of rows has one) repeat it; their sums are not stored.
@@ -33,7 +33,7 @@ DGMS_INLINE void Step(SumsS8<(rows + 1) / 2>& sums, const int8_t* a, int64_t str
 #pragma GCC unroll 4
   for (int i = 0; i < (rows + 1) / 2; ++i) {
     const int second = 2 * i + 1 < rows ? 2 * i + 1 : 2 * i;
-    const int8x16_t x = vcombine_s8(LoadPlaces(a + 2 * i * stride, count), LoadPlaces(a + second * stride, count));
+    const int8x16_t x = vcombine_s8(LoadEight(a + 2 * i * stride, count), LoadEight(a + second * stride, count));
 #pragma GCC unroll 4
     for (int j = 0; j < kColumnPairs; ++j) sums.v[i][j] = vmmlaq_s32(sums.v[i][j], x, weights[j]);
   }

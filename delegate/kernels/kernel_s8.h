@@ -219,10 +219,6 @@ struct QuantizeS8Kernel {
   FloatRange name##_range(const float* x, int64_t count); \
   void name##_quantize(const QuantizeArgs& args);
 #include "kernels/kernels_s8.inc"
-#undef DGMS_GEMM_S8
-#undef DGMS_DEPTHWISE_S8
-#undef DGMS_OUTPUT_S8
-#undef DGMS_QUANTIZE_S8
 
 }  // namespace dgms
 

@@ -8,23 +8,46 @@
 namespace dgms {
 namespace {
 
-DGMS_INLINE int32x4_t LoadFirstInts(const int32_t* p, int count) {
-  if (count >= kLanes) return vld1q_s32(p);
-  int32_t all[kLanes] = {};
-  memcpy(all, p, static_cast<size_t>(count) * sizeof(int32_t));
-  return vld1q_s32(all);
+// Four columns, or the first few: nothing beyond is read or written.
+struct AllColumns {
+  DGMS_INLINE int32x4_t Load(const int32_t* p) const { return vld1q_s32(p); }
+  DGMS_INLINE void Store(int8_t* p, int8x8_t bytes) const {
+    const int32_t word = vget_lane_s32(vreinterpret_s32_s8(bytes), 0);
+    memcpy(p, &word, sizeof(word));
+  }
+  DGMS_INLINE void Store(float* p, float32x4_t values) const { vst1q_f32(p, values); }
+};
+struct SomeColumns {
+  int count;
+  DGMS_INLINE int32x4_t Load(const int32_t* p) const {
+    int32_t all[kLanes] = {};
+    memcpy(all, p, static_cast<size_t>(count) * sizeof(int32_t));
+    return vld1q_s32(all);
+  }
+  DGMS_INLINE void Store(int8_t* p, int8x8_t bytes) const {
+    int8_t all[2 * kLanes];
+    vst1_s8(all, bytes);
+    memcpy(p, all, static_cast<size_t>(count));
+  }
+  DGMS_INLINE void Store(float* p, float32x4_t values) const { StoreFirst(p, values, count); }
+};
+
+// Calls columns(j, AllColumns or SomeColumns) for every four columns.
+template <typename Columns>
+DGMS_INLINE void ForColumns(int n, const Columns& columns) {
+  int j = 0;
+  for (; j + kLanes <= n; j += kLanes) columns(j, AllColumns{});
+  if (j < n) columns(j, SomeColumns{n - j});
 }
 
-// The low bytes of the first `count` lanes of x + zero, clamped.
-struct ByteStore {
+// The low bytes of the lanes of x + zero, clamped.
+struct Bytes {
   int32x4_t zero, min, max;
-  DGMS_INLINE ByteStore(int32_t zero_, int32_t min_, int32_t max_)
+  DGMS_INLINE Bytes(int32_t zero_, int32_t min_, int32_t max_)
       : zero(vdupq_n_s32(zero_)), min(vdupq_n_s32(min_)), max(vdupq_n_s32(max_)) {}
-  DGMS_INLINE void operator()(int32x4_t x, int count, int8_t* output) const {
+  DGMS_INLINE int8x8_t operator()(int32x4_t x) const {
     const int16x4_t y = vmovn_s32(vminq_s32(vmaxq_s32(vaddq_s32(x, zero), min), max));
-    int8_t all[2 * kLanes];
-    vst1_s8(all, vmovn_s16(vcombine_s16(y, y)));
-    memcpy(output, all, static_cast<size_t>(count));
+    return vmovn_s16(vcombine_s16(y, y));
   }
 };
 
@@ -42,36 +65,34 @@ DGMS_INLINE int32x4_t Rounded(int32x4_t x, float64x2_t low_factor, float64x2_t h
 }  // namespace
 
 void s8_output_neon_requantize(const RequantizeArgs& args) {
-  const ByteStore store(args.zero, args.min, args.max);
-  for (int j = 0; j < args.n; j += kLanes) {
-    const int count = args.n - j < kLanes ? args.n - j : kLanes;
+  const Bytes bytes(args.zero, args.min, args.max);
+  ForColumns(args.n, [&](int j, const auto& columns) {
     const int32x4_t bias = vld1q_s32(args.bias + j), multiplier = vld1q_s32(args.multiplier + j);
     const int32x4_t left = vld1q_s32(args.left + j), right = vnegq_s32(vld1q_s32(args.right + j));
     const int32_t* sums = args.sums + j;
     int8_t* output = args.output + j;
-    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
-      int32x4_t x = vshlq_s32(vaddq_s32(LoadFirstInts(sums, count), bias), left);
+    for (int r = args.rows; r > 0; --r, sums += args.sums_row_stride, output += args.output_row_stride) {
+      int32x4_t x = vshlq_s32(vaddq_s32(columns.Load(sums), bias), left);
       x = vqrdmulhq_s32(x, multiplier);
       // The shift rounds halves up; one less for negative numbers makes it away from zero.
       x = vqaddq_s32(x, vshrq_n_s32(vandq_s32(x, right), 31));
-      store(vrshlq_s32(x, right), count, output);
+      columns.Store(output, bytes(vrshlq_s32(x, right)));
     }
-  }
+  });
 }
 
 void s8_output_neon_rescale(const RescaleArgs& args) {
 #if DGMS_AARCH64
-  const ByteStore store(args.zero, args.min, args.max);
-  for (int j = 0; j < args.n; j += kLanes) {
-    const int count = args.n - j < kLanes ? args.n - j : kLanes;
+  const Bytes bytes(args.zero, args.min, args.max);
+  ForColumns(args.n, [&](int j, const auto& columns) {
     const int32x4_t bias = vld1q_s32(args.bias + j);
     const float64x2_t low = vld1q_f64(args.factor + j), high = vld1q_f64(args.factor + j + 2);
     const int32_t* sums = args.sums + j;
     int8_t* output = args.output + j;
-    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
-      store(Rounded(vaddq_s32(LoadFirstInts(sums, count), bias), low, high), count, output);
+    for (int r = args.rows; r > 0; --r, sums += args.sums_row_stride, output += args.output_row_stride) {
+      columns.Store(output, bytes(Rounded(vaddq_s32(columns.Load(sums), bias), low, high)));
     }
-  }
+  });
 #else
   s8_output_portable_rescale(args);  // no vectors of doubles
 #endif
@@ -79,8 +100,7 @@ void s8_output_neon_rescale(const RescaleArgs& args) {
 
 void s8_output_neon_dequantize(const DequantizeArgs& args) {
   const float32x4_t min = vdupq_n_f32(args.min), max = vdupq_n_f32(args.max);
-  for (int j = 0; j < args.n; j += kLanes) {
-    const int count = args.n - j < kLanes ? args.n - j : kLanes;
+  ForColumns(args.n, [&](int j, const auto& columns) {
     const int32x4_t column_sum = vld1q_s32(args.column_sum + j);
     const float32x4_t column_scale = vld1q_f32(args.column_scale + j), bias = vld1q_f32(args.bias + j);
     const int32_t* sums = args.sums + j;
@@ -88,11 +108,11 @@ void s8_output_neon_dequantize(const DequantizeArgs& args) {
     for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
       const int32x4_t zero = vdupq_n_s32(args.row_zero[r * args.row_step]);
       const float32x4_t scale = vmulq_f32(vdupq_n_f32(args.row_scale[r * args.row_step]), column_scale);
-      const int32x4_t sum = vmlsq_s32(LoadFirstInts(sums, count), zero, column_sum);
+      const int32x4_t sum = vmlsq_s32(columns.Load(sums), zero, column_sum);
       const float32x4_t y = vaddq_f32(vmulq_f32(vcvtq_f32_s32(sum), scale), bias);
-      StoreFirst(output, Clamp(y, min, max), count);
+      columns.Store(output, Clamp(y, min, max));
     }
-  }
+  });
 }
 
 }  // namespace dgms

@@ -38,57 +38,25 @@ constexpr const DepthwiseF32Kernel* kDepthwiseF32[] = {
 #define DGMS_QUANTIZE_S8(name, isa) \
   constexpr QuantizeS8Kernel name##_kernel = {#name, isa, name##_range, name##_quantize};
 #include "kernels/kernels_s8.inc"
-#undef DGMS_GEMM_S8
-#undef DGMS_DEPTHWISE_S8
-#undef DGMS_OUTPUT_S8
-#undef DGMS_QUANTIZE_S8
 
 constexpr const GemmS8Kernel* kGemmS8[] = {
 #define DGMS_GEMM_S8(name, ...) &name##_kernel,
-#define DGMS_DEPTHWISE_S8(name, isa)
-#define DGMS_OUTPUT_S8(name, isa)
-#define DGMS_QUANTIZE_S8(name, isa)
 #include "kernels/kernels_s8.inc"
-#undef DGMS_GEMM_S8
-#undef DGMS_DEPTHWISE_S8
-#undef DGMS_OUTPUT_S8
-#undef DGMS_QUANTIZE_S8
 };
 
 constexpr const DepthwiseS8Kernel* kDepthwiseS8[] = {
-#define DGMS_GEMM_S8(name, ...)
 #define DGMS_DEPTHWISE_S8(name, isa) &name##_kernel,
-#define DGMS_OUTPUT_S8(name, isa)
-#define DGMS_QUANTIZE_S8(name, isa)
 #include "kernels/kernels_s8.inc"
-#undef DGMS_GEMM_S8
-#undef DGMS_DEPTHWISE_S8
-#undef DGMS_OUTPUT_S8
-#undef DGMS_QUANTIZE_S8
 };
 
 constexpr const OutputS8Kernel* kOutputS8[] = {
-#define DGMS_GEMM_S8(name, ...)
-#define DGMS_DEPTHWISE_S8(name, isa)
 #define DGMS_OUTPUT_S8(name, isa) &name##_kernel,
-#define DGMS_QUANTIZE_S8(name, isa)
 #include "kernels/kernels_s8.inc"
-#undef DGMS_GEMM_S8
-#undef DGMS_DEPTHWISE_S8
-#undef DGMS_OUTPUT_S8
-#undef DGMS_QUANTIZE_S8
 };
 
 constexpr const QuantizeS8Kernel* kQuantizeS8[] = {
-#define DGMS_GEMM_S8(name, ...)
-#define DGMS_DEPTHWISE_S8(name, isa)
-#define DGMS_OUTPUT_S8(name, isa)
 #define DGMS_QUANTIZE_S8(name, isa) &name##_kernel,
 #include "kernels/kernels_s8.inc"
-#undef DGMS_GEMM_S8
-#undef DGMS_DEPTHWISE_S8
-#undef DGMS_OUTPUT_S8
-#undef DGMS_QUANTIZE_S8
 };
 
 constexpr int kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);

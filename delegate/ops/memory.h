@@ -61,8 +61,8 @@ class Buffer {
   int64_t capacity_ = 0;
 };
 
-// Scratch floats. Ops that never run at the same time can share one: it is as large as the largest of them needs, and
-// stays warm in the cache.
+// Scratch memory, counted in floats (int8 ops take its bytes). Ops that never run at the same time can share one: it is
+// as large as the largest of them needs, and stays warm in the cache.
 using Workspace = Buffer<float>;
 
 }  // namespace dgms

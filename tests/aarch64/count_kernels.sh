@@ -13,7 +13,9 @@ row() {  # KIND NUMBER...
     "$arm_build/kernel_calls_bench" auto "$calls" "$@" >"$arm_build/count.out"; } 2>&1 | awk '/^instructions/ { print $2 }')
   [ "$(wc -w <<<"$counts")" = 3 ] || { echo "count_kernels.sh: $* did not run" >&2; exit 1; }
   read -r kernel work _ <"$arm_build/count.out"
-  [ "$1" = decode ] && floor=-
+  case $1 in
+    decode | *_s8 | requantize) floor=- ;;
+  esac
   awk -v calls="$calls" -v work="$work" -v floor="$floor" -v what="$*" -v kernel="$kernel" 'NR == 1 { first = $1 }
     NR == 2 { n = ($1 - first) / calls; printf "%-32s %-20s %10d %10.0f %10.4f %8s\n", what, kernel, work, n, n / work, floor }' <<<"$counts"
 }
@@ -23,3 +25,6 @@ row gemm 12 576 7 3; row gemm 12 64 7 1; row gemm 12 576 4 3; row gemm 12 147 7 
 row gemm 8 576 7 3; row gemm 4 576 7 3; row gemm 12 576 1 3
 row gemv 12 512; row gemv 4 512
 row depthwise 96 54 3 1; row depthwise 96 27 3 2; row depthwise 96 28 5 1; row depthwise 97 12 3 1
+echo "int8 (a dot product does sixteen, a matrix instruction thirty-two)"
+row decode_s8 8 576; row gemm_s8 8 576 8 3; row gemm_s8 8 64 8 1; row gemm_s8 8 147 8 7; row gemm_s8 8 576 4 3; row gemm_s8 8 576 1 1
+row depthwise_s8 96 54 3 1; row depthwise_s8 96 27 3 2; row requantize 8 8
