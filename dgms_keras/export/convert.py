@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -10,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 from dgms_keras.export import flatbuffer_io as fio
@@ -19,7 +17,7 @@ from dgms_keras.export.errors import ConversionError
 from dgms_keras.export.layer_names import LayerNames
 from dgms_keras.export.quiet import captured_stderr
 from dgms_keras.export.signature import dtype_name, model_signature
-from dgms_keras.keras_kind import is_tf_keras
+from dgms_keras.keras_kind import is_tf_keras, keras_of
 
 SIGNATURE_KEY = "serving_default"
 # How the converter names an operator that it refuses.
@@ -47,13 +45,8 @@ def convert(model: Any, input_signature: Any = None) -> bytes:
     return _convert_here(in_float32(model), input_signature)
 
 
-def _keras_of(model: Any) -> ModuleType:
-    """keras or tf_keras."""
-    return importlib.import_module("tf_keras" if is_tf_keras(model) else "keras")
-
-
 def _backend_of(model: Any) -> str:
-    return "tensorflow" if is_tf_keras(model) else _keras_of(model).backend.backend()
+    return "tensorflow" if is_tf_keras(model) else keras_of(model).backend.backend()
 
 
 def in_float32(model: Any) -> Any:
@@ -75,7 +68,7 @@ def in_float32(model: Any) -> Any:
         return config
 
     try:
-        saving = _keras_of(model).saving
+        saving = keras_of(model).saving
         copy = saving.deserialize_keras_object(plain(saving.serialize_keras_object(model)))
         copy.set_weights(model.get_weights())
     except Exception as error:
