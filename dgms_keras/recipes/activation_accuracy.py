@@ -47,6 +47,12 @@ class Settings:
     batch_size: int = 64
     seeds: tuple[int, ...] = (0,)
     keras: str = "keras"
+    only: tuple[str, ...] = ()  # such as "W4A4"; empty for all combinations
+
+    @property
+    def combinations(self) -> list[tuple[int, int | None, str]]:
+        """Those of `COMBINATIONS` that `only` names."""
+        return [c for c in COMBINATIONS if not self.only or f"W{c[0]}A{c[1] or 32}" in self.only]
 
 
 def run_study(settings: Settings | None = None, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -57,7 +63,7 @@ def run_study(settings: Settings | None = None, say: Callable[[str], None] = pri
     """
     settings = settings or Settings()
     rows = [row for seed in settings.seeds for row in _one_seed(settings, seed, say)]
-    for bits, activation_bits, method in COMBINATIONS:
+    for bits, activation_bits, method in settings.combinations:
         found = [
             r["top1"] for r in rows if (r["bits"], r["activation_bits"], r["method"]) == (bits, activation_bits, method)
         ]
@@ -78,7 +84,7 @@ def _one_seed(settings: Settings, seed: int, say: Callable[[str], None]) -> list
     float_top1 = top1(model, data)
     say(f"seed {seed}, float: {float_top1:.2f} %")
     rows = []
-    for bits, activation_bits, method in COMBINATIONS:
+    for bits, activation_bits, method in settings.combinations:
         kr.utils.set_random_seed(seed)
         options: dict[str, Any] = {"bits": bits}
         if activation_bits is not None:
@@ -106,8 +112,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="also write the figures as JSON")
     parser.add_argument("--seeds", type=int, default=1, help="how many (default 1)")
     parser.add_argument("--keras", choices=("keras", "tf_keras"), default="keras", help="the front end")
+    parser.add_argument("--only", nargs="*", default=(), metavar="W4A4", help="these combinations only")
     arguments = parser.parse_args(argv)
-    settings = Settings(seeds=tuple(range(arguments.seeds)), keras=arguments.keras)
+    settings = Settings(seeds=tuple(range(arguments.seeds)), keras=arguments.keras, only=tuple(arguments.only))
     result = run_study(settings, lambda text: print(text, flush=True))
     if arguments.output:
         arguments.output.write_text(json.dumps(result, indent=2) + "\n")

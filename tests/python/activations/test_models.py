@@ -39,7 +39,7 @@ def load(kr, path):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [2, 8])
 def test_what_a_layer_computes_with(kr, net, images, method, bits):
     """The output of conv2 is that of the plain convolution on inputs quantised by NumPy, at the calibrated interval."""
     model = dgms_keras.quantize_apply(
@@ -155,7 +155,7 @@ def test_resuming_is_bit_exact(kr, net, images, rng, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("bits", [2, 4])
 def test_qil_weights(kr, net, images, rng, bits, tmp_path):
     model = compiled(kr, dgms_keras.quantize_apply(net, bits=bits, weight_method="qil"))
     assert dgms_keras.mixtures(model) == {}
