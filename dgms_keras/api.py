@@ -55,13 +55,17 @@ def quantize_apply(
 
     wanted = as_config(config).replace(**overrides)
     front = front_end(model)
+    # Before anything is done: with `in_place` the model itself changes.
+    no_activations = ValueError(
+        "`representative_dataset` is for quantised activations: give `activation_bits`, too. Received: activation_bits=None"
+    )
+    if representative_dataset is not None and not wanted.may_quantize_activations():
+        raise no_activations
     quantized = front.quantize_apply(model, wanted, mixtures=mixtures, in_place=in_place)
     activations = front.shared_activations(quantized)
     if representative_dataset is not None:
         if not activations:
-            raise ValueError(
-                "`representative_dataset` is for quantised activations: give `activation_bits`, too. Received: activation_bits=None"
-            )
+            raise no_activations
         calibrate(quantized, activations, representative_dataset)
     elif any(not activation.is_calibrated for activation in activations):
         warnings.warn(

@@ -216,6 +216,12 @@ class DGMSConfig:
             changes = next((c for p, c in self.overrides.items() if re.fullmatch(p, path)), None)
         return self._changed(path, changes or {})
 
+    def may_quantize_activations(self) -> bool:
+        """Whether `activation_bits` is given for any layer, as far as can be told before there are layers."""
+        if self.activation_bits is not None or callable(self.overrides):
+            return True
+        return any(changes.get("activation_bits") is not None for changes in (self.overrides or {}).values())
+
     def get_config(self) -> dict[str, Any]:
         """The fields as JSON types; `from_config` reads them back.
 

@@ -71,9 +71,8 @@ class ActivationQuantizer:
         signed = statistics.low < 0
         steps = 2**self.bits - 1
         if self.method == "qil":
-            first = second = (
-                best_threshold(statistics.sample(), 2 ** (self.bits - signed) - 1) / 2
-            )  # one bit is the sign's
+            levels = 2 ** (self.bits - signed) - 1  # one bit is the sign's
+            first = second = best_threshold(statistics.sample(), levels) / 2
         elif self.method == "mse":
             first, second = best_range(statistics.sample(), statistics.low, statistics.high, steps)
         else:

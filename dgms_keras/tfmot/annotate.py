@@ -49,9 +49,8 @@ def quantize_annotate_layer(
                 f"`quantize_config` already has its choices. Received: {quantize_config!r} with {config or overrides}"
             )
         quantize_config = DGMSQuantizeConfig(config, **overrides)
-        if not targets_of(to_annotate) and not children(
-            to_annotate
-        ):  # (the layers inside one may have none before they are built)
+        # The layers inside one may have weights only when they are built.
+        if not targets_of(to_annotate) and not children(to_annotate):
             raise ValueError(unsupported_message(to_annotate))
     return _annotation(to_annotate, quantize_config)
 

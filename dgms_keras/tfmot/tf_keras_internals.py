@@ -171,9 +171,9 @@ def _hooks(layer: Any) -> _Hooks:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not takes_mask:
             kwargs.pop("mask", None)  # tf_keras passes it to the wrapper, which passes everything on
-        if hooks.inputs is not None:
-            args, kwargs = map_inputs(hooks.inputs, args, kwargs)
         try:
+            if hooks.inputs is not None:
+                args, kwargs = map_inputs(hooks.inputs, args, kwargs)
             return run(*args, **kwargs)
         finally:
             for (_, name), (holder, variable) in hooks.replaced.items():

@@ -2,6 +2,7 @@
 
 import os
 
+import keras
 import numpy as np
 import pytest
 
@@ -262,6 +263,24 @@ def test_w4a8_computes_alike_in_keras_and_in_the_file(kr, net, images, rng, tmp_
         assert noise < 0.01  # 20 dB: four layers, each with 8-bit inputs and outputs (30 to 40 dB each)
     # At most one step of rounding of the output, where the stock runtime computes in XNNPACK.
     assert np.abs(outputs[0] - outputs[1]).max() <= np.ptp(expected) / 100
+
+
+def test_a_dataset_without_activation_bits_changes_nothing_in_place(images):
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.layers_of_mine = [keras.layers.Conv2D(4, 3, name=f"conv{i}") for i in range(3)]
+
+        def call(self, x):
+            for layer in self.layers_of_mine:
+                x = layer(x)
+            return x
+
+    model = Net()
+    model(images)
+    with pytest.raises(ValueError, match="`representative_dataset` is for quantised activations"):
+        dgms_keras.quantize_apply(model, in_place=True, representative_dataset=images)
+    assert all(type(layer) is keras.layers.Conv2D for layer in model.layers_of_mine)
 
 
 def test_errors(net, images):
