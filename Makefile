@@ -16,7 +16,7 @@ export TF_ENABLE_ONEDNN_OPTS ?= 0
 native_sources := $(shell find delegate -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name '*.map' -o -name CMakeLists.txt)
 pytest := $(py) -m pytest
 
-.PHONY: help demo test test-python test-cpp test-sanitize test-arm lint format wheel clean
+.PHONY: help demo test test-python test-cpp test-sanitize test-arm test-android android-models lint format wheel clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -44,6 +44,14 @@ test-arm: $(BUILD)/.library ## the C++ tests and exported models on emulated aar
 	  if [ $$status = 77 ]; then echo "== aarch64 tests ($$script): SKIPPED, see the line above"; \
 	  elif [ $$status != 0 ]; then exit $$status; fi; \
 	done
+
+test-android: $(BUILD)/.library ## the Android demo on a desktop: real TFLite for Android, screens, resources, APK (Java 17, Maven)
+	@android_demo/host/check.sh; status=$$?; \
+	if [ $$status = 77 ]; then echo "== Android checks: SKIPPED, see the line above"; else exit $$status; fi
+
+android-models: $(BUILD)/.library ## the models that the Android app brings along, with sample images (about two minutes)
+	$(py) -m dgms_keras.recipes.android_models --output $(BUILD)/android/assets/models
+	@ln -sfn assets/models $(BUILD)/android/models
 
 lint: $(BUILD)/.environment ## ruff and clang-format, checking only
 	@echo "== lint"
