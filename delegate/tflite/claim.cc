@@ -1,5 +1,7 @@
 #include "tflite/claim.h"
 
+#include "tflite/log.h"
+
 namespace dgms {
 namespace {
 
@@ -72,6 +74,19 @@ bool TakenByAnother(const Graph& graph, const OpMatch& op, const tfl::Delegate* 
 }
 
 }  // namespace
+
+void ClaimStatistics::Add(const ClaimStatistics& other) {
+  claimed_operators += other.claimed_operators;
+  candidate_operators += other.candidate_operators;
+  claimed_nodes += other.claimed_nodes;
+  packed_bytes += other.packed_bytes;
+  refusals.insert(refusals.end(), other.refusals.begin(), other.refusals.end());
+}
+
+std::string RefusalText(const Refusal& refusal) {
+  return Format("%s, node %d, output '%s': %s", refusal.op.c_str(), refusal.node_index, refusal.name.c_str(),
+                refusal.why.c_str());
+}
 
 Claim FindClaim(const Graph& graph, const tfl::Delegate* self) {
   Claim claim;

@@ -2,10 +2,12 @@
 
 #include <deque>
 #include <exception>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <set>
 #include <utility>
 
 #include "kernels/select_kernel.h"
@@ -24,7 +26,7 @@ class State {
   State(const Options& options, const KernelSet* kernels) : options_(options), kernels_(kernels) {}
 
   ~State() {
-    if (options_.profile) LogLine("profile\n" + profile_.Table());
+    if (options_.profile && options_.print_profile) LogLine("profile\n" + profile_.Table());
   }
 
   const Options& options() const { return options_; }
@@ -43,6 +45,7 @@ class State {
   struct Handover {
     std::map<int, PreparedOp> ops;  // by the runtime's node number
     std::shared_ptr<Scratch> scratch;
+    std::shared_ptr<const ClaimStatistics> claim;
   };
   Handover* handover(tfl::Context* context) {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -53,13 +56,39 @@ class State {
     handovers_.erase(context);
   }
 
+  // Remembers what was claimed of a graph, instead of what was before. The runtime does not say when a graph is gone,
+  // but it frees our nodes: they own the claim, and with the last of them it ends. Where nothing was claimed there are
+  // no nodes, and the graph counts as long as its address is not taken by another.
+  void Remember(tfl::Context* context, const std::shared_ptr<const ClaimStatistics>& claim) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto entry = claims_.begin(); entry != claims_.end();) {
+      entry = entry->second.claim.expired() ? claims_.erase(entry) : std::next(entry);
+    }
+    claims_[context] = {claim, claim->claimed_nodes == 0 ? claim : nullptr};
+  }
+  ClaimStatistics Claims() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ClaimStatistics sum;
+    for (const auto& entry : claims_) {
+      const std::shared_ptr<const ClaimStatistics> claim = entry.second.claim.lock();
+      if (claim != nullptr) sum.Add(*claim);
+    }
+    return sum;
+  }
+
  private:
+  struct RememberedClaim {
+    std::weak_ptr<const ClaimStatistics> claim;
+    std::shared_ptr<const ClaimStatistics> owner;  // null where nodes own it
+  };
+
   const Options options_;
   const KernelSet* const kernels_;
   Profile profile_;
   std::mutex mutex_;
   std::unique_ptr<ThreadPool> pool_;
   std::map<tfl::Context*, Handover> handovers_;
+  std::map<tfl::Context*, RememberedClaim> claims_;
 };
 
 // The struct that runtimes hold a pointer to. A runtime keeps that pointer in every node and reads flags through it,
@@ -116,6 +145,7 @@ Shell* ShellOf(tfl::Delegate* delegate) { return static_cast<Shell*>(delegate->d
 // What the runtime keeps as user_data of a node.
 struct KernelNode {
   std::shared_ptr<State> state;  // first: destroyed last
+  std::shared_ptr<const ClaimStatistics> claim;
   std::unique_ptr<Partition> partition;
 };
 
@@ -151,6 +181,7 @@ void* InitNode(tfl::Context* context, const char* buffer, size_t) {
     if (pool == nullptr) return StatusText(Status::kOutOfMemory);
     State::Handover* handover = node->state->handover(context);
     if (handover->scratch == nullptr) return "the runtime called it outside of the delegate's prepare";
+    node->claim = handover->claim;
     const Resources resources = {&node->state->kernels(), node->state->options().dynamic_int8, pool,
                                  node->state->options().profile ? &node->state->profile() : nullptr, handover->scratch};
     node->partition = std::make_unique<Partition>(*params, &handover->ops, resources);
@@ -200,6 +231,15 @@ void ClearStaleMarks(const Graph& graph, tfl::Delegate* self) {
   }
 }
 
+// An operator that was built may have left the claim with another, whose decode chain it shares.
+void DropUnclaimed(const Claim& claim, std::map<int, PreparedOp>* prepared) {
+  std::set<int> claimed;
+  for (const OpMatch& match : claim.ops) claimed.insert(match.node_index);
+  for (auto op = prepared->begin(); op != prepared->end();) {
+    op = claimed.count(op->first) == 0 ? prepared->erase(op) : std::next(op);
+  }
+}
+
 // Builds every operator of the claim, before anything is claimed: what cannot be built is left to the runtime.
 // Returns an empty string, or why nothing can go on (no memory).
 std::string BuildOps(const Graph& graph, const KernelSet& kernels, bool dynamic_int8, Claim* claim,
@@ -224,18 +264,26 @@ std::string BuildOps(const Graph& graph, const KernelSet& kernels, bool dynamic_
       i = 0;
     }
   }
+  DropUnclaimed(*claim, prepared);
   return "";
 }
 
-void LogClaim(const Claim& claim, size_t nodes, const std::map<int, PreparedOp>& prepared) {
-  size_t bytes = 0;
-  for (const auto& entry : prepared) bytes += entry.second.op->packed_bytes();
-  LogLine(Format("claimed %zu of %zu convolutions and fully connected layers (%zu nodes), packed %zu bytes",
-                 claim.ops.size(), claim.ops.size() + claim.refusals.size(), nodes, bytes));
-  for (const Refusal& refusal : claim.refusals) {
-    LogLine(Format("not claimed: %s, node %d, output '%s': %s", refusal.op.c_str(), refusal.node_index,
-                   refusal.name.c_str(), refusal.why.c_str()));
-  }
+std::shared_ptr<const ClaimStatistics> Figures(const Claim& claim, size_t nodes,
+                                               const std::map<int, PreparedOp>& prepared) {
+  auto figures = std::make_shared<ClaimStatistics>();
+  figures->claimed_operators = static_cast<int64_t>(claim.ops.size());
+  figures->candidate_operators = static_cast<int64_t>(claim.ops.size() + claim.refusals.size());
+  figures->claimed_nodes = static_cast<int64_t>(nodes);
+  for (const auto& entry : prepared) figures->packed_bytes += static_cast<int64_t>(entry.second.op->packed_bytes());
+  for (const Refusal& refusal : claim.refusals) figures->refusals.push_back(RefusalText(refusal));
+  return figures;
+}
+
+void LogClaim(const ClaimStatistics& claim) {
+  LogLine(Format("claimed %lld of %lld convolutions and fully connected layers (%lld nodes), packed %lld bytes",
+                 static_cast<long long>(claim.claimed_operators), static_cast<long long>(claim.candidate_operators),
+                 static_cast<long long>(claim.claimed_nodes), static_cast<long long>(claim.packed_bytes)));
+  for (const std::string& refusal : claim.refusals) LogLine("not claimed: " + refusal);
 }
 
 struct HandoverScope {
@@ -259,7 +307,9 @@ std::string PrepareGraph(tfl::Context* context, tfl::Delegate* self, State* stat
   why = BuildOps(graph, state->kernels(), state->options().dynamic_int8, &claim, &prepared);
   if (!why.empty()) return why;
   const std::vector<int> nodes = ClaimedNodes(graph, claim);
-  if (state->options().log) LogClaim(claim, nodes.size(), prepared);
+  const std::shared_ptr<const ClaimStatistics> figures = Figures(claim, nodes.size(), prepared);
+  if (state->options().log) LogClaim(*figures);
+  state->Remember(context, figures);
   if (nodes.empty()) return "";
   const OwnedIntArray replaced = NewIntArray(nodes);
   if (replaced == nullptr || state->pool() == nullptr) return StatusText(Status::kOutOfMemory);
@@ -267,6 +317,7 @@ std::string PrepareGraph(tfl::Context* context, tfl::Delegate* self, State* stat
   State::Handover* handover = state->handover(context);
   handover->ops = std::move(prepared);
   handover->scratch = std::make_shared<Scratch>();
+  handover->claim = figures;
   const tfl::Status status =
       context->ReplaceNodeSubsetsWithDelegateKernels(context, NodeRegistration(), replaced.get(), self);
   const bool all_taken = handover->ops.empty();
@@ -324,6 +375,11 @@ void DestroyDelegate(tfl::Delegate* delegate) {
 std::vector<OpProfile> ReadProfile(tfl::Delegate* delegate) {
   const std::shared_ptr<State> state = delegate == nullptr ? nullptr : ShellOf(delegate)->Get();
   return state == nullptr ? std::vector<OpProfile>() : state->profile().Read();
+}
+
+ClaimStatistics ReadClaim(tfl::Delegate* delegate) {
+  const std::shared_ptr<State> state = delegate == nullptr ? nullptr : ShellOf(delegate)->Get();
+  return state == nullptr ? ClaimStatistics() : state->Claims();
 }
 
 }  // namespace dgms

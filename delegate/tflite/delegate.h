@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tflite/claim.h"
 #include "tflite/options.h"
 #include "tflite/profile.h"
 #include "tflite/tflite_abi.h"
@@ -22,6 +23,11 @@ void DestroyDelegate(tfl::Delegate* delegate);
 
 // What was measured so far with the option `profile`. Empty for null or a destroyed delegate.
 std::vector<OpProfile> ReadProfile(tfl::Delegate* delegate);
+
+// What the delegate runs now: the sum over the graphs that have nodes of it, plus those where it found nothing to claim
+// when it was last applied. A graph that applies it again (after a resize, say) counts once, one whose interpreter is
+// gone no more. Zeros for null or a destroyed delegate.
+ClaimStatistics ReadClaim(tfl::Delegate* delegate);
 
 }  // namespace dgms
 

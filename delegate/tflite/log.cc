@@ -1,5 +1,6 @@
 #include "tflite/log.h"
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 #ifdef __ANDROID__
@@ -10,7 +11,12 @@ namespace dgms {
 
 void LogLine(const std::string& text) {
 #ifdef __ANDROID__
-  __android_log_write(ANDROID_LOG_INFO, "dgms", text.c_str());
+  // One entry a line: logcat cuts an entry after about 4,000 bytes.
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    __android_log_write(ANDROID_LOG_INFO, "dgms_delegate", text.substr(begin, end - begin).c_str());
+    begin = end + 1;
+  }
 #else
   const std::string line = "dgms: " + text + "\n";
   std::fwrite(line.data(), 1, line.size(), stderr);

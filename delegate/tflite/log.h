@@ -1,4 +1,4 @@
-// Lines for people: on stderr, or in Android's log.
+// Lines for people: on stderr, or in Android's log (tag dgms_delegate).
 #ifndef DGMS_TFLITE_LOG_H_
 #define DGMS_TFLITE_LOG_H_
 
@@ -6,7 +6,8 @@
 
 namespace dgms {
 
-// Writes one line, "dgms: " and `text`, in one piece (lines of different threads do not mix).
+// Writes one line, "dgms: " and `text`, in one piece (lines of different threads do not mix). A text of several lines
+// makes one entry for each in Android's log.
 void LogLine(const std::string& text);
 
 // printf into a string.

@@ -13,6 +13,8 @@ struct Options {
   bool dynamic_int8 = false;  // "activations": float operators quantise their activations at run time
   bool log = false;
   bool profile = false;
+  bool print_profile =
+      true;  // what `profile` measured goes to the log when the delegate is gone; not an option in text
 };
 
 // Parses `count` pairs. On failure `*error` says which rule was broken and what was received, and `*options` is

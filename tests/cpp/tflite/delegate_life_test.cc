@@ -100,6 +100,114 @@ TEST(DelegateLife, MeasuresOperations) {
   EXPECT_TRUE(ReadProfile(nullptr).empty());
 }
 
+// -- claims -----------------------------------------------------------------------------------------------------------
+
+TEST(DelegateLife, CountsClaimsOfLivingGraphs) {
+  const OwnedDelegate delegate = NewDelegate();
+  EXPECT_EQ(ReadClaim(nullptr).candidate_operators, 0);
+  EXPECT_EQ(ReadClaim(delegate.get()).candidate_operators, 0) << "applied to nothing so far";
+  {
+    ThreeLayers first;
+    const int nodes = first.runtime.node_count();
+    ASSERT_EQ(first.runtime.Apply(delegate.get()), tfl::kOk);
+    const ClaimStatistics one = ReadClaim(delegate.get());
+    EXPECT_EQ(one.claimed_operators, 3);
+    EXPECT_EQ(one.candidate_operators, 3);
+    EXPECT_EQ(one.claimed_nodes, nodes - 1) << "all but the ADD";
+    EXPECT_GT(one.packed_bytes, 0);
+    EXPECT_TRUE(one.refusals.empty());
+    {
+      ThreeLayers second;
+      ASSERT_EQ(second.runtime.Apply(delegate.get()), tfl::kOk);
+      const ClaimStatistics both = ReadClaim(delegate.get());
+      EXPECT_EQ(both.claimed_operators, 6);
+      EXPECT_EQ(both.claimed_nodes, 2 * one.claimed_nodes);
+      EXPECT_EQ(both.packed_bytes, 2 * one.packed_bytes);
+      second.runtime.RemoveDelegates();  // as TFLite does before a resize
+      EXPECT_EQ(ReadClaim(delegate.get()).claimed_operators, 3);
+      ASSERT_EQ(second.runtime.Apply(delegate.get()), tfl::kOk);
+      EXPECT_EQ(ReadClaim(delegate.get()).claimed_operators, 6) << "once for each graph, however often it is applied";
+    }
+    EXPECT_EQ(ReadClaim(delegate.get()).claimed_operators, 3);
+  }
+  EXPECT_EQ(ReadClaim(delegate.get()).candidate_operators, 0);
+  EXPECT_EQ(ReadClaim(delegate.get()).packed_bytes, 0);
+}
+
+TEST(DelegateLife, CountsWhatItRefuses) {
+  const OwnedDelegate delegate = NewDelegate();
+  MockRuntime runtime;
+  ChainBuilder builder(&runtime, 5);
+  LayerSpec spec;
+  spec.filter = {3, 3, 3, 3};
+  const LayerIds claimed = builder.Layer(spec);
+  const LayerIds refused = builder.Layer(spec, claimed.output);
+  runtime.graph_outputs = {refused.output, runtime.node(runtime.node_count() - 1).inputs->data()[1]};
+  ASSERT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+  const ClaimStatistics claim = ReadClaim(delegate.get());
+  EXPECT_EQ(claim.claimed_operators, 1);
+  EXPECT_EQ(claim.candidate_operators, 2);
+  ASSERT_EQ(claim.refusals.size(), 1U);
+  EXPECT_EQ(claim.refusals[0].rfind("CONV_2D, node ", 0), 0U) << claim.refusals[0];
+  EXPECT_NE(claim.refusals[0].find(", output 'output': a tensor of its decode chain is an output of the graph"),
+            std::string::npos)
+      << claim.refusals[0];
+  // Of a graph with nothing to claim there is no node of ours, and it counts as well; again, but once.
+  MockRuntime plain;
+  const LayerIds layer = ChainBuilder(&plain, 6).Layer(LayerSpec());
+  plain.graph_outputs = {layer.output, plain.node(plain.node_count() - 1).inputs->data()[1]};
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(plain.Apply(delegate.get()), tfl::kOk);
+    EXPECT_EQ(ReadClaim(delegate.get()).claimed_operators, 1);
+    EXPECT_EQ(ReadClaim(delegate.get()).candidate_operators, 3);
+    EXPECT_EQ(ReadClaim(delegate.get()).refusals.size(), 2U);
+  }
+}
+
+TEST(DelegateLife, CountsClaimsWhileOthersApply) {
+  const OwnedDelegate delegate = NewDelegate(1);
+  std::atomic<bool> done{false};
+  std::atomic<int> wrong{0};
+  std::thread reader([&] {
+    while (!done) {
+      const ClaimStatistics claim = ReadClaim(delegate.get());
+      if (claim.claimed_operators % 3 != 0 || claim.claimed_operators > 6 || !claim.refusals.empty()) ++wrong;
+    }
+  });
+  std::vector<std::thread> appliers;
+  for (int i = 0; i < 2; ++i) {
+    appliers.emplace_back([&] {
+      for (int repeat = 0; repeat < 50; ++repeat) {
+        ThreeLayers graph;
+        if (graph.runtime.Apply(delegate.get()) != tfl::kOk) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : appliers) thread.join();
+  done = true;
+  reader.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(ReadClaim(delegate.get()).claimed_operators, 0);
+}
+
+TEST(DelegateLife, PrintsWhatItMeasuredUnlessItIsRead) {
+  for (const bool print : {true, false}) {
+    Options options;
+    options.profile = true;
+    options.print_profile = print;
+    std::string error;
+    OwnedDelegate delegate(CreateDelegate(options, &error));
+    ThreeLayers graph;
+    ASSERT_EQ(graph.runtime.Apply(delegate.get()), tfl::kOk);
+    RunGraph(&graph.runtime, graph.first, graph.third.output);
+    EXPECT_FALSE(ReadProfile(delegate.get()).empty());
+    ::testing::internal::CaptureStderr();
+    delegate.reset();
+    graph.runtime.RemoveDelegates();  // its nodes were the last to know it
+    EXPECT_EQ(::testing::internal::GetCapturedStderr().find("dgms: profile") != std::string::npos, print);
+  }
+}
+
 // -- memory -----------------------------------------------------------------------------------------------------------
 
 int64_t allowed_allocations = 0;
