@@ -1,0 +1,39 @@
+plugins { alias(libs.plugins.android.library) }
+
+android {
+  namespace = "org.dgms.tflite"
+  compileSdk = libs.versions.compileSdk.get().toInt()
+  ndkVersion = libs.versions.ndk.get()
+
+  defaultConfig {
+    minSdk = libs.versions.minSdk.get().toInt()
+    consumerProguardFiles("consumer-rules.pro")
+    // x86_64 is for the emulator; apps that want it add it in the same way.
+    ndk { abiFilters += listOf("arm64-v8a", "armeabi-v7a", "x86_64") }
+    externalNativeBuild {
+      cmake {
+        arguments += listOf("-DANDROID_STL=c++_static")
+        targets += "dgms_delegate"
+      }
+    }
+  }
+
+  // The delegate's one CMake project: the same as on desktops, with the functions for Java added on Android.
+  externalNativeBuild {
+    cmake {
+      path = file("../../delegate/CMakeLists.txt")
+      version = libs.versions.cmake.get()
+    }
+  }
+
+  compileOptions {
+    sourceCompatibility = JavaVersion.VERSION_1_8
+    targetCompatibility = JavaVersion.VERSION_1_8
+  }
+}
+
+dependencies {
+  // Its interface Delegate is part of this library's own.
+  api(libs.litert)
+  testImplementation(libs.junit)
+}
