@@ -12,7 +12,7 @@ import pytest
 @pytest.fixture(autouse=True)
 def _seeded():
     """Every test starts from the same random state and a clean Keras session."""
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)  # without a full collection of garbage: see tests/conftest.py
     keras.utils.set_random_seed(0)
 
 

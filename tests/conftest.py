@@ -1,0 +1,24 @@
+"""What all the tests of a process share: cheap garbage collections."""
+
+import gc
+
+import pytest
+
+
+# TensorFlow's converter and Keras's `clear_session` collect garbage each time, and a full collection looks at every object alive:
+# half a million of the imported packages, and all the graphs that earlier tests left in caches. That was two thirds of the
+# suite's time. Objects that stay for good are therefore frozen (collections pass over them): what is imported, once the tests
+# are collected, and what is left behind each file of tests.
+def _freeze_survivors() -> None:
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_finish() -> None:
+    _freeze_survivors()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if nextitem is not None and nextitem.path != item.path:
+        _freeze_survivors()
