@@ -10,6 +10,8 @@ public final class BenchmarkException extends Exception {
     MODEL_BROKEN,
     /** The model is sound, but its inputs are of a kind that this program cannot fill. */
     MODEL_UNSUPPORTED,
+    /** TFLite's own native library cannot be loaded. */
+    RUNTIME_UNAVAILABLE,
     /** Memory ran out. */
     OUT_OF_MEMORY,
     /** {@link BenchmarkRunner#cancel} was called. */

@@ -1,6 +1,7 @@
 package org.dgms.demo.bench;
 
 import org.tensorflow.lite.Delegate;
+import org.tensorflow.lite.TensorFlowLite;
 
 /**
  * XNNPACK with a chosen number of threads.
@@ -13,7 +14,7 @@ public final class XnnpackDelegate implements Delegate {
   private long handle; // 0 after close(); guarded by `this`
 
   /**
-   * Makes a delegate. The runtime's library must have been loaded before (any use of TFLite's Interpreter does that).
+   * Makes a delegate.
    *
    * @param numThreads 1 to {@link BenchmarkSettings#MAX_THREADS}, the calling thread included
    * @throws IllegalArgumentException for another number
@@ -25,6 +26,7 @@ public final class XnnpackDelegate implements Delegate {
           "numThreads must be from 1 to " + BenchmarkSettings.MAX_THREADS + ". Received: " + numThreads);
     }
     NativeBench.require();
+    TensorFlowLite.init(); // the native half finds TFLite's library by name, among the loaded ones
     handle = nativeCreate(numThreads);
   }
 
