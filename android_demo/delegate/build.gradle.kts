@@ -26,6 +26,9 @@ android {
     }
   }
 
+  // They run the delegate in Android's TFLite on a desktop's JVM, which takes the shims of ../host: see host/pom.xml.
+  sourceSets { getByName("test") { java.setSrcDirs(emptyList<String>()) } }
+
   compileOptions {
     sourceCompatibility = JavaVersion.VERSION_1_8
     targetCompatibility = JavaVersion.VERSION_1_8
@@ -35,5 +38,4 @@ android {
 dependencies {
   // Its interface Delegate is part of this library's own.
   api(libs.litert)
-  testImplementation(libs.junit)
 }
