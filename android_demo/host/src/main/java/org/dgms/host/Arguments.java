@@ -8,9 +8,11 @@ import org.dgms.demo.bench.BenchmarkSettings;
 /** The command line of {@link Main}. */
 final class Arguments {
   static final String USAGE =
-      "usage: Main --models DIR [--model NAME] [--paths delegate,xnnpack,builtin,dense:xnnpack] [--threads N]\n"
-          + "            [--runs N] [--warmup N] [--min-seconds S] [--affinity all|big|little]\n"
-          + "            [--activations float32|dynamic_int8] [--seed N] [--profile] [--json DIR] [--dump DIR]\n";
+      "usage: Main --models DIR [--model NAME] [--paths delegate,xnnpack,builtin,dense:xnnpack]\n"
+          + "            [--threads N] [--runs N] [--warmup N] [--min-seconds S]\n"
+          + "            [--affinity all|big|little] [--activations float32|dynamic_int8] [--seed N]\n"
+          + "            [--profile]\n"
+          + "            [--json DIR] [--dump DIR]\n";
 
   File models;
   String model; // null: every model of the folder

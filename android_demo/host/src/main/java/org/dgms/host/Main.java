@@ -18,25 +18,27 @@ import org.dgms.demo.bench.PathResult;
 import org.dgms.demo.bench.ResultStore;
 
 /**
- * The app's benchmark runner on a desktop's JVM, over the unmodified TFLite for Android: prints a comparison for every model
- * of a folder. Exit status 0: every path ran and the outputs agree; 1: not so; 2: wrong usage.
+ * The app's benchmark runner on a desktop's JVM, over the unmodified TFLite for Android: prints a comparison
+ * for every model of a folder. Exit status 0: every path ran and the outputs agree; 1: not so; 2: wrong
+ * usage.
  *
  * <p>What "agree" means for the delegate and for XNNPACK, against TFLite's own kernels on the same file:
  *
  * <ul>
- *   <li>float activations: {@link #FLOAT_BOUND} times the largest output. The sums are the same up to the order of
- *       additions.
- *   <li>int8 models: the delegate is exact, as its int8 arithmetic is defined to be TFLite's own. XNNPACK rounds in float
- *       where TFLite rounds in fixed point, so each layer can be off by a step, and later layers pass that on: {@link
- *       #XNNPACK_INT8_BOUND} steps.
- *   <li>float models with dynamic int8 activations: {@link #DYNAMIC_BOUND} times the largest output, for rounding each
- *       row's activations to 8 bits.
- *   <li>The dense twin is another file; its difference, which has the error of weight sharing in it, is printed only.
+ *   <li>float activations: {@link #FLOAT_BOUND} times the largest output. The sums are the same up to the
+ *       order of additions.
+ *   <li>int8 models: {@link #INT8_BOUND} steps. What the delegate runs is exact, but in both paths XNNPACK
+ *       runs other layers, and it rounds in float where TFLite rounds in fixed point: a layer can be off by a
+ *       step, and later layers pass that on.
+ *   <li>float models with dynamic int8 activations: {@link #DYNAMIC_BOUND} times the largest output, for
+ *       rounding each row's activations to 8 bits.
+ *   <li>The dense twin is another file; its difference, which has the error of weight sharing in it, is
+ *       printed only.
  * </ul>
  */
 public final class Main {
   static final double FLOAT_BOUND = 1e-4;
-  static final double XNNPACK_INT8_BOUND = 3;
+  static final double INT8_BOUND = 3;
   static final double DYNAMIC_BOUND = 0.1;
 
   private final Arguments arguments;
@@ -160,7 +162,7 @@ public final class Main {
 
   private double bound(PathKind kind, TensorFiles tensors) {
     if (tensors.outputsAreIntegers()) {
-      return kind == PathKind.DELEGATE ? 0 : XNNPACK_INT8_BOUND;
+      return INT8_BOUND;
     }
     boolean dynamic = kind == PathKind.DELEGATE && settings.activations() == Activations.DYNAMIC_INT8;
     return (dynamic ? DYNAMIC_BOUND : FLOAT_BOUND) * tensors.largestOutput();

@@ -11,8 +11,8 @@ import org.dgms.demo.bench.PathKind;
 import org.dgms.demo.bench.TensorSink;
 
 /**
- * Watches the first input's tensors go by: writes their raw bytes to files (MODEL.inputI.bin, MODEL.PATH.outputI.bin), and
- * keeps what the outputs' bound needs to know.
+ * Watches the first input's tensors go by: writes their raw bytes to files (MODEL.inputI.bin,
+ * MODEL.PATH.outputI.bin), and keeps what the outputs' bound needs to know.
  */
 final class TensorFiles implements TensorSink {
   private final File folder; // null: nothing is written

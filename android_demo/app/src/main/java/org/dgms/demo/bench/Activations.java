@@ -29,6 +29,7 @@ public enum Activations {
         return choice;
       }
     }
-    throw new IllegalArgumentException("activations must be float32 or dynamic_int8. Received: \"" + id + "\"");
+    throw new IllegalArgumentException(
+        "activations must be float32 or dynamic_int8. Received: \"" + id + "\"");
   }
 }

@@ -123,8 +123,8 @@ public final class BenchmarkResult {
   }
 
   /**
-   * The path that the delegate is to be compared with: the dense twin's under XNNPACK where that succeeded, else XNNPACK on
-   * the same file, else TFLite's own kernels.
+   * The path that the delegate is to be compared with: the dense twin's under XNNPACK where that succeeded,
+   * else XNNPACK on the same file, else TFLite's own kernels.
    *
    * @return null where none of them has figures
    */
@@ -158,7 +158,10 @@ public final class BenchmarkResult {
     return throttled;
   }
 
-  /** Most resident memory that the whole process ever had, in bytes: the program and all paths together; or null. */
+  /**
+   * Most resident memory that the whole process ever had, in bytes: the program and all paths together; or
+   * null.
+   */
   public Long peakMemoryBytes() {
     return peakMemoryBytes;
   }
@@ -202,8 +205,8 @@ public final class BenchmarkResult {
   }
 
   /**
-   * Reads what {@link #toJson} or the desktop's {@code dgms bench --json} wrote. Unknown fields of a newer minor version are
-   * left out.
+   * Reads what {@link #toJson} or the desktop's {@code dgms bench --json} wrote. Unknown fields of a newer
+   * minor version are left out.
    *
    * @throws FormatException the text is no such JSON; the message says where
    */
@@ -234,7 +237,10 @@ public final class BenchmarkResult {
     return b.build();
   }
 
-  /** Every timed run as comma-separated values: a heading, then path, round (from 1), start and duration in ms. */
+  /**
+   * Every timed run as comma-separated values: a heading, then path, round (from 1), start and duration in
+   * ms.
+   */
   public String toCsv() {
     StringBuilder out = new StringBuilder("path,round,start_ms,ms\r\n"); // line ends of RFC 4180
     for (PathResult path : paths) {

@@ -7,10 +7,11 @@ import java.util.List;
 import org.tensorflow.lite.TensorFlowLite;
 
 /**
- * Measures one model in several ways, interleaved: each round runs every path once, every other round in reverse order, so
- * that heat and neighbours hit all paths alike. What counts is the ratio of medians.
+ * Measures one model in several ways, interleaved: each round runs every path once, every other round in
+ * reverse order, so that heat and neighbours hit all paths alike. What counts is the ratio of medians.
  *
- * <p>A runner is used once. {@link #run} works on the calling thread and takes as long as the settings ask for.
+ * <p>A runner is used once. {@link #run} works on the calling thread and takes as long as the settings ask
+ * for.
  */
 public final class BenchmarkRunner {
   /** Told about progress, on the runner's thread and never within a timed run; it should return quickly. */
@@ -22,7 +23,8 @@ public final class BenchmarkRunner {
      * One path was run in a timed round.
      *
      * @param done the timed round that this run belongs to, counted from 1
-     * @param total timed rounds in all, as far as known: grows while {@link BenchmarkSettings#minSeconds} asks for more
+     * @param total timed rounds in all, as far as known: grows while {@link BenchmarkSettings#minSeconds}
+     *     asks for more
      * @param path which path
      * @param ms duration of the run in milliseconds
      */
@@ -49,8 +51,8 @@ public final class BenchmarkRunner {
   }
 
   /**
-   * Stops the benchmark before its next run, from any thread and at any time; {@link #run} then throws. Does nothing once it
-   * has ended.
+   * Stops the benchmark before its next run, from any thread and at any time; {@link #run} then throws. Does
+   * nothing once it has ended.
    */
   public void cancel() {
     cancellation.cancel();
@@ -61,7 +63,8 @@ public final class BenchmarkRunner {
    *
    * @param listener told about progress
    * @return the result; a path that failed has its reason in it, and the others have their figures
-   * @throws BenchmarkException nothing could be measured, or it was cancelled; {@link BenchmarkException#reason} says why
+   * @throws BenchmarkException nothing could be measured, or it was cancelled; {@link
+   *     BenchmarkException#reason} says why
    * @throws IllegalStateException this runner was used before
    */
   public BenchmarkResult run(Listener listener) throws BenchmarkException {
@@ -84,7 +87,9 @@ public final class BenchmarkRunner {
       return result.build();
     } catch (OutOfMemoryError e) {
       throw new BenchmarkException(
-          BenchmarkException.Reason.OUT_OF_MEMORY, "memory must suffice for the model. Received: " + e.getMessage(), e);
+          BenchmarkException.Reason.OUT_OF_MEMORY,
+          "memory must suffice for the model. Received: " + e.getMessage(),
+          e);
     } finally {
       if (binding != null) {
         binding.restore();

@@ -58,7 +58,10 @@ public final class BenchmarkSettings {
         .setSeed(seed);
   }
 
-  /** The paths in the order of the first round; {@link PathKind#DENSE_XNNPACK} is left out for models without a twin. */
+  /**
+   * The paths in the order of the first round; {@link PathKind#DENSE_XNNPACK} is left out for models without
+   * a twin.
+   */
   public List<PathKind> paths() {
     return paths;
   }
@@ -83,7 +86,10 @@ public final class BenchmarkSettings {
     return runs;
   }
 
-  /** Seconds that the timed rounds go on at least; rounds beyond {@link #runs()} are added until then. 0: no minimum. */
+  /**
+   * Seconds that the timed rounds go on at least; rounds beyond {@link #runs()} are added until then. 0: no
+   * minimum.
+   */
   public double minSeconds() {
     return minSeconds;
   }
@@ -113,7 +119,9 @@ public final class BenchmarkSettings {
     return seed;
   }
 
-  /** Collects and checks the settings; every setter throws IllegalArgumentException where its rule is broken. */
+  /**
+   * Collects and checks the settings; every setter throws IllegalArgumentException where its rule is broken.
+   */
   public static final class Builder {
     private List<PathKind> paths = Arrays.asList(PathKind.values());
     private int numThreads = 1;
@@ -132,7 +140,8 @@ public final class BenchmarkSettings {
     /** At least one path, each once. */
     public Builder setPaths(List<PathKind> value) {
       if (value.isEmpty() || new LinkedHashSet<PathKind>(value).size() != value.size()) {
-        throw new IllegalArgumentException("paths must name at least one path, each once. Received: " + value);
+        throw new IllegalArgumentException(
+            "paths must name at least one path, each once. Received: " + value);
       }
       paths = new ArrayList<PathKind>(value);
       return this;
@@ -217,7 +226,8 @@ public final class BenchmarkSettings {
 
     private static int inRange(String name, int value, int low, int high) {
       if (value < low || value > high) {
-        throw new IllegalArgumentException(name + " must be from " + low + " to " + high + ". Received: " + value);
+        throw new IllegalArgumentException(
+            name + " must be from " + low + " to " + high + ". Received: " + value);
       }
       return value;
     }

@@ -32,7 +32,10 @@ public final class Classification {
     return predicted;
   }
 
-  /** The predicted class's probability, 0 to 1: the output itself if the model ends in a softmax, else its softmax. */
+  /**
+   * The predicted class's probability, 0 to 1: the output itself if the model ends in a softmax, else its
+   * softmax.
+   */
   public double probability() {
     return probability;
   }

@@ -28,7 +28,8 @@ public final class CpuAffinity {
    * @param cpus core numbers, at least one
    * @throws IllegalArgumentException no core, or a negative number
    * @throws UnsupportedOperationException the native library is missing
-   * @throws IllegalStateException the system refuses, such as where none of them is online; the message is its own
+   * @throws IllegalStateException the system refuses, such as where none of them is online; the message is
+   *     its own
    */
   public static void set(int[] cpus) {
     boolean valid = cpus.length > 0;

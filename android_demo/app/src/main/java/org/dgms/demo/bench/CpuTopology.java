@@ -49,8 +49,8 @@ public final class CpuTopology {
   }
 
   /**
-   * The numbers of the cores that a choice stands for. On a machine with cores of one kind, or whose frequencies are
-   * unknown, every choice stands for all of them.
+   * The numbers of the cores that a choice stands for. On a machine with cores of one kind, or whose
+   * frequencies are unknown, every choice stands for all of them.
    */
   public int[] cpus(Affinity affinity) {
     Long slowest = isHeterogeneous() ? slowestKhz() : null;

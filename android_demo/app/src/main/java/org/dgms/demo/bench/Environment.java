@@ -1,6 +1,8 @@
 package org.dgms.demo.bench;
 
-/** What a benchmark needs to know of the system around it; the app and the desktop command line implement it. */
+/**
+ * What a benchmark needs to know of the system around it; the app and the desktop command line implement it.
+ */
 public interface Environment {
   /** What the benchmark runs on. */
   MachineInfo machine();

@@ -19,7 +19,8 @@ final class Files {
   /** A file's bytes. Files of /proc and /sys, whose length reads 0, work too. */
   static byte[] readBytes(File file) throws IOException {
     try (InputStream in = new FileInputStream(file)) {
-      ByteArrayOutputStream bytes = new ByteArrayOutputStream(Math.max(BLOCK, (int) Math.min(file.length(), 1 << 30)));
+      int expected = (int) Math.min(file.length(), 1 << 30);
+      ByteArrayOutputStream bytes = new ByteArrayOutputStream(Math.max(BLOCK, expected));
       byte[] block = new byte[BLOCK];
       for (int n = in.read(block); n >= 0; n = in.read(block)) {
         bytes.write(block, 0, n);
@@ -34,8 +35,8 @@ final class Files {
   }
 
   /**
-   * Writes a file so that readers see the old content or the new, never a part: under a temporary name beside it, flushed
-   * to the disk, then renamed.
+   * Writes a file so that readers see the old content or the new, never a part: under a temporary name beside
+   * it, flushed to the disk, then renamed.
    */
   static void writeAtomically(File file, byte[] content) throws IOException {
     File folder = file.getAbsoluteFile().getParentFile();

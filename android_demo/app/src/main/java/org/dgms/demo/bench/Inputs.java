@@ -8,11 +8,12 @@ import java.util.Random;
 import org.tensorflow.lite.DataType;
 
 /**
- * The inputs that every path is run on: the model's sample images, or random values as the desktop's benchmark takes them
- * (standard normal for floats, the whole range for 8-bit integers, 0 and 1 for wider integers, which may be indices).
+ * The inputs that every path is run on: the model's sample images, or random values as the desktop's
+ * benchmark takes them (standard normal for floats, the whole range for 8-bit integers, 0 and 1 for wider
+ * integers, which may be indices).
  *
- * <p>They are defined by the first opened path's tensors. A path whose tensors are encoded in another way (a dense twin with
- * its own quantisation) gets the same real values.
+ * <p>They are defined by the first opened path's tensors. A path whose tensors are encoded in another way (a
+ * dense twin with its own quantisation) gets the same real values.
  */
 final class Inputs {
   /** Random inputs on which outputs are compared. */
@@ -75,11 +76,17 @@ final class Inputs {
         || image.height() != input.height()
         || image.channels() != input.channels()) {
       throw unsupported(
-          "a sample image must have the input's size, " + input.width() + " x " + input.height() + " x "
-              + input.channels() + ". Received: " + image.width() + " x " + image.height() + " x " + image.channels()
+          "a sample image must have the input's size, "
+              + size(input.width(), input.height(), input.channels())
+              + ". Received: "
+              + size(image.width(), image.height(), image.channels())
               + " (" + sample.file().getName() + ")");
     }
     return image;
+  }
+
+  private static String size(int width, int height, int channels) {
+    return width + " x " + height + " x " + channels;
   }
 
   private static BenchmarkException unsupported(String message) {
@@ -146,7 +153,10 @@ final class Inputs {
     }
   }
 
-  /** Seeds that differ little would give Java's generator similar first values. Source: SplitMix64's finaliser. */
+  /**
+   * Seeds that differ little would give Java's generator similar first values. Source: SplitMix64's
+   * finaliser.
+   */
   private static long mix(long a, long b) {
     long z = a + (b + 1) * 0x9E3779B97F4A7C15L;
     z = (z ^ (z >>> 30)) * 0xBF58476D1CE4E5B9L;

@@ -13,8 +13,8 @@ import org.json.JSONTokener;
 /**
  * JSON text to and from maps, lists, strings, numbers, booleans and null.
  *
- * <p>Reading is left to org.json. Writing is done here, because org.json's objects keep the order of their keys on Android
- * but not in its JVM edition, and files of the same content should be the same text.
+ * <p>Reading is left to org.json. Writing is done here, because org.json's objects keep the order of their
+ * keys on Android but not in its JVM edition, and files of the same content should be the same text.
  */
 final class Json {
   private Json() {}
@@ -32,7 +32,8 @@ final class Json {
       }
       return toMap((JSONObject) value);
     } catch (JSONException e) {
-      throw new FormatException("the text must be JSON. Received: " + excerpt(text) + " (" + e.getMessage() + ")", e);
+      throw new FormatException(
+          "the text must be JSON. Received: " + excerpt(text) + " (" + e.getMessage() + ")", e);
     } catch (StackOverflowError e) {
       throw new FormatException("JSON must not be nested thousands deep. Received: " + excerpt(text));
     }
@@ -67,7 +68,10 @@ final class Json {
     return "\"" + start.replace('\n', ' ') + "\"";
   }
 
-  /** Indented text of a map, in the map's own order; lists without objects stay on one line. Ends with a line feed. */
+  /**
+   * Indented text of a map, in the map's own order; lists without objects stay on one line. Ends with a line
+   * feed.
+   */
   static String write(Map<String, ?> object) {
     StringBuilder out = new StringBuilder();
     writeValue(object, 0, out);
@@ -86,7 +90,8 @@ final class Json {
     } else if (value instanceof String) {
       writeString((String) value, out);
     } else {
-      throw new IllegalArgumentException("JSON cannot hold a " + value.getClass().getName() + ". Received: " + value);
+      throw new IllegalArgumentException(
+          "JSON cannot hold a " + value.getClass().getName() + ". Received: " + value);
     }
   }
 

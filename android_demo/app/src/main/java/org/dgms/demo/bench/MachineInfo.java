@@ -93,11 +93,14 @@ public final class MachineInfo {
     return new MachineInfo(fields);
   }
 
-  /** Collects what is known; what every system tells in the same way is filled in by {@link #Builder(CpuTopology)}. */
+  /**
+   * Collects what is known; what every system tells in the same way is filled in by {@link
+   * #Builder(CpuTopology)}.
+   */
   public static final class Builder {
     static final String[] KEYS = {
-      "kind", "name", "processor", "architecture", "cores", "features", "kernel_set", "system", "soc", "android_api",
-      "abi", "core_max_mhz", "memory_bytes", "java"
+      "kind", "name", "processor", "architecture", "cores", "features", "kernel_set", "system", "soc",
+      "android_api", "abi", "core_max_mhz", "memory_bytes", "java"
     };
 
     private final Map<String, Object> values = new LinkedHashMap<String, Object>();
@@ -121,7 +124,8 @@ public final class MachineInfo {
     /** "phone" or "desktop", and what it is called. */
     public Builder setKind(String kind, String name) {
       if (!kind.equals("phone") && !kind.equals("desktop")) {
-        throw new IllegalArgumentException("the kind of a machine must be phone or desktop. Received: " + kind);
+        throw new IllegalArgumentException(
+            "the kind of a machine must be phone or desktop. Received: " + kind);
       }
       values.put("kind", kind);
       values.put("name", name);

@@ -9,14 +9,19 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 
-/** The models of a folder: those that its {@code models.json} describes, then every other {@code .tflite} file in it. */
+/**
+ * The models of a folder: those that its {@code models.json} describes, then every other {@code .tflite} file
+ * in it.
+ */
 public final class ModelCatalog {
   /** Name of the description. */
   public static final String INDEX = "models.json";
 
   private static final String SCHEMA = "dgms-models";
   private static final int MAJOR = 1;
-  /** Ending of a dense twin without description: {@code net.dense.tflite} stands beside {@code net.tflite}. */
+  /**
+   * Ending of a dense twin without description: {@code net.dense.tflite} stands beside {@code net.tflite}.
+   */
   private static final String DENSE_SUFFIX = ".dense.tflite";
 
   private ModelCatalog() {}
@@ -24,7 +29,8 @@ public final class ModelCatalog {
   /**
    * The models of a folder.
    *
-   * <p>A file without description belongs to its name: {@code net.dense.tflite} is the dense twin of {@code net.tflite}.
+   * <p>A file without description belongs to its name: {@code net.dense.tflite} is the dense twin of {@code
+   * net.tflite}.
    *
    * @return described ones in their order, then the others by name; empty for an empty or missing folder
    * @throws FormatException models.json breaks its rules
@@ -94,7 +100,8 @@ public final class ModelCatalog {
     for (JsonFields entry : root.objects("models")) {
       ModelSpec model = model(entry, folder);
       if (!names.add(model.name())) {
-        throw new FormatException(entry.place("name") + " must be unique. Received: " + model.name() + " twice");
+        throw new FormatException(
+            entry.place("name") + " must be unique. Received: " + model.name() + " twice");
       }
       models.add(model);
     }
@@ -159,7 +166,8 @@ public final class ModelCatalog {
     String name = fields.text(key);
     if (name.isEmpty() || name.startsWith("/") || Arrays.asList(name.split("/")).contains("..")) {
       throw new FormatException(
-          fields.place(key) + " must be a name relative to models.json, inside its folder. Received: \"" + name + "\"");
+          fields.place(key) + " must be a name relative to models.json, inside its folder. Received: \""
+              + name + "\"");
     }
     return new File(folder, name);
   }

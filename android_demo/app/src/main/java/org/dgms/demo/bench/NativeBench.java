@@ -1,6 +1,9 @@
 package org.dgms.demo.bench;
 
-/** Loads libdgms_bench.so, which has what Java cannot do: XNNPACK with a chosen number of threads, and CPU affinity. */
+/**
+ * Loads libdgms_bench.so, which has what Java cannot do: XNNPACK with a chosen number of threads, and CPU
+ * affinity.
+ */
 final class NativeBench {
   private static final String NAME = "dgms_bench";
   private static final String WHY_NOT = load(); // null: it is there

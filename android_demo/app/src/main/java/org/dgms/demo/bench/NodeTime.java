@@ -3,7 +3,10 @@ package org.dgms.demo.bench;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
-/** One of the DGMS delegate's own counters: a layer that it runs (the runtime's other nodes have none). Immutable. */
+/**
+ * One of the DGMS delegate's own counters: a layer that it runs (the runtime's other nodes have none).
+ * Immutable.
+ */
 public final class NodeTime {
   private final String name;
   private final String kernel;
@@ -13,7 +16,14 @@ public final class NodeTime {
   private final double totalMs;
   private final double fastestMs;
 
-  NodeTime(String name, String kernel, long calls, long macs, long packedBytes, double totalMs, double fastestMs) {
+  NodeTime(
+      String name,
+      String kernel,
+      long calls,
+      long macs,
+      long packedBytes,
+      double totalMs,
+      double fastestMs) {
     this.name = name;
     this.kernel = kernel;
     this.calls = calls;

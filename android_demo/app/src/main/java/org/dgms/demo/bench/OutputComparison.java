@@ -29,12 +29,13 @@ final class OutputComparison {
 
   private void compare(TensorSpec spec, ByteBuffer output, TensorSpec expectedSpec, ByteBuffer expected) {
     boolean same = spec.hasEncodingOf(expectedSpec);
-    comparable = spec.elements() == expectedSpec.elements() && (same || (spec.isReal() && expectedSpec.isReal()));
+    comparable =
+        spec.elements() == expectedSpec.elements() && (same || (spec.isReal() && expectedSpec.isReal()));
     for (int i = 0; comparable && i < spec.elements(); i++) {
       double a = spec.element(output, i);
       double b = expectedSpec.element(expected, i);
-      double difference =
-          same ? a - b : (spec.toReal(a) - expectedSpec.toReal(b)) / expectedSpec.step(); // in the reference's steps
+      // Other encodings of an output are compared in the reference's steps.
+      double difference = same ? a - b : (spec.toReal(a) - expectedSpec.toReal(b)) / expectedSpec.step();
       comparable = !Double.isNaN(difference) && !Double.isInfinite(difference);
       maxDifference = Math.max(maxDifference, Math.abs(difference));
     }
@@ -51,7 +52,10 @@ final class OutputComparison {
     return best;
   }
 
-  /** Largest absolute difference, in steps for quantised outputs; null if outputs are not finite or not comparable. */
+  /**
+   * Largest absolute difference, in steps for quantised outputs; null if outputs are not finite or not
+   * comparable.
+   */
   Double maxAbsDifference() {
     return comparable && inputs > 0 ? maxDifference : null;
   }

@@ -7,7 +7,9 @@ import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
 
-/** The paths of one benchmark, taken through its phases in this order: open, compare, warmUp, time, profile. */
+/**
+ * The paths of one benchmark, taken through its phases in this order: open, compare, warmUp, time, profile.
+ */
 final class PathGroup implements Closeable {
   /** Runs behind the delegate's counters. */
   private static final int PROFILED_RUNS = 10;
@@ -92,7 +94,8 @@ final class PathGroup implements Closeable {
     }
     if (model.denseFile() == null) {
       throw new UnsupportedOperationException(
-          "the path " + kind.id() + " needs a model with a dense twin. Received: " + model.name() + " without");
+          "the path " + kind.id() + " needs a model with a dense twin. Received: " + model.name()
+              + " without");
     }
     return model.denseFile();
   }
@@ -110,7 +113,10 @@ final class PathGroup implements Closeable {
     log.add("path " + path.kind().id() + ": failed: " + path.result.error);
   }
 
-  /** Where no path of the model's own file could be opened, TFLite's own kernels tell whether the file is at fault. */
+  /**
+   * Where no path of the model's own file could be opened, TFLite's own kernels tell whether the file is at
+   * fault.
+   */
   private void requireSoundModel() throws BenchmarkException {
     boolean tried = false;
     for (PathRun path : paths) {
@@ -126,13 +132,15 @@ final class PathGroup implements Closeable {
     } catch (RuntimeException e) {
       throw new BenchmarkException(
           BenchmarkException.Reason.MODEL_BROKEN,
-          "a model must be a .tflite file that TFLite's own kernels can open. Received: " + model.file().getName()
-              + ": " + e.getMessage(),
+          "a model must be a .tflite file that TFLite's own kernels can open. Received: "
+              + model.file().getName() + ": " + e.getMessage(),
           e);
     }
   }
 
-  /** The session whose outputs are the reference; opened for that alone where builtin is not among the paths. */
+  /**
+   * The session whose outputs are the reference; opened for that alone where builtin is not among the paths.
+   */
   private PathSession openReference() throws BenchmarkException {
     for (PathRun path : paths) {
       if (path.kind() == PathKind.BUILTIN && path.isAlive()) {
@@ -279,7 +287,8 @@ final class PathGroup implements Closeable {
     if (seconds >= minSeconds) {
       return done;
     }
-    return (int) Math.min(Integer.MAX_VALUE, Math.max(done + 1, Math.ceil(done * minSeconds / Math.max(seconds, 1e-9))));
+    double rounds = Math.ceil(done * minSeconds / Math.max(seconds, 1e-9));
+    return (int) Math.min(Integer.MAX_VALUE, Math.max(done + 1.0, rounds));
   }
 
   /** One run in milliseconds, or null if the path failed. */
@@ -293,7 +302,10 @@ final class PathGroup implements Closeable {
     }
   }
 
-  /** Reads the delegate's counters in runs of their own, so that measuring each layer does not slow the timed ones. */
+  /**
+   * Reads the delegate's counters in runs of their own, so that measuring each layer does not slow the timed
+   * ones.
+   */
   void profile() throws BenchmarkException {
     for (PathRun path : alive()) {
       if (path.kind() == PathKind.DELEGATE) {
@@ -305,7 +317,9 @@ final class PathGroup implements Closeable {
             session.run();
           }
           path.result.counters = session.counters();
-          log.add("path " + path.kind().id() + ": counters of " + PROFILED_RUNS + " runs apart from the timed ones");
+          log.add(
+              "path " + path.kind().id() + ": counters of " + PROFILED_RUNS
+                  + " runs apart from the timed ones");
         } catch (RuntimeException e) {
           log.add("path " + path.kind().id() + ": no counters: " + e.getMessage());
         }

@@ -9,8 +9,8 @@ public enum PathKind {
   /** TFLite's own kernels, no delegate at all: the reference that outputs are compared with. */
   BUILTIN("builtin", false, false),
   /**
-   * XNNPACK on the model's dense twin, a plain float or int8 file of the same network: the peer that the delegate has to
-   * beat. Only for models that have such a file.
+   * XNNPACK on the model's dense twin, a plain float or int8 file of the same network: the peer that the
+   * delegate has to beat. Only for models that have such a file.
    */
   DENSE_XNNPACK("dense:xnnpack", true, true);
 

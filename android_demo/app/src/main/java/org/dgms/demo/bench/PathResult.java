@@ -116,7 +116,10 @@ public final class PathResult {
     return startsMs.clone();
   }
 
-  /** Nodes of the DGMS delegate in the graph (one may hold several layers); 0 for other paths, null if unknown. */
+  /**
+   * Nodes of the DGMS delegate in the graph (one may hold several layers); 0 for other paths, null if
+   * unknown.
+   */
   public Integer delegatedNodes() {
     return delegatedNodes;
   }
@@ -126,14 +129,17 @@ public final class PathResult {
     return claim;
   }
 
-  /** The DGMS delegate's own counters, from runs apart from the timed ones; null if they were not asked for. */
+  /**
+   * The DGMS delegate's own counters, from runs apart from the timed ones; null if they were not asked for.
+   */
   public List<NodeTime> counters() {
     return counters;
   }
 
   /**
-   * Largest absolute difference of an output element from the reference's (TFLite's own kernels, same file, same inputs;
-   * for the dense twin too, so that the error of weight sharing is in it). In the output's own unit: steps for int8.
+   * Largest absolute difference of an output element from the reference's (TFLite's own kernels, same file,
+   * same inputs; for the dense twin too, so that the error of weight sharing is in it). In the output's own
+   * unit: steps for int8.
    *
    * @return null where outputs are not finite or not comparable
    */
@@ -141,14 +147,18 @@ public final class PathResult {
     return maxAbsDifference;
   }
 
-  /** Share of the inputs on which the first output is largest at the same place as the reference's: 0 to 1, or null. */
+  /**
+   * Share of the inputs on which the first output is largest at the same place as the reference's: 0 to 1, or
+   * null.
+   */
   public Double top1Agreement() {
     return top1Agreement;
   }
 
   /**
-   * Growth of the process's resident memory, in bytes, while this path was opened and run for the first time. What earlier
-   * paths freed can hide a part of it; negative where more was freed than taken. Null if unknown.
+   * Growth of the process's resident memory, in bytes, while this path was opened and run for the first time.
+   * What earlier paths freed can hide a part of it; negative where more was freed than taken. Null if
+   * unknown.
    */
   public Long rssGrowthBytes() {
     return rssGrowthBytes;

@@ -205,9 +205,9 @@ final class PathSession implements Closeable {
     switch (kind) {
       case DELEGATE:
         DelegateClaim claim = claim();
-        return "the DGMS delegate (" + threads + ", " + activations.id() + " activations) runs " + claim.operators()
-            + " of " + claim.candidates() + " layers (" + claim.nodes() + " nodes of the file), XNNPACK (" + threads
-            + ") the rest";
+        return "the DGMS delegate (" + threads + ", " + activations.id() + " activations) runs "
+            + claim.operators() + " of " + claim.candidates() + " layers (" + claim.nodes()
+            + " nodes of the file), XNNPACK (" + threads + ") the rest";
       case XNNPACK:
         return "XNNPACK (" + threads + "), made by the app";
       case DENSE_XNNPACK:

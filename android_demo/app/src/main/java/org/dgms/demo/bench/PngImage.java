@@ -12,8 +12,9 @@ import java.util.zip.Inflater;
 /**
  * The pixels of a PNG file: 8 bits a channel, grey or RGB, not interlaced.
  *
- * <p>Android's BitmapFactory and the desktop's ImageIO may convert colours; a model's input has to be the same bytes
- * everywhere, so sample images are decoded here. Source: PNG specification, third edition, sections 5, 7 and 9.
+ * <p>Android's BitmapFactory and the desktop's ImageIO may convert colours; a model's input has to be the
+ * same bytes everywhere, so sample images are decoded here. Source: PNG specification, third edition,
+ * sections 5, 7 and 9.
  */
 public final class PngImage {
   private static final byte[] SIGNATURE = {(byte) 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
@@ -68,7 +69,8 @@ public final class PngImage {
     } catch (FormatException e) {
       throw new FormatException(file.getName() + ": " + e.getMessage(), e);
     } catch (EOFException e) {
-      throw new FormatException(file.getName() + ": the image must be complete. Received: the file ends too early", e);
+      throw new FormatException(
+          file.getName() + ": the image must be complete. Received: the file ends too early", e);
     }
   }
 
@@ -106,13 +108,14 @@ public final class PngImage {
     if (channels == 0) {
       throw new FormatException("a PNG must have a header. Received: none");
     }
-    return new PngImage(width, height, channels, unfilter(inflate(packed.toByteArray(), height, width * channels),
-        height, width * channels, channels));
+    byte[] rows = inflate(packed.toByteArray(), height, width * channels);
+    return new PngImage(width, height, channels, unfilter(rows, height, width * channels, channels));
   }
 
   private static int side(int pixels) throws FormatException {
     if (pixels < 1 || pixels > MAX_SIDE) {
-      throw new FormatException("an image must have 1 to " + MAX_SIDE + " pixels a side. Received: " + pixels);
+      throw new FormatException(
+          "an image must have 1 to " + MAX_SIDE + " pixels a side. Received: " + pixels);
     }
     return pixels;
   }
@@ -121,8 +124,8 @@ public final class PngImage {
       throws FormatException {
     if (depth != 8 || (colour != GREY && colour != RGB) || compressionAndFilter != 0 || interlace != 0) {
       throw new FormatException(
-          "an image must have 8 bits a channel, grey or RGB without alpha, not interlaced. Received: depth " + depth
-              + ", colour type " + colour + ", interlace " + interlace);
+          "an image must have 8 bits a channel, grey or RGB without alpha, not interlaced. Received: depth "
+              + depth + ", colour type " + colour + ", interlace " + interlace);
     }
     return colour == RGB ? 3 : 1;
   }

@@ -30,7 +30,8 @@ public final class ResultStore {
   }
 
   /**
-   * Writes a result under a new name, such as {@code 20260531T160509Z-shapes_w4.json}; readers see it whole or not at all.
+   * Writes a result under a new name, such as {@code 20260531T160509Z-shapes_w4.json}; readers see it whole
+   * or not at all.
    *
    * @return the file
    * @throws IOException it could not be written, such as for lack of space
@@ -50,7 +51,8 @@ public final class ResultStore {
   /**
    * Writes a result under a given name, over any file of that name.
    *
-   * @param fileName letters, digits, {@code . _ -}, ending in {@code .json} (which is added where it is missing)
+   * @param fileName letters, digits, {@code . _ -}, ending in {@code .json} (which is added where it is
+   *     missing)
    * @return the file
    * @throws IllegalArgumentException the name breaks its rule
    * @throws IOException it could not be written
@@ -58,8 +60,8 @@ public final class ResultStore {
   public synchronized File save(BenchmarkResult result, String fileName) throws IOException {
     if (!fileName.matches("[A-Za-z0-9_-][A-Za-z0-9._-]*")) {
       throw new IllegalArgumentException(
-          "a result's file name must be of letters, digits, . _ -, and not begin with a dot. Received: \"" + fileName
-              + "\"");
+          "a result's file name must be of letters, digits, . _ -, and not begin with a dot. Received: \""
+              + fileName + "\"");
     }
     return write(new File(folder, fileName.endsWith(SUFFIX) ? fileName : fileName + SUFFIX), result);
   }

@@ -7,7 +7,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The settings of a finished benchmark as its result keeps them: what was asked for, and what came of it. Immutable.
+ * The settings of a finished benchmark as its result keeps them: what was asked for, and what came of it.
+ * Immutable.
  *
  * <p>Results of other tools may leave some of it out, so what is optional in the schema can be null here.
  */

@@ -17,7 +17,8 @@ final class SchemaVersion {
     String version = root.text("schema_version");
     if (!version.matches(major + "\\.[0-9]+")) {
       throw new FormatException(
-          "schema_version must be " + major + ".x, which is what this program reads. Received: \"" + version + "\"");
+          "schema_version must be " + major + ".x, which is what this program reads. Received: \"" + version
+              + "\"");
     }
   }
 }

@@ -3,12 +3,14 @@ package org.dgms.demo.bench;
 import java.util.Arrays;
 import java.util.List;
 
-/** The statistics of a benchmark: pure functions, the same definitions as {@code dgms bench} on the desktop. */
+/**
+ * The statistics of a benchmark: pure functions, the same definitions as {@code dgms bench} on the desktop.
+ */
 public final class Statistics {
   /**
-   * A benchmark counts as throttled where every path became more than this much slower between the first and the last
-   * third of the run. Medians of thirds repeat within a few per cent on a phone at rest, while the frequency steps that governors take
-   * when a phone gets hot cost 10 per cent and more.
+   * A benchmark counts as throttled where every path became more than this much slower between the first and
+   * the last third of the run. Medians of thirds repeat within a few per cent on a phone at rest, while the
+   * frequency steps that governors take when a phone gets hot cost 10 per cent and more.
    */
   public static final double THROTTLE_DRIFT = 0.10;
 
@@ -70,7 +72,8 @@ public final class Statistics {
   }
 
   /**
-   * The q-th percentile, linear between the two nearest values (NumPy's default: rank q/100 * (n - 1), counted from 0).
+   * The q-th percentile, linear between the two nearest values (NumPy's default: rank q/100 * (n - 1),
+   * counted from 0).
    *
    * @param q 0 to 100
    */
@@ -88,8 +91,8 @@ public final class Statistics {
   }
 
   /**
-   * The order in which a round runs its paths: forwards in even rounds, backwards in odd ones, so that no path always
-   * follows the same other one and heat that builds up within a round hits all alike.
+   * The order in which a round runs its paths: forwards in even rounds, backwards in odd ones, so that no
+   * path always follows the same other one and heat that builds up within a round hits all alike.
    *
    * @param paths how many there are
    * @param round counted from 0, warm-up rounds included
@@ -104,8 +107,8 @@ public final class Statistics {
   }
 
   /**
-   * How much slower the last third of the runs is than the first: median of the last n/3 (rounded down) over the median of
-   * the first n/3, less 1. 0.25 means 25 per cent slower.
+   * How much slower the last third of the runs is than the first: median of the last n/3 (rounded down) over
+   * the median of the first n/3, less 1. 0.25 means 25 per cent slower.
    *
    * @return null for fewer than {@link #MIN_DRIFT_RUNS} values
    */
@@ -120,8 +123,9 @@ public final class Statistics {
   }
 
   /**
-   * The drift of a whole benchmark: the least of its paths' drifts. A hot phone slows every path down; what slows only one
-   * is that path's own matter or a neighbour's, and its being interleaved keeps the ratios fair.
+   * The drift of a whole benchmark: the least of its paths' drifts. A hot phone slows every path down; what
+   * slows only one is that path's own matter or a neighbour's, and its being interleaved keeps the ratios
+   * fair.
    *
    * @param runs each path's times, in order
    * @return null where a path has too few runs, or no path is given
@@ -139,7 +143,8 @@ public final class Statistics {
   }
 
   /**
-   * Whether a benchmark was throttled: its common drift is above {@link #THROTTLE_DRIFT}, or the thermal status rose.
+   * Whether a benchmark was throttled: its common drift is above {@link #THROTTLE_DRIFT}, or the thermal
+   * status rose.
    *
    * @param drift of {@link #commonDrift}, or null if unknown
    * @param thermalBefore the thermal status before the first run, such as "none" or "light"; null if unknown
@@ -178,14 +183,15 @@ public final class Statistics {
   }
 
   /**
-   * The same between given edges, so that the histograms of several paths share their bins; values outside count in the
-   * first or last bin.
+   * The same between given edges, so that the histograms of several paths share their bins; values outside
+   * count in the first or last bin.
    */
   public static Histogram histogram(double[] values, double low, double high, int bins) {
     requireValues(values);
     if (bins < 1 || !(low <= high)) {
       throw new IllegalArgumentException(
-          "a histogram needs at least 1 bin and low <= high. Received: " + bins + " bins from " + low + " to " + high);
+          "a histogram needs at least 1 bin and low <= high. Received: " + bins + " bins from " + low + " to "
+              + high);
     }
     if (low == high) {
       return new Histogram(low, 0, new int[] {values.length});

@@ -7,7 +7,10 @@ import java.util.Locale;
 import org.tensorflow.lite.DataType;
 import org.tensorflow.lite.Tensor;
 
-/** Type, shape and quantisation of a model's input or output, and access to its elements in a buffer. Immutable. */
+/**
+ * Type, shape and quantisation of a model's input or output, and access to its elements in a buffer.
+ * Immutable.
+ */
 final class TensorSpec {
   private final DataType type;
   private final int[] shape;

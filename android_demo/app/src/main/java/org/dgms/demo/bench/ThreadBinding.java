@@ -2,7 +2,10 @@ package org.dgms.demo.bench;
 
 import java.util.Arrays;
 
-/** The calling thread, bound to some cores until it is restored; threads that it makes in between inherit the binding. */
+/**
+ * The calling thread, bound to some cores until it is restored; threads that it makes in between inherit the
+ * binding.
+ */
 final class ThreadBinding {
   private final int[] before; // null: nothing to restore
   private final int[] cpus; // null: not bound
@@ -20,7 +23,8 @@ final class ThreadBinding {
       return new ThreadBinding(null, null, log);
     }
     if (!topology.isHeterogeneous()) {
-      log.add("affinity " + affinity.id() + ": not bound, the cores are all of one kind or of unknown frequency");
+      log.add(
+          "affinity " + affinity.id() + ": not bound, the cores are all of one kind or of unknown frequency");
       return new ThreadBinding(null, null, log);
     }
     int[] before = null;

@@ -6,9 +6,9 @@ import org.tensorflow.lite.TensorFlowLite;
 /**
  * XNNPACK with a chosen number of threads.
  *
- * <p>TFLite applies XNNPACK by itself, but in 2.16.1 {@code Interpreter.Options.setNumThreads} does not reach that one: it
- * always runs on one thread. A fair comparison therefore makes XNNPACK here, by the functions that TFLite's own library
- * exports, and switches the default one off ({@code setUseXNNPACK(false)}).
+ * <p>TFLite applies XNNPACK by itself, but in 2.16.1 {@code Interpreter.Options.setNumThreads} does not reach
+ * that one: it always runs on one thread. A fair comparison therefore makes XNNPACK here, by the functions
+ * that TFLite's own library exports, and switches the default one off ({@code setUseXNNPACK(false)}).
  */
 public final class XnnpackDelegate implements Delegate {
   private long handle; // 0 after close(); guarded by `this`
@@ -18,7 +18,8 @@ public final class XnnpackDelegate implements Delegate {
    *
    * @param numThreads 1 to {@link BenchmarkSettings#MAX_THREADS}, the calling thread included
    * @throws IllegalArgumentException for another number
-   * @throws UnsupportedOperationException the native library is missing, or TFLite's has no XNNPACK; the message says which
+   * @throws UnsupportedOperationException the native library is missing, or TFLite's has no XNNPACK; the
+   *     message says which
    */
   public XnnpackDelegate(int numThreads) {
     if (numThreads < 1 || numThreads > BenchmarkSettings.MAX_THREADS) {
@@ -43,7 +44,8 @@ public final class XnnpackDelegate implements Delegate {
   @Override
   public synchronized long getNativeHandle() {
     if (handle == 0) {
-      throw new IllegalStateException("an XnnpackDelegate must not be used after close(). Received: a closed one");
+      throw new IllegalStateException(
+          "an XnnpackDelegate must not be used after close(). Received: a closed one");
     }
     return handle;
   }
