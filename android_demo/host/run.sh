@@ -4,5 +4,5 @@
 # shellcheck source=env.sh
 source "$(dirname "$0")/env.sh"
 classpath=$out/maven/test-classes:$out/maven/classes:$(cat "$out/maven/classpath.txt")
-exec java -Xcheck:jni -Djava.library.path="$out/native/x86_64:$out/aar/tensorflow-lite/jni/x86_64" -Ddgms.shim.dir="$out/shim/x86_64" \
+exec java -Djava.library.path="$out/native/x86_64:$out/aar/tensorflow-lite/jni/x86_64" -Ddgms.shim.dir="$out/shim/x86_64" \
   -cp "$classpath" org.dgms.host.Main "$@"
