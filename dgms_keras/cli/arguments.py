@@ -71,6 +71,16 @@ def _rate(text: str) -> float:
     return value
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number >= 0. Received: {text!r}")
+    return value
+
+
 def _add_demo(subparsers: Any) -> None:
     p = _add(
         subparsers,
@@ -180,9 +190,10 @@ def _add_bench(subparsers: Any) -> None:
         "bench",
         commands.bench,
         "time a .tflite: our delegate, XNNPACK and TFLite's builtin kernels, interleaved in one process",
-        "dgms bench model.tflite --dense float.tflite --threads 2 --runs 100 --json result.json",
+        "dgms bench model.tflite --dense float.tflite --threads 2 --runs 100 --json result.json\n"
+        "  dgms bench --show result.json phone.json --plot results.png",
     )
-    p.add_argument("model", type=Path, help="a .tflite file")
+    p.add_argument("model", type=Path, nargs="?", help="a .tflite file")
     p.add_argument(
         "--dense", type=Path, metavar="FILE", help="the same network in plain float, timed under XNNPACK too"
     )
@@ -193,6 +204,28 @@ def _add_bench(subparsers: Any) -> None:
     )
     p.add_argument("--threads", type=_positive, default=1)
     p.add_argument("--runs", type=_positive, default=50, help="timed rounds; each runs every path once (default 50)")
+    p.add_argument("--min-seconds", type=_seconds, default=0.0, help="go on for at least so long (default 0)")
     p.add_argument("--warmup", type=_count, default=5)
     p.add_argument("--batch", type=_positive, default=1, help="for a model whose batch size is open")
-    p.add_argument("--json", type=Path, metavar="FILE", help="also write every figure as JSON ('-' for the screen)")
+    p.add_argument(
+        "--activations",
+        choices=["float32", "dynamic_int8"],
+        default="float32",
+        help="what float layers compute with in the delegate (default float32)",
+    )
+    p.add_argument("--seed", type=_count, default=0, help="of the random inputs (default 0)")
+    p.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="also write every figure as JSON ('-' for the screen); its fields: dgms_keras/report/bench.schema.json",
+    )
+    p.add_argument(
+        "--show",
+        type=Path,
+        nargs="+",
+        metavar="FILE.json",
+        help="instead of timing, show results of earlier runs, of this machine, others and phones, side by side",
+    )
+    p.add_argument("--plot", type=Path, metavar="FILE.png|.svg", help="with --show: also draw them")
+    p.set_defaults(usage_error=p.error)

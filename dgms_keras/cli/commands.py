@@ -251,6 +251,30 @@ def verify(arguments: argparse.Namespace) -> int:
 
 
 def bench(arguments: argparse.Namespace) -> int:
+    if (arguments.model is None) == (arguments.show is None):
+        arguments.usage_error("give either a model to time, or --show with results")
+    if arguments.plot and not arguments.show:
+        arguments.usage_error("--plot draws the results given with --show")
+    return _show(arguments) if arguments.show else _time(arguments)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from dgms_keras.report.bench_plots import check_picture, save_results
+    from dgms_keras.report.bench_results import read_results, results_bars, results_table
+
+    picture = check_picture(arguments.plot) if arguments.plot else None
+    results, errors = read_results(arguments.show)
+    if results:
+        _print(results_table(results))
+        _say("\n".join(results_bars(results)))
+    for error in errors:
+        print(f"dgms bench: {error}", file=sys.stderr)
+    if picture and results:
+        _say(f"wrote {save_results(picture, results)}")
+    return 1 if errors else 0
+
+
+def _time(arguments: argparse.Namespace) -> int:
     from dgms_keras.runtime.benchmark import benchmark
 
     report = benchmark(
@@ -259,8 +283,11 @@ def bench(arguments: argparse.Namespace) -> int:
         paths=[p.strip() for p in arguments.paths.split(",") if p.strip()],
         num_threads=arguments.threads,
         runs=arguments.runs,
+        min_seconds=arguments.min_seconds,
         warmup=arguments.warmup,
         batch=arguments.batch,
+        activations=arguments.activations,
+        seed=arguments.seed,
         progress=_progress if sys.stderr.isatty() else None,
     )
     if str(arguments.json) != "-":

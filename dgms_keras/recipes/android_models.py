@@ -50,6 +50,8 @@ class Settings:
     Args:
         networks: some of `NETWORKS`.
         train_images, test_images: of the shapes. (The digits are 1,000 and 797.)
+        noise: of the shapes' pixels, less than in the studies: few epochs have to do.
+        dgms_images: how many of the training images the compressed networks see.
         calibration_images: training images from which int8 ranges are taken.
         shapes_epochs, digits_epochs: of the float networks.
         dgms_epochs: of each compressed network.
@@ -60,11 +62,13 @@ class Settings:
     networks: tuple[str, ...] = NETWORKS
     train_images: int = 8000
     test_images: int = 2000
+    noise: float = 0.05
+    dgms_images: int = 4000
     calibration_images: int = 200
-    shapes_epochs: int = 4
+    shapes_epochs: int = 5
     digits_epochs: int = 3
     dgms_epochs: int = 1
-    batch_size: int = 64
+    batch_size: int = 32
     samples: int = 12
     seed: int = 0
 
@@ -221,7 +225,7 @@ def _make_shapes(folder: Path, settings: Settings, say: Callable[[str], None]) -
     from dgms_keras.export.exporter import export_frozen
 
     keras.utils.set_random_seed(settings.seed)
-    data = shapes.load_shapes(settings.train_images, settings.test_images, settings.seed)
+    data = shapes.load_shapes(settings.train_images, settings.test_images, settings.seed, settings.noise)
     images = ImageSet(data.x_train, data.y_train, to_pixels(data.x_test), data.y_test, shapes.CLASSES)
     model = small_network.small_network(keras)
     say(f"shapes: {len(images.x_train)} images, {model.count_params():,} parameters, float")
@@ -231,6 +235,9 @@ def _make_shapes(folder: Path, settings: Settings, say: Callable[[str], None]) -
         "inference_type": "int8",
         "representative_dataset": images.x_train[: settings.calibration_images],
     }
+    some = dataclasses.replace(
+        data, x_train=data.x_train[: settings.dgms_images], y_train=data.y_train[: settings.dgms_images]
+    )
     export_frozen(model, [], folder / "shapes_float.tflite")
     export_frozen(model, [], folder / "shapes_int8.tflite", **int8)
     quantised = {}
@@ -238,7 +245,7 @@ def _make_shapes(folder: Path, settings: Settings, say: Callable[[str], None]) -
         say(f"shapes: {bits} bits")
         keras.utils.set_random_seed(settings.seed)
         quantised[bits] = dgms_keras.quantize_apply(model, bits=bits)
-        small_network.train(keras, quantised[bits], data, settings.dgms_epochs, 1e-3, settings.batch_size, say)
+        small_network.train(keras, quantised[bits], some, settings.dgms_epochs, 1e-3, settings.batch_size, say)
         dgms_keras.export_tflite(quantised[bits], folder / f"shapes_w{bits}.tflite")
     dgms_keras.export_tflite(quantised[4], folder / "shapes_w4_int8.tflite", **int8)
     samples = write_samples(folder, "shapes", images, settings.samples)

@@ -85,8 +85,14 @@ def measure(network: str, bits: int, threads: int, runs: int, folder: Path) -> N
     import dgms_keras
 
     files = make_files(network, [bits], folder)
+    # One input: TFLite's own kernels, with which outputs are compared, take seconds for each.
     report = dgms_keras.benchmark(
-        files[f"w{bits}"], dense=files["float"], paths=("delegate",), num_threads=threads, runs=runs
+        files[f"w{bits}"],
+        dense=files["float"],
+        paths=("delegate",),
+        num_threads=threads,
+        runs=runs,
+        agreement_inputs=1,
     )
     return NetworkTime(
         network=network,

@@ -1,1 +1,5 @@
-"""Pictures of what the method did. plots.py: a layer's weights with its mixture (matplotlib, extra `[report]`)."""
+"""Pictures of what the method did, and results of benchmarks (extra `[report]`: matplotlib, jsonschema).
+
+plots.py: a layer's weights with its mixture.  bench.schema.json: what a benchmark's JSON holds.  bench_results.py: reads and shows
+such files, bench_plots.py draws them.
+"""

@@ -6,150 +6,26 @@ Each round runs every path once, so heat, frequency and neighbours hit all of th
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import gc
-import hashlib
+import math
 import os
-import platform
-import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-# Version of the JSON that `BenchmarkReport.to_json_dict` writes: major.minor, readers reject a newer major.
-SCHEMA_VERSION = "1.0"
+from dgms_keras.runtime.benchmark_report import SCHEMA_VERSION, BenchmarkReport, ModelFile, PathTiming
+from dgms_keras.runtime.machine import machine_info, peak_memory_bytes, resident_bytes
 
+__all__ = ["PATHS", "SCHEMA_VERSION", "BenchmarkReport", "PathTiming", "benchmark", "random_input"]
 
-@dataclasses.dataclass(frozen=True)
-class PathTiming:
-    """One path's figures; times in milliseconds.
+PATHS = ("delegate", "xnnpack", "builtin")
+ACTIVATIONS = ("float32", "dynamic_int8")
 
-    Args:
-        name: "delegate", "xnnpack" or "builtin"; with `dense:` before it for a dense twin of the model.
-        init_ms: interpreter construction and allocate_tensors.
-        first_ms: the first invoke.
-        runs_ms: every timed invoke, in order.
-        delegated_nodes: nodes of our delegate in the graph.
-        max_abs_difference: largest difference of any output from the builtin path's on the same file and input.
-    """
-
-    name: str
-    init_ms: float
-    first_ms: float
-    runs_ms: tuple[float, ...]
-    delegated_nodes: int
-    max_abs_difference: float
-
-    def percentile(self, q: float) -> float:
-        """The q-th percentile of the runs, linear between neighbours."""
-        return float(np.percentile(self.runs_ms, q))
-
-    @property
-    def median_ms(self) -> float:
-        """The median of the runs."""
-        return self.percentile(50)
-
-    @property
-    def p90_ms(self) -> float:
-        """The 90th percentile of the runs."""
-        return self.percentile(90)
-
-    def to_json_dict(self) -> dict[str, Any]:
-        """The figures as JSON types."""
-        return {
-            "name": self.name,
-            "init_ms": self.init_ms,
-            "first_ms": self.first_ms,
-            "mean_ms": statistics.fmean(self.runs_ms),
-            "sd_ms": statistics.stdev(self.runs_ms) if len(self.runs_ms) > 1 else 0.0,
-            "min_ms": min(self.runs_ms),
-            "median_ms": self.median_ms,
-            "p90_ms": self.p90_ms,
-            "p99_ms": self.percentile(99),
-            "runs_ms": list(self.runs_ms),
-            "delegated_nodes": self.delegated_nodes,
-            "max_abs_difference": self.max_abs_difference,
-        }
-
-
-@dataclasses.dataclass(frozen=True)
-class BenchmarkReport:
-    """The timings of one file on one machine."""
-
-    model: str
-    model_bytes: int
-    model_sha256: str
-    num_threads: int
-    warmup: int
-    runtime: str
-    machine: Mapping[str, Any]
-    paths: tuple[PathTiming, ...]
-
-    def __getitem__(self, name: str) -> PathTiming:
-        for path in self.paths:
-            if path.name == name:
-                return path
-        raise KeyError(f"the paths of this report are {', '.join(p.name for p in self.paths)}. Received: {name!r}")
-
-    def ratio(self, name: str, peer: str) -> float:
-        """Median time of `name` over that of `peer`: below 1, `name` is faster."""
-        return self[name].median_ms / self[peer].median_ms
-
-    def to_json_dict(self) -> dict[str, Any]:
-        """The report as JSON types."""
-        return {
-            "schema": "dgms-bench",
-            "schema_version": SCHEMA_VERSION,
-            "model": {"path": self.model, "bytes": self.model_bytes, "sha256": self.model_sha256},
-            "machine": dict(self.machine),
-            "runtime": self.runtime,
-            "settings": {"num_threads": self.num_threads, "warmup": self.warmup, "interleaved": True},
-            "paths": [p.to_json_dict() for p in self.paths],
-        }
-
-    def table(self) -> Any:
-        """The report as a rich table, fastest last column relative to the first path."""
-        from rich.table import Table
-
-        table = Table(
-            title=f"{Path(self.model).name}, {self.num_threads} thread(s), {len(self.paths[0].runs_ms)} runs interleaved"
-        )
-        table.add_column("path")
-        for heading in ("init ms", "first ms", "median ms", "p90 ms", "ratio", "nodes", "max difference"):
-            table.add_column(heading, justify="right")
-        base = self.paths[0]
-        for p in self.paths:
-            table.add_row(
-                p.name,
-                f"{p.init_ms:.2f}",
-                f"{p.first_ms:.2f}",
-                f"{p.median_ms:.3f}",
-                f"{p.p90_ms:.3f}",
-                f"{p.median_ms / base.median_ms:.2f}",
-                str(p.delegated_nodes),
-                f"{p.max_abs_difference:.1e}",
-            )
-        return table
-
-
-def machine_info() -> dict[str, Any]:
-    """What the figures were measured on: processor, cores, system."""
-    processor = platform.processor()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "Hardware"))]
-        processor = names[0] if names else processor
-    except OSError:
-        pass
-    return {
-        "processor": processor,
-        "architecture": platform.machine(),
-        "cores": os.cpu_count() or 1,
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-    }
+# One value for each input or output of the network.
+_Tensors = list[np.ndarray]
 
 
 @dataclasses.dataclass
@@ -160,26 +36,79 @@ class _Runner:
     interpreter: Any
     init_ms: float
     first_ms: float = 0.0
-    outputs: list[np.ndarray] = dataclasses.field(default_factory=list)
+    rss_growth_bytes: int | None = None
+    outputs: list[_Tensors] = dataclasses.field(default_factory=list)  # of every input
     runs_ms: list[float] = dataclasses.field(default_factory=list)
+    starts_ms: list[float] = dataclasses.field(default_factory=list)
 
     def invoke(self) -> float:
         start = time.perf_counter()
         self.interpreter.invoke()
         return (time.perf_counter() - start) * 1e3
 
+    def set_inputs(self, values: _Tensors) -> None:
+        for detail, value in zip(self.interpreter.get_input_details(), values, strict=True):
+            self.interpreter.set_tensor(detail["index"], value)
 
-def _interpreter_of(kind: str, model: str, num_threads: int) -> Any:
-    from dgms_keras.litert import OpResolverType
-    from dgms_keras.runtime.interpreter import Interpreter
-
-    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if kind == "builtin" else OpResolverType.AUTO
-    return Interpreter(
-        model, num_threads=num_threads, delegate=kind == "delegate", experimental_op_resolver_type=resolver
-    )
+    def keep_outputs(self) -> None:
+        details = self.interpreter.get_output_details()
+        self.outputs.append([self.interpreter.get_tensor(d["index"]) for d in details])
 
 
-PATHS = ("delegate", "xnnpack", "builtin")
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What all paths have in common."""
+
+    num_threads: int
+    batch: int
+    activations: str
+    agreement_inputs: int
+    seed: int
+
+    def interpreter(self, kind: str, model: str) -> Any:
+        from dgms_keras.litert import OpResolverType
+        from dgms_keras.runtime.interpreter import Interpreter
+
+        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if kind == "builtin" else OpResolverType.AUTO
+        return Interpreter(
+            model,
+            num_threads=self.num_threads,
+            delegate=kind == "delegate",
+            delegate_options={"activations": self.activations} if kind == "delegate" else None,
+            experimental_op_resolver_type=resolver,
+        )
+
+    def inputs(self, interpreter: Any) -> list[_Tensors]:
+        """The inputs on which outputs are compared; the first of them is timed."""
+        generator = np.random.default_rng(self.seed)
+        details = interpreter.get_input_details()
+        return [
+            [random_input(generator, d["shape"], d["dtype"]) for d in details] for _ in range(self.agreement_inputs)
+        ]
+
+    def start(self, name: str, kind: str, model: str) -> _Runner:
+        """Opens a path, times that and the first run, and gets its outputs for all inputs."""
+        resident, start = resident_bytes(), time.perf_counter()
+        interpreter = self.interpreter(kind, model)
+        for detail in interpreter.get_input_details():
+            shape = [int(s) if s > 0 else self.batch for s in detail["shape_signature"]]
+            if list(detail["shape"]) != shape:
+                interpreter.resize_tensor_input(detail["index"], shape)
+        interpreter.allocate_tensors()
+        runner = _Runner(name, interpreter, (time.perf_counter() - start) * 1e3)
+        timed, *others = self.inputs(interpreter)
+        runner.set_inputs(timed)
+        runner.first_ms = runner.invoke()
+        now = resident_bytes()
+        runner.rss_growth_bytes = None if now is None or resident is None else now - resident
+        runner.keep_outputs()
+        for values in others:
+            runner.set_inputs(values)
+            runner.invoke()
+            runner.keep_outputs()
+        if others:
+            runner.set_inputs(timed)
+        return runner
 
 
 def benchmark(
@@ -189,8 +118,11 @@ def benchmark(
     paths: Sequence[str] = PATHS,
     num_threads: int = 1,
     runs: int = 50,
+    min_seconds: float = 0.0,
     warmup: int = 5,
     batch: int = 1,
+    activations: str = "float32",
+    agreement_inputs: int = 16,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> BenchmarkReport:
@@ -198,16 +130,19 @@ def benchmark(
 
     Args:
         model: the file.
-        dense: a dense twin of the model (the same network in plain float), timed under XNNPACK as `dense:xnnpack`: the peer
-            that the delegate has to beat.
+        dense: a dense twin of the model (the same network without shared weights), timed under XNNPACK as `dense:xnnpack`: the
+            peer that the delegate has to beat.
         paths: some of "delegate" (our delegate, then XNNPACK for the rest), "xnnpack" (TFLite's default) and "builtin"
             (TFLite's own kernels, XNNPACK off).
         num_threads: threads of every path, >= 1.
         runs: timed rounds, >= 1; each round runs every path once.
+        min_seconds: the timed rounds go on for at least so long, >= 0.
         warmup: rounds before the timed ones, >= 0 (the first invoke is timed apart).
         batch: batch size that a dynamic batch dimension is resized to, >= 1.
-        seed: of the random input (standard normal for floats, the whole range for integers).
-        progress: called with (rounds done, rounds in all).
+        activations: what float layers compute with in the delegate: "float32" or "dynamic_int8".
+        agreement_inputs: on how many inputs the outputs of all paths are compared, >= 1; the first of them is timed.
+        seed: of the random inputs (standard normal for floats, the whole range for 8-bit integers).
+        progress: called with (rounds done, rounds in all as far as known).
 
     Raises:
         ValueError: an argument breaks a rule above. FileNotFoundError: no such file.
@@ -217,51 +152,73 @@ def benchmark(
         ("runs", runs, 1),
         ("warmup", warmup, 0),
         ("batch", batch, 1),
+        ("agreement_inputs", agreement_inputs, 1),
     ):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"`{name}` must be an integer >= {least}. Received: {name}={value!r}")
+    if isinstance(min_seconds, bool) or not isinstance(min_seconds, (int, float)) or not 0 <= min_seconds < math.inf:
+        raise ValueError(f"`min_seconds` must be a number >= 0. Received: min_seconds={min_seconds!r}")
+    if activations not in ACTIVATIONS:
+        raise ValueError(f"`activations` must be 'float32' or 'dynamic_int8'. Received: activations={activations!r}")
     unknown = [p for p in paths if p not in PATHS]
     if unknown or not paths or len(set(paths)) != len(paths):
         raise ValueError(f"`paths` must be some of {', '.join(PATHS)}, each once. Received: {list(paths)}")
     model = os.fspath(model)
-    plan = [(p, p, model) for p in paths]
+    plan = _Plan(num_threads, batch, activations, agreement_inputs, seed)
+    runners = [plan.start(path, path, model) for path in paths]
     if dense is not None:
-        plan.append(("dense:xnnpack", "xnnpack", os.fspath(dense)))
-    runners = [_start(name, kind, file, num_threads, batch, seed) for name, kind, file in plan]
-    reference = _reference_outputs(runners, model, num_threads, batch, seed)
-    total = warmup + runs
+        runners.append(plan.start("dense:xnnpack", "xnnpack", os.fspath(dense)))
+    reference = next((r for r in runners if r.name == "builtin"), None) or plan.start("builtin", "builtin", model)
+    _time(runners, warmup, runs, min_seconds, progress)
+    from dgms_keras.litert import runtime_version
+
+    return BenchmarkReport(
+        model=ModelFile.of(model),
+        dense=None if dense is None else ModelFile.of(dense),
+        settings={
+            **dataclasses.asdict(plan),
+            "runs": runs,
+            "min_seconds": min_seconds,
+            "warmup": warmup,
+            "interleaved": True,
+            "inputs": "random",
+        },
+        runtime=runtime_version(),
+        machine=machine_info(),
+        created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        peak_memory_bytes=peak_memory_bytes(),
+        paths=tuple(_timing(r, reference) for r in runners),
+    )
+
+
+def _time(
+    runners: Sequence[_Runner],
+    warmup: int,
+    runs: int,
+    min_seconds: float,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """The rounds: those of the warm-up, then the timed ones."""
+    done, begin = 0, time.perf_counter()
     collecting = gc.isenabled()
     gc.disable()  # a collection in the middle of one path's run would be counted against it
     try:
-        for done in range(total):
-            order = runners if done % 2 == 0 else runners[::-1]  # neither path always follows the same other one
-            for runner in order:
+        while done < warmup + runs or time.perf_counter() - begin < min_seconds:
+            if done <= warmup:
+                begin = time.perf_counter()
+            # Neither path always follows the same other one.
+            for runner in runners if done % 2 == 0 else runners[::-1]:
+                start = time.perf_counter()
                 elapsed = runner.invoke()
                 if done >= warmup:
+                    runner.starts_ms.append((start - begin) * 1e3)
                     runner.runs_ms.append(elapsed)
+            done += 1
             if progress is not None:
-                progress(done + 1, total)
+                progress(done, max(done, warmup + runs))
     finally:
         if collecting:
             gc.enable()
-    return _report(model, runners, reference, num_threads, warmup)
-
-
-def _start(name: str, kind: str, file: str, num_threads: int, batch: int, seed: int) -> _Runner:
-    start = time.perf_counter()
-    interpreter = _interpreter_of(kind, file, num_threads)
-    for detail in interpreter.get_input_details():
-        shape = [int(s) if s > 0 else batch for s in detail["shape_signature"]]
-        if list(detail["shape"]) != shape:
-            interpreter.resize_tensor_input(detail["index"], shape)
-    interpreter.allocate_tensors()
-    runner = _Runner(name, interpreter, (time.perf_counter() - start) * 1e3)
-    generator = np.random.default_rng(seed)
-    for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], random_input(generator, detail["shape"], detail["dtype"]))
-    runner.first_ms = runner.invoke()
-    runner.outputs = [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
-    return runner
 
 
 def random_input(generator: np.random.Generator, shape: Sequence[int], dtype: Any) -> np.ndarray:
@@ -275,44 +232,37 @@ def random_input(generator: np.random.Generator, shape: Sequence[int], dtype: An
     return generator.integers(low, high, shape, dtype=dtype, endpoint=True)
 
 
-def _reference_outputs(
-    runners: Sequence[_Runner], model: str, num_threads: int, batch: int, seed: int
-) -> list[np.ndarray]:
-    for runner in runners:
-        if runner.name == "builtin":
-            return runner.outputs
-    return _start("builtin", "builtin", model, num_threads, batch, seed).outputs
-
-
-def _report(
-    model: str, runners: Sequence[_Runner], reference: list[np.ndarray], num_threads: int, warmup: int
-) -> BenchmarkReport:
-    from dgms_keras.litert import runtime_version
-
-    content = Path(model).read_bytes()
-    timings = []
-    for r in runners:
-        differences = [
-            float(np.max(np.abs(np.asarray(a, np.float64) - b), initial=0.0))
-            for a, b in zip(r.outputs, reference, strict=True)
-        ]
-        timings.append(
-            PathTiming(
-                name=r.name,
-                init_ms=r.init_ms,
-                first_ms=r.first_ms,
-                runs_ms=tuple(r.runs_ms),
-                delegated_nodes=r.interpreter.delegated_nodes(),
-                max_abs_difference=max(differences, default=0.0),
-            )
+def _timing(runner: _Runner, reference: _Runner) -> PathTiming:
+    differences, agreements = [0.0], []
+    shapes, expected_shapes = ([o.shape for o in r.outputs[0]] for r in (runner, reference))
+    if shapes != expected_shapes:
+        raise ValueError(
+            f"the outputs of {runner.name} must have the shapes of the model's, {expected_shapes}. Received: {shapes}"
         )
-    return BenchmarkReport(
-        model=model,
-        model_bytes=len(content),
-        model_sha256=hashlib.sha256(content).hexdigest(),
-        num_threads=num_threads,
-        warmup=warmup,
-        runtime=runtime_version(),
-        machine=machine_info(),
-        paths=tuple(timings),
+    for outputs, expected in zip(runner.outputs, reference.outputs, strict=True):
+        differences += [
+            float(np.max(np.abs(np.asarray(a, np.float64) - b), initial=0.0))
+            for a, b in zip(outputs, expected, strict=True)
+        ]
+        agreements.append(_same_top1(outputs[0], expected[0]))
+    known = [a for a in agreements if a is not None]
+    return PathTiming(
+        name=runner.name,
+        init_ms=runner.init_ms,
+        first_ms=runner.first_ms,
+        runs_ms=tuple(runner.runs_ms),
+        delegated_nodes=runner.interpreter.delegated_nodes(),
+        max_abs_difference=float(np.max(differences)),  # NumPy's maximum keeps a NaN, Python's may lose it
+        starts_ms=tuple(runner.starts_ms),
+        top1_agreement=float(np.mean(known)) if known else None,
+        rss_growth_bytes=runner.rss_growth_bytes,
     )
+
+
+def _same_top1(output: np.ndarray, expected: np.ndarray) -> float | None:
+    """For how many items of the batch the largest value is in the same place, 0 to 1; None where an item is a single value."""
+    items = len(output) if output.ndim > 1 else 1
+    if output.size <= items:
+        return None
+    rows, expected_rows = (np.reshape(a, (items, -1)) for a in (output, expected))
+    return float(np.mean(np.argmax(rows, 1) == np.argmax(expected_rows, 1)))
