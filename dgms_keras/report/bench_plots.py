@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dgms_keras.report.bench_results import BenchResult, titles
+from dgms_keras.report.bench_results import BenchResult, longest_bar, titles
 
-# Okabe and Ito's colours, which people with any common colour blindness tell apart; the lines differ in their dashes as well.
+# In the order in which they are drawn. Okabe and Ito's colours, which people with any common colour blindness tell apart; the
+# lines differ in their dashes as well.
 COLOURS = {"delegate": "#0072B2", "dense:xnnpack": "#E69F00", "xnnpack": "#009E73", "builtin": "#666666"}
 DASHES = {"delegate": "-", "dense:xnnpack": "--", "xnnpack": "-.", "builtin": ":"}
+ORDER = list(COLOURS)
 FORMATS = (".png", ".svg")
 COLUMNS = 3
 
@@ -77,30 +79,30 @@ def save_results(path: str | os.PathLike[str], results: Sequence[BenchResult]) -
     return path
 
 
+def _in_order(result: BenchResult) -> list[dict[str, Any]]:
+    return sorted(result.timed, key=lambda path: ORDER.index(path["name"]))
+
+
 def _draw_ratios(ax: Any, names: Sequence[str], results: Sequence[BenchResult]) -> None:
     """Bars from the top down, a group for each result, medians written beside them."""
-    ratios = [r.ratio(p) for r in results for p in r.timed if p["name"] != "builtin"]
-    # TFLite's own kernels may take many times as long; their bars leave the picture rather than squeeze the others.
-    edge = 1.25 * max([1.0, *(x for x in ratios if math.isfinite(x))])
+    edge = 1.3 * longest_bar(results)  # room for the figures beside the bars
     y, ticks, seen = 0.0, [], set()
     for result in results:
         first = y
-        for path in result.timed:
+        for path in _in_order(result):
             name, ratio = path["name"], result.ratio(path)
             label = None if name in seen else name
             seen.add(name)
             ax.barh(y, min(ratio, edge), height=0.86, color=COLOURS[name], label=label)
-            text = f"{ratio:.2f}  ({path['median_ms']:.3g} ms)"
-            if ratio < 0.8 * edge:
-                ax.text(ratio + 0.01 * edge, y, text, va="center", fontsize=8)
+            text = f"{ratio:.2f}  ({path['median_ms']:#.3g} ms)"
+            if ratio > edge:  # cut off
+                ax.text(0.99 * edge, y, f"{text}  →", va="center", ha="right", fontsize=8, color="white", weight="bold")
             else:
-                beyond = "  →" if ratio > edge else ""
-                inside = min(ratio, edge) - 0.01 * edge
-                ax.text(inside, y, text + beyond, va="center", ha="right", fontsize=8, color="white", weight="bold")
+                ax.text(ratio + 0.01 * edge, y, text, va="center", fontsize=8)
             y += 1
         ticks.append((first + y - 1) / 2)
         y += 0.7
-    ax.axvline(1, color="black", lw=1)
+    ax.axvline(1, color="black", lw=1, zorder=0)
     ax.set_yticks(ticks, [textwrap.fill(n, 34) for n in names], fontsize=8)
     ax.set_ylim(y - 0.7 - 0.3, -0.7)
     ax.set_xlim(0, edge)
@@ -110,14 +112,21 @@ def _draw_ratios(ax: Any, names: Sequence[str], results: Sequence[BenchResult]) 
 
 
 def _draw_latency(ax: Any, name: str, result: BenchResult) -> None:
-    for path in result.timed:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    for path in _in_order(result):
         seconds = [start / 1e3 for start in path["starts_ms"]]
         marker = "." if len(seconds) < 3 else None  # a line through one point is not seen
         ax.plot(seconds, path["runs_ms"], color=COLOURS[path["name"]], ls=DASHES[path["name"]], lw=1.1, marker=marker)
     title = textwrap.fill(name, 42)
     ax.set_title(f"{title}\n{textwrap.fill(result.heat, 46)}" if result.heat else title, fontsize=8)
-    ax.set_ylim(bottom=0)
+    # Logarithmic: the delegate and TFLite's own kernels may be a factor of ten and more apart.
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("seconds since the first timed round", fontsize=8)
     ax.set_ylabel("latency, ms", fontsize=8)
     ax.tick_params(labelsize=8)
+    ax.grid(axis="y", lw=0.4, color="#dddddd")
     ax.spines[["top", "right"]].set_visible(False)

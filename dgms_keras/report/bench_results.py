@@ -21,6 +21,9 @@ from dgms_keras.runtime.benchmark_report import SCHEMA_VERSION
 
 # What times are compared with: the first of these that was timed. The dense twin is what an application would run otherwise.
 PEERS = ("dense:xnnpack", "xnnpack", "builtin", "delegate")
+# Bars of larger ratios are cut off: without the delegate, a runtime decodes the weights anew in every run, which may take a
+# hundred times as long and would squeeze the bars that matter.
+LONGEST_BAR = 3.0
 
 
 class ResultError(ValueError):
@@ -230,10 +233,14 @@ def results_table(results: Sequence[BenchResult]) -> Any:
     return table
 
 
+def longest_bar(results: Sequence[BenchResult]) -> float:
+    """The largest ratio that is drawn in full: 1 to `LONGEST_BAR`."""
+    return max([1.0, *(x for r in results for x in map(r.ratio, r.timed) if x <= LONGEST_BAR)])
+
+
 def results_bars(results: Sequence[BenchResult], width: int = 40) -> Iterator[str]:
-    """The ratios as bars of text, one line for each path; `width` characters for the largest."""
-    ratios = [r.ratio(p) for r in results for p in r.timed]
-    longest = max((x for x in ratios if math.isfinite(x)), default=1.0)
+    """The ratios as bars of text, one line for each path; `width` characters for the longest, an arrow for what is longer."""
+    longest = longest_bar(results)
     for title, result in zip(titles(results), results, strict=True):
         yield title
         for path in result.data["paths"]:
@@ -241,7 +248,7 @@ def results_bars(results: Sequence[BenchResult], width: int = 40) -> Iterator[st
                 yield f"  {path['name']:<14}failed"
                 continue
             ratio = result.ratio(path)
-            bar = _bar(ratio / longest * width) if math.isfinite(ratio) else ""
+            bar = "" if math.isnan(ratio) else _bar(ratio / longest * width) if ratio <= longest else "█" * width + "→"
             yield f"  {path['name']:<14}{bar} {ratio:.2f}  ({path['median_ms']:.3f} ms)"
 
 

@@ -220,6 +220,13 @@ def test_bars_are_in_proportion(tmp_path):
     assert lines[3] == f"  {'dense:xnnpack':<14}{'█' * 40} 1.00  (4.000 ms)"
 
 
+def test_long_bars_are_cut_off(tmp_path):
+    data = phone()
+    data["paths"][1] = timed("builtin", 400, 400, 400)
+    lines = list(results_bars([read_result(write(tmp_path, data))], width=10))
+    assert lines[2] == f"  {'builtin':<14}{'█' * 10}→ 100.00  (400.000 ms)" and "█" * 10 + " 1.00" in lines[3]
+
+
 def test_equal_titles_get_their_files_names(tmp_path):
     results = [read_result(write(tmp_path, phone(), name)) for name in ("cold.json", "hot.json")]
     assert [t.rpartition(" ")[2] for t in titles(results)] == ["(cold)", "(hot)"]
