@@ -22,11 +22,11 @@ def load_model(path: Path) -> Any:
     if not path.exists():
         raise FileNotFoundError(f"the model must be a file that exists. Received: {path}")
     version = written_by(path)
+    if version is None and path.is_dir():  # said before Keras is imported, which takes seconds
+        raise ValueError(f"the model must be {KINDS}. Received: {path}, a folder without keras_metadata.pb")
     quiet_keras()
     if version is not None and version.startswith("2."):
         return _load(path, _load_tf_keras, f"written by tf_keras {version}")
-    if path.is_dir():
-        raise ValueError(f"the model must be {KINDS}. Received: {path}, a folder without keras_metadata.pb")
     return _load(path, _load_keras, f"written by Keras {version}" if version else "which names no Keras version")
 
 
