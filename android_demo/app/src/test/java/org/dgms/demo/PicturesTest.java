@@ -1,0 +1,78 @@
+package org.dgms.demo;
+
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertTrue;
+
+import android.app.Activity;
+import android.view.View;
+import android.view.ViewGroup;
+import android.widget.TextView;
+import java.io.File;
+import org.junit.Before;
+import org.junit.Test;
+import org.junit.runner.RunWith;
+import org.robolectric.RuntimeEnvironment;
+import org.robolectric.android.controller.ActivityController;
+import org.robolectric.annotation.Config;
+
+/** Every screen on phones upright and across, narrow, dark, with large letters, and on a tablet: drawn, and nothing cut off. */
+@RunWith(AppTestRunner.class)
+@Config(sdk = 35)
+public final class PicturesTest {
+  private static final String[][] LOOKS = {
+    {"light", "w400dp-h820dp-port-notnight-xhdpi", "1"},
+    {"dark", "w400dp-h820dp-port-night-xhdpi", "1"},
+    {"narrow_large_letters", "w320dp-h640dp-port-notnight-xhdpi", "1.6"},
+    {"landscape", "w820dp-h400dp-land-notnight-xhdpi", "1"},
+    {"tablet_dark", "w1000dp-h1400dp-port-night-mdpi", "1"},
+    {"long", "w400dp-h3200dp-port-notnight-xhdpi", "1"},
+    {"long_dark", "w400dp-h3200dp-port-night-xhdpi", "1"},
+  };
+
+  @Before
+  public void loadRuntime() throws Exception {
+    Screens.loadRuntime();
+  }
+
+  @Test
+  public void everyScreenInEveryLook() throws Exception {
+    RuntimeEnvironment.setQualifiers(Screens.PHONE);
+    File shapes = Screens.run(Screens.quick("shapes_w4", 60));
+    Screens.run(Screens.quick("digits_w4", 20));
+    for (String[] look : LOOKS) {
+      RuntimeEnvironment.setQualifiers(look[1]);
+      RuntimeEnvironment.setFontScale(Float.parseFloat(look[2]));
+      check(Screens.main(), "main_" + look[0]);
+      check(Screens.result(shapes), "result_" + look[0]);
+      check(Screens.history(), "history_" + look[0]);
+    }
+  }
+
+  private static void check(ActivityController<? extends Activity> controller, String name) throws Exception {
+    Screens.picture(controller.get(), name);
+    assertFits(controller.get().findViewById(R.id.root), name);
+    controller.pause().stop().destroy();
+  }
+
+  /** No text is cut, and what can be touched is at least 48 dp high. */
+  private static void assertFits(View view, String name) {
+    if (view.getVisibility() != View.VISIBLE) {
+      return;
+    }
+    float density = view.getResources().getDisplayMetrics().density;
+    if (view.isClickable() && view.getHeight() > 0) {
+      assertTrue(name + ": " + view + " must be 48 dp high", view.getHeight() >= 48 * density - 1);
+    }
+    if (view instanceof TextView && ((TextView) view).getLayout() != null) {
+      TextView text = (TextView) view;
+      for (int line = 0; line < text.getLayout().getLineCount(); line++) {
+        assertEquals(name + ": cut: " + text.getText(), 0, text.getLayout().getEllipsisCount(line));
+      }
+    }
+    if (view instanceof ViewGroup) {
+      for (int i = 0; i < ((ViewGroup) view).getChildCount(); i++) {
+        assertFits(((ViewGroup) view).getChildAt(i), name);
+      }
+    }
+  }
+}
