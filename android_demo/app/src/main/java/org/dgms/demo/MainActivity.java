@@ -115,10 +115,8 @@ public final class MainActivity extends Activity {
   }
 
   private void showPushHint() {
-    File folder = new ModelLibrary(this).pushedFolder();
-    TextView hint = findViewById(R.id.push_hint);
-    hint.setText(
-        folder == null ? getString(R.string.push_unavailable) : getString(R.string.push_hint, folder.getPath()));
+    boolean possible = new ModelLibrary(this).pushedFolder() != null;
+    ((TextView) findViewById(R.id.push_hint)).setText(possible ? R.string.push_hint : R.string.push_unavailable);
   }
 
   private void load() {

@@ -14,7 +14,7 @@ import org.dgms.demo.bench.ModelSpec;
 final class ModelText {
   private ModelText() {}
 
-  /** Two lines: title; bits, kind of activations, size, accuracy, origin. */
+  /** Two lines: title; kind of activations, size, accuracy, origin. */
   static CharSequence row(Context context, ModelLibrary.Entry entry) {
     return titled(context, entry.model.title(), details(context, entry));
   }
@@ -37,9 +37,6 @@ final class ModelText {
     Locale locale = context.getResources().getConfiguration().getLocales().get(0);
     ModelSpec model = entry.model;
     List<String> parts = new ArrayList<String>();
-    if (model.bits() != null) {
-      parts.add(context.getString(R.string.model_bits, model.bits()));
-    }
     if (model.activations() != null) {
       parts.add(model.activations());
     }

@@ -152,6 +152,7 @@ final class Screens {
   static void picture(View view, String name) throws Exception {
     shadowOf(Looper.getMainLooper()).idle();
     assertTrue(name + " has no size", view.getWidth() > 0 && view.getHeight() > 0);
+    view.jumpDrawablesToCurrentState(); // Or a check mark would be caught on its way.
     Bitmap bitmap = Bitmap.createBitmap(view.getWidth(), view.getHeight(), Bitmap.Config.ARGB_8888);
     view.draw(new Canvas(bitmap));
     assertTrue(name + " is all of one colour", isDrawn(bitmap));
