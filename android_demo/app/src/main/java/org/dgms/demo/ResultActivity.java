@@ -12,7 +12,9 @@ import android.view.View;
 import android.widget.LinearLayout;
 import android.widget.TextView;
 import android.widget.Toolbar;
+import java.io.DataInputStream;
 import java.io.File;
+import java.io.FileInputStream;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -27,6 +29,7 @@ import org.dgms.demo.bench.ResultStore;
 /** One result: headline, figures, charts, samples, the delegate's counters, settings and device. */
 public final class ResultActivity extends Activity {
   private static final String FILE = "file";
+  private static final int MAX_THUMBNAIL_BYTES = 1 << 22;
 
   /** What is read from storage. */
   private static final class Loaded {
@@ -114,7 +117,7 @@ public final class ResultActivity extends Activity {
         loaded.model = findModel(loaded.result);
         if (loaded.model != null) {
           for (ModelSpec.Sample sample : loaded.model.samples()) {
-            loaded.images.put(sample.file().getName(), BitmapFactory.decodeFile(sample.file().getPath()));
+            loaded.images.put(sample.file().getName(), thumbnail(sample.file()));
           }
         }
         return loaded;
@@ -130,6 +133,17 @@ public final class ResultActivity extends Activity {
         showProblem(reason);
       }
     }.start(this, "dgms-result");
+  }
+
+  /** The image; null if it is gone or damaged, which is no reason to show no result. */
+  private static Bitmap thumbnail(File image) {
+    byte[] bytes = new byte[(int) Math.min(image.length(), MAX_THUMBNAIL_BYTES)];
+    try (DataInputStream in = new DataInputStream(new FileInputStream(image))) {
+      in.readFully(bytes);
+      return BitmapFactory.decodeByteArray(bytes, 0, bytes.length);
+    } catch (IOException e) {
+      return null;
+    }
   }
 
   private ModelSpec findModel(BenchmarkResult result) {

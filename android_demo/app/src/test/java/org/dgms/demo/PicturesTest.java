@@ -43,7 +43,9 @@ public final class PicturesTest {
       RuntimeEnvironment.setQualifiers(look[1]);
       RuntimeEnvironment.setFontScale(Float.parseFloat(look[2]));
       check(Screens.main(), "main_" + look[0]);
-      check(Screens.result(shapes), "result_" + look[0]);
+      ActivityController<ResultActivity> result = Screens.result(shapes);
+      assertTrue(Screens.text(result.get(), R.id.message_text), Screens.isShown(result.get(), R.id.result));
+      check(result, "result_" + look[0]);
       check(Screens.history(), "history_" + look[0]);
     }
   }
