@@ -398,6 +398,10 @@ class Matcher {
 
 std::string MatchFilter(const Graph& graph, int id, int channel_axis, int rank, tfl::Type values, FilterMatch* match) {
   *match = FilterMatch();
+  const tfl::Tensor* filter = graph.tensor(id);
+  if (filter != nullptr && filter->allocation_type == tfl::Allocation::kMmapRo) {  // by far the commonest reason
+    return "its filter is stored as plain values, not as indices and a codebook";
+  }
   try {
     Matcher(graph, channel_axis, rank, values, match).Match(id);
   } catch (const Mismatch& mismatch) {

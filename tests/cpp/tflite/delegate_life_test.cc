@@ -155,12 +155,17 @@ TEST(DelegateLife, CountsWhatItRefuses) {
   // Of a graph with nothing to claim there is no node of ours, and it counts as well; again, but once.
   MockRuntime plain;
   const LayerIds layer = ChainBuilder(&plain, 6).Layer(LayerSpec());
-  plain.graph_outputs = {layer.output, plain.node(plain.node_count() - 1).inputs->data()[1]};
+  plain.graph_outputs = {layer.output};
+  plain.tensor(plain.node(plain.node_count() - 1).inputs->data()[1]).allocation_type = tfl::Allocation::kMmapRo;
   for (int i = 0; i < 2; ++i) {
     ASSERT_EQ(plain.Apply(delegate.get()), tfl::kOk);
     EXPECT_EQ(ReadClaim(delegate.get()).claimed_operators, 1);
     EXPECT_EQ(ReadClaim(delegate.get()).candidate_operators, 3);
-    EXPECT_EQ(ReadClaim(delegate.get()).refusals.size(), 2U);
+    const std::vector<std::string> refusals = ReadClaim(delegate.get()).refusals;
+    ASSERT_EQ(refusals.size(), 2U);
+    EXPECT_TRUE(std::any_of(refusals.begin(), refusals.end(), [](const std::string& text) {
+      return text.find("its filter is stored as plain values, not as indices and a codebook") != std::string::npos;
+    }));
   }
 }
 
