@@ -37,9 +37,10 @@ struct TfLiteDelegate; /* TFLite's own type (tensorflow/lite/c/common.h) */
  * isa: "auto" (default), or a kernel set that this build and this CPU have, for tests and comparisons: "portable",
  *      "avx2", "avx512", "avx512_vnni", "neon", "neon_dotprod", "neon_i8mm".
  *
- * log: "0" (default), or "1": say on stderr what is claimed, what is not, and why.
+ * log: "0" (default), or "1": say on stderr (on Android: in its log, with the tag dgms_delegate) what is claimed, what
+ *      is not, and why.
  *
- * profile: "0" (default), or "1": measure every operation, and report on stderr when the delegate is gone.
+ * profile: "0" (default), or "1": measure every operation, and report in the same place when the delegate is gone.
  */
 #define DGMS_OPTION_NUM_THREADS "num_threads"
 #define DGMS_OPTION_ACTIVATIONS "activations"

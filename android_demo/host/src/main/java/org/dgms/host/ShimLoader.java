@@ -33,20 +33,8 @@ public final class ShimLoader {
         throw new IllegalStateException("-D" + DIRECTORY_PROPERTY + " must name the folder of the shims (made by"
             + " android_demo/host/native.sh). Received: " + directory + ", without " + library.getName());
       }
-      load(library);
+      System.load(library.getAbsolutePath());
     }
     loaded = true;
-  }
-
-  private static void load(File library) {
-    try {
-      System.load(library.getAbsolutePath());
-    } catch (UnsatisfiedLinkError error) {
-      // Robolectric loads this class once more in a class loader of its own. The shims have no functions for Java: that
-      // they are in the process is enough, whoever loaded them.
-      if (!String.valueOf(error.getMessage()).contains("already loaded in another classloader")) {
-        throw error;
-      }
-    }
   }
 }
