@@ -69,7 +69,7 @@ public final class Main {
 
   private int run() throws IOException {
     List<ModelSpec> models = chosen();
-    if (models.isEmpty()) {
+    if (models.isEmpty() && problems.isEmpty()) {
       problems.add("--models must name a folder with models. Received: " + arguments.models);
     }
     for (ModelSpec model : models) {

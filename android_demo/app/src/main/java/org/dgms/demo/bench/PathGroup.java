@@ -46,6 +46,8 @@ final class PathGroup implements Closeable {
    * @throws BenchmarkException the file is no model, or its inputs cannot be filled
    */
   void open() throws BenchmarkException {
+    listener.onPhase("Loading the runtime");
+    PathSession.loadAll(model.file(), settings);
     for (PathRun path : paths) {
       if (!path.kind().runsDenseTwin()) {
         open(path); // first, since the model's own tensors define the inputs

@@ -57,6 +57,21 @@ final class PathSession implements Closeable {
     }
   }
 
+  /**
+   * Does what is done once in a process, whichever path comes first: loads libraries and classes, reads the
+   * file, lets the delegates look at the processor. Without this, the first path's init would be charged for
+   * all. Nothing as large as packed weights is made, since memory freed here would hide what the paths take.
+   */
+  static void loadAll(File file, BenchmarkSettings settings) {
+    try {
+      new PathSession(PathKind.BUILTIN, file, settings, false).close();
+      new XnnpackDelegate(settings.numThreads()).close();
+      new DgmsDelegate().close();
+    } catch (RuntimeException e) {
+      return; // the path that needs what is missing will say so
+    }
+  }
+
   private Interpreter newInterpreter(File file, boolean profiling) {
     // Without delegates, TFLite would apply XNNPACK by itself, with one thread whatever is asked for.
     Interpreter.Options options = new Interpreter.Options().setUseXNNPACK(false).setNumThreads(numThreads);
