@@ -12,7 +12,8 @@ android {
     ndk { abiFilters += listOf("arm64-v8a", "armeabi-v7a", "x86_64") }
     externalNativeBuild {
       cmake {
-        arguments += listOf("-DANDROID_STL=c++_static")
+        // Optimised in debug builds of the app too: "run" in Android Studio makes those, and would time unoptimised kernels.
+        arguments += listOf("-DANDROID_STL=c++_static", "-DCMAKE_BUILD_TYPE=Release")
         targets += "dgms_delegate"
       }
     }

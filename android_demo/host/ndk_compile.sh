@@ -1,7 +1,7 @@
 #!/bin/bash
 # Compiles the delegate with clang for Android's processors and API level 24, without an NDK: warnings are errors.
-#   1. All sources of libdgms_delegate.so, by delegate/CMakeLists.txt, so with its own flags. The NDK's headers (bionic, libc++) are not at hand:
-#      the headers are those of Debian's cross compilers (glibc, libstdc++) and one of ours for Android's log.
+#   1. All sources of libdgms_delegate.so and libdgms_bench.so, by their CMakeLists.txt, so with their own flags. The NDK's headers (bionic,
+#      libc++) are not at hand: the headers are those of Debian's cross compilers (glibc, libstdc++) and one of ours for Android's log.
 #   2. The files of one instruction set each once more, freestanding: no headers but the compiler's, and a string.h of four functions. Nothing of
 #      any C library can have helped there.
 # So the code, the intrinsics and the flags are checked for Android; linking against bionic is not (scripts/build_native.sh, with an NDK).
@@ -64,6 +64,9 @@ check() {  # check ABI TARGET PROCESSOR DEBIAN_TARGET NAME_PATTERN
   { cmake -S "$repo/delegate" -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=Release -DDGMS_BUILD_JNI=ON -DCMAKE_TOOLCHAIN_FILE="$folder.cmake" &&
     cmake --build "$folder" --target dgms_plugin CMakeFiles/dgms_delegate.dir/tflite/exports.cc.o CMakeFiles/dgms_delegate.dir/java/dgms_delegate_jni.cc.o; } \
     >"$folder.log" 2>&1 || { grep -E -A8 'error|Error' "$folder.log" | head -60 >&2; return 1; }
+  { cmake -S "$demo/app/src/main/cpp" -B "$folder-bench" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_TOOLCHAIN_FILE="$folder.cmake" &&
+    cmake --build "$folder-bench" --target CMakeFiles/dgms_bench.dir/bench_jni.cc.o; } \
+    >"$folder-bench.log" 2>&1 || { grep -E -A8 'error|Error' "$folder-bench.log" | head -60 >&2; return 1; }
   for file in "$repo"/delegate/kernels/*_neon*.cc "$repo"/delegate/kernels/*_portable.cc; do
     [[ $(basename "$file") =~ $5 ]] || continue
     mapfile -t words < <(command_for "$folder" "kernels/$(basename "$file")")

@@ -9,9 +9,9 @@ import java.util.List;
  * What a {@link DgmsDelegate} runs: the sum over the interpreters that use it at the moment of
  * {@link DgmsDelegate#claim}. Immutable.
  *
- * <p>An interpreter counts from its creation to its {@code close()}. An interpreter of which the delegate could claim
- * nothing counts too (it adds candidates and refusals), and may do so after its {@code close()}, of which TFLite then
- * tells the delegate nothing.
+ * <p>An interpreter counts from its creation to its {@code close()}. An interpreter of which the delegate
+ * could claim nothing counts too (it adds candidates and refusals), and may do so after its {@code close()},
+ * of which TFLite then tells the delegate nothing.
  */
 public final class ClaimSummary {
   private final int claimedOperators;
@@ -51,8 +51,8 @@ public final class ClaimSummary {
   }
 
   /**
-   * One text for each candidate that is left to TFLite, with the operator, the node's number, the name of the output
-   * tensor and the reason. Unmodifiable.
+   * One text for each candidate that is left to TFLite, with the operator, the node's number, the name of the
+   * output tensor and the reason. Unmodifiable.
    */
   public List<String> refusals() {
     return refusals;

@@ -7,8 +7,9 @@ import java.util.List;
 import org.tensorflow.lite.Delegate;
 
 /**
- * A TensorFlow Lite delegate for models that were compressed by DGMS to 2-, 3- or 4-bit weight sharing: it runs their
- * convolutions and fully connected layers from the packed weights. Everything else is left to TFLite.
+ * A TensorFlow Lite delegate for models that were compressed by DGMS to 2-, 3- or 4-bit weight sharing: it
+ * runs their convolutions and fully connected layers from the packed weights. Everything else is left to
+ * TFLite.
  *
  * <pre>{@code
  * DgmsDelegate delegate = new DgmsDelegate();
@@ -17,7 +18,8 @@ import org.tensorflow.lite.Delegate;
  * }</pre>
  *
  * <p>One delegate may serve several interpreters, also in different threads. It may be closed before its
- * interpreters: those keep what they need and go on. It should be closed; nothing else frees its native memory.
+ * interpreters: those keep what they need and go on. It should be closed; nothing else frees its native
+ * memory.
  *
  * <p>All methods are safe to call from any thread.
  */
@@ -28,8 +30,8 @@ public final class DgmsDelegate implements Delegate, AutoCloseable {
     /** In float, as TFLite's own kernels do. */
     FLOAT32("float32"),
     /**
-     * Each layer's input is quantised to int8 when it runs, and sums are integers: faster, and about 40 dB above the
-     * noise.
+     * Each layer's input is quantised to int8 when it runs, and sums are integers: faster, with
+     * errors about 40 dB below the values.
      */
     DYNAMIC_INT8("dynamic_int8");
 
@@ -40,7 +42,9 @@ public final class DgmsDelegate implements Delegate, AutoCloseable {
     }
   }
 
-  /** How a delegate shall work. It is read when the delegate is made; later changes have no effect on that. */
+  /**
+   * How a delegate shall work. It is read when the delegate is made; later changes have no effect on that.
+   */
   public static final class Options {
     private static final int MAX_THREADS = 64;
 
@@ -49,12 +53,14 @@ public final class DgmsDelegate implements Delegate, AutoCloseable {
     private boolean profiling;
     private boolean logging;
 
-    /** The defaults: the delegate chooses the number of threads, float activations, no profiling, no logging. */
+    /**
+     * The defaults: the delegate chooses the number of threads, float activations, no profiling, no logging.
+     */
     public Options() {}
 
     /**
-     * Sets the number of threads, the calling thread included. The interpreter's own number of threads is another
-     * thing and has no effect on the delegate.
+     * Sets the number of threads, the calling thread included. The interpreter's own number of threads is
+     * another thing and has no effect on the delegate.
      *
      * @param numThreads 1 to 64, or -1 (the default): the number of CPUs, at most 4.
      * @throws IllegalArgumentException for any other number.
@@ -154,8 +160,8 @@ public final class DgmsDelegate implements Delegate, AutoCloseable {
    * Makes a delegate.
    *
    * @throws IllegalArgumentException if {@code options} is null.
-   * @throws UnsupportedOperationException if the native library is missing ({@link #isAvailable}) or cannot make such
-   *     a delegate; the message says why.
+   * @throws UnsupportedOperationException if the native library is missing ({@link #isAvailable}) or cannot
+   *     make such a delegate; the message says why.
    */
   public DgmsDelegate(Options options) {
     if (options == null) {
@@ -164,7 +170,10 @@ public final class DgmsDelegate implements Delegate, AutoCloseable {
     Library.require();
     String[] keys = {"num_threads", "activations", "profile", "log"};
     String[] values = {
-      Integer.toString(options.numThreads), options.activations.text, text(options.profiling), text(options.logging)
+      Integer.toString(options.numThreads),
+      options.activations.text,
+      text(options.profiling),
+      text(options.logging)
     };
     handle = nativeCreate(keys, values);
     if (handle == 0) {
@@ -187,8 +196,8 @@ public final class DgmsDelegate implements Delegate, AutoCloseable {
   }
 
   /**
-   * The name of the kernels that this CPU gets: {@code "neon"}, {@code "neon_dotprod"}, {@code "neon_i8mm"}, {@code
-   * "avx2"}, {@code "avx512"}, {@code "avx512_vnni"} or {@code "portable"}.
+   * The name of the kernels that this CPU gets: {@code "neon"}, {@code "neon_dotprod"}, {@code "neon_i8mm"},
+   * {@code "avx2"}, {@code "avx512"}, {@code "avx512_vnni"} or {@code "portable"}.
    *
    * @throws UnsupportedOperationException if the native library is missing.
    */
@@ -198,8 +207,8 @@ public final class DgmsDelegate implements Delegate, AutoCloseable {
   }
 
   /**
-   * What this CPU has of the instruction sets that the delegate knows, e.g. {@code [neon, neon_dotprod]}, by the
-   * delegate's own detection. Unmodifiable.
+   * What this CPU has of the instruction sets that the delegate knows, e.g. {@code [neon, neon_dotprod]}, by
+   * the delegate's own detection. Unmodifiable.
    *
    * @throws UnsupportedOperationException if the native library is missing.
    */
@@ -219,8 +228,8 @@ public final class DgmsDelegate implements Delegate, AutoCloseable {
   }
 
   /**
-   * What the delegate runs now, as the sum over the interpreters that use it. TFLite applies a delegate when the
-   * interpreter is created.
+   * What the delegate runs now, as the sum over the interpreters that use it. TFLite applies a delegate when
+   * the interpreter is created.
    *
    * @throws IllegalStateException if the delegate is closed.
    */
@@ -249,7 +258,8 @@ public final class DgmsDelegate implements Delegate, AutoCloseable {
 
   private long openHandle() {
     if (handle == 0) {
-      throw new IllegalStateException("a DgmsDelegate must not be used after close(). Received: a closed one");
+      throw new IllegalStateException(
+          "a DgmsDelegate must not be used after close(). Received: a closed one");
     }
     return handle;
   }

@@ -1,8 +1,9 @@
 package org.dgms.tflite;
 
 /**
- * What one operator that a {@link DgmsDelegate} runs has cost so far. Immutable; {@link DgmsDelegate#counters} reads
- * it. Interpreters of one delegate that run the same model share an operator's counter.
+ * What one operator that a {@link DgmsDelegate} runs has cost so far. Immutable;
+ * {@link DgmsDelegate#counters} reads it. Interpreters of one delegate that run the same model share an
+ * operator's counter.
  */
 public final class NodeCounter {
   private final String name;
@@ -15,7 +16,13 @@ public final class NodeCounter {
 
   /** Called by the native library only, so the package's rules for R8 keep it. */
   NodeCounter(
-      String name, String kernel, long calls, long macs, long packedBytes, long totalNanos, long fastestNanos) {
+      String name,
+      String kernel,
+      long calls,
+      long macs,
+      long packedBytes,
+      long totalNanos,
+      long fastestNanos) {
     this.name = name;
     this.kernel = kernel;
     this.calls = calls;
@@ -62,7 +69,7 @@ public final class NodeCounter {
 
   @Override
   public String toString() {
-    return name + " (" + kernel + "): " + calls + " calls, " + totalNanos + " ns, fastest " + fastestNanos + " ns, "
-        + macs + " multiply-adds, " + packedBytes + " bytes";
+    return name + " (" + kernel + "): " + calls + " calls, " + totalNanos + " ns, fastest " + fastestNanos
+        + " ns, " + macs + " multiply-adds, " + packedBytes + " bytes";
   }
 }

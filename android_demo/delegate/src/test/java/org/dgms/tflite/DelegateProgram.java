@@ -3,7 +3,10 @@ package org.dgms.tflite;
 import org.dgms.host.ShimLoader;
 import org.tensorflow.lite.Interpreter;
 
-/** Programs that {@link DgmsDelegateProcessTest} runs in JVMs of their own; each prints what the test looks for. */
+/**
+ * Programs that {@link DgmsDelegateProcessTest} runs in JVMs of their own; each prints what the test looks
+ * for.
+ */
 final class DelegateProgram {
   private DelegateProgram() {}
 

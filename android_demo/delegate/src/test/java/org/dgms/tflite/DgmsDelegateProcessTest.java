@@ -16,7 +16,9 @@ import org.junit.Rule;
 import org.junit.Test;
 import org.junit.rules.TemporaryFolder;
 
-/** What needs a JVM of its own: other libraries on its path, the checker of JNI calls, everything it prints. */
+/**
+ * What needs a JVM of its own: other libraries on its path, the checker of JNI calls, everything it prints.
+ */
 public class DgmsDelegateProcessTest {
   @Rule public final TemporaryFolder folder = new TemporaryFolder();
 

@@ -10,6 +10,9 @@ import static org.junit.Assert.assertTrue;
 
 import java.io.File;
 import java.io.IOException;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.util.List;
 import org.dgms.host.ShimLoader;
@@ -20,8 +23,9 @@ import org.tensorflow.lite.Interpreter;
 
 /** The delegate in Android's own TFLite, on the app's models. */
 public class DgmsDelegateTest {
-  // The delegate is exact against TFLite's reference kernels (the Python tests compare those). Android's library has the
-  // faster ones, which round differently: a layer's values are off by one step at most, and later layers pass that on.
+  // The delegate is exact against TFLite's reference kernels (the Python tests compare those). Android's
+  // library has the faster ones, which round differently: a layer's values are off by one step at most, and
+  // later layers pass that on.
   private static final double INT8_STEPS = 2;
 
   @BeforeClass
@@ -29,7 +33,8 @@ public class DgmsDelegateTest {
     ShimLoader.load();
   }
 
-  // -- options ------------------------------------------------------------------------------------------------------
+  // -- options
+  // ------------------------------------------------------------------------------------------------------
 
   @Test
   public void optionsHaveDefaultsAndKeepWhatIsSet() {
@@ -68,6 +73,24 @@ public class DgmsDelegateTest {
   }
 
   @Test
+  public void whatTheNativeSideRefusesIsAnExceptionWithItsMessage() throws ReflectiveOperationException {
+    // DgmsDelegate sends nothing that is refused, so this goes past it.
+    Method create = DgmsDelegate.class.getDeclaredMethod("nativeCreate", String[].class, String[].class);
+    create.setAccessible(true);
+    InvocationTargetException error = assertThrows(InvocationTargetException.class,
+        () -> create.invoke(null, new String[] {"isa"}, new String[] {"sse9"}));
+    assertEquals(UnsupportedOperationException.class, error.getCause().getClass());
+    String message = error.getCause().getMessage();
+    String rule = "`isa` must be one that this machine and this build have: 'auto', 'portable'";
+    assertTrue(message, message.startsWith(rule));
+    assertTrue(message, message.endsWith("Received: 'isa' = 'sse9'"));
+    error = assertThrows(InvocationTargetException.class,
+        () -> create.invoke(null, new String[] {"f\u00e4rbe"}, new String[] {"1"}));
+    assertEquals("the options are num_threads, activations, isa, log and profile. Received: 'f??rbe' = '1'",
+        error.getCause().getMessage());
+  }
+
+  @Test
   public void saysWhatTheCpuGets() {
     assertTrue(DgmsDelegate.isAvailable());
     assertNull(DgmsDelegate.unavailableReason());
@@ -78,7 +101,8 @@ public class DgmsDelegateTest {
     assertThrows(UnsupportedOperationException.class, () -> features.add("mmx"));
   }
 
-  // -- claims and results -------------------------------------------------------------------------------------------
+  // -- claims and results
+  // -------------------------------------------------------------------------------------------
 
   @Test
   public void claimsCompressedModels() throws IOException {
@@ -115,14 +139,39 @@ public class DgmsDelegateTest {
   }
 
   @Test
+  public void namesInAModelMayBeAnything() throws IOException {
+    byte[] bytes = Files.readAllBytes(TestModels.compressed("float32").toPath());
+    // One character a byte, so places are the same.
+    String latin = new String(bytes, StandardCharsets.ISO_8859_1);
+    // Four bytes that are one character in UTF-8, one that is never in UTF-8, and an x.
+    byte[] name = {(byte) 0xf0, (byte) 0x9f, (byte) 0x98, (byte) 0x80, (byte) 0xff, 'x'};
+    int replaced = 0;
+    for (int at = latin.indexOf("logits"); at >= 0; at = latin.indexOf("logits", at + 1)) {
+      System.arraycopy(name, 0, bytes, at, name.length);
+      replaced++;
+    }
+    assertTrue("the last layer of the models is called logits", replaced > 0);
+    File model = File.createTempFile("named", ".tflite");
+    Files.write(model.toPath(), bytes);
+    try (DgmsDelegate delegate = new DgmsDelegate();
+        Interpreter interpreter = TestModels.open(model, delegate)) {
+      assertTrue(interpreter.getInputTensorCount() > 0);
+      String refusals = delegate.claim().refusals().toString();
+      assertTrue(refusals, refusals.contains("output '\ud83d\ude00\ufffdx': "));
+    } finally {
+      assertTrue(model.delete());
+    }
+  }
+
+  @Test
   public void floatResultsAreThoseOfTheBuiltinKernels() throws IOException {
     File model = TestModels.compressed("float32");
     try (DgmsDelegate delegate = new DgmsDelegate();
         Interpreter interpreter = TestModels.open(model, delegate)) {
       for (int seed = 0; seed < 5; seed++) {
         double[] expected = TestModels.reference(model, seed);
-        // Sums of at most some thousand products in another order: errors are near 1e-6 of the largest value. One wrong
-        // weight of thousands changes outputs by more than 1e-3 of it.
+        // Sums of at most some thousand products in another order: errors are near 1e-6 of the largest value.
+        // One wrong weight of thousands changes outputs by more than 1e-3 of it.
         assertArrayEquals(expected, TestModels.run(interpreter, seed), 1e-4 * Math.max(1, largest(expected)));
       }
     }
@@ -158,7 +207,8 @@ public class DgmsDelegateTest {
       }
     }
     assertTrue("the option reaches the delegate, so results differ", noise > 0);
-    // A layer is about 40 dB above its noise; several in a row may lose half of that. A wrong result is near 0 dB.
+    // A layer is about 40 dB above its noise; several in a row may lose half of that. A wrong result is near
+    // 0 dB.
     assertTrue("signal " + signal + ", noise " + noise, 10 * Math.log10(signal / noise) > 20);
   }
 
@@ -202,7 +252,8 @@ public class DgmsDelegateTest {
     }
   }
 
-  // -- counters -----------------------------------------------------------------------------------------------------
+  // -- counters
+  // -----------------------------------------------------------------------------------------------------
 
   @Test
   public void countersGrowWithRuns() throws IOException {
@@ -245,7 +296,8 @@ public class DgmsDelegateTest {
     }
   }
 
-  // -- lives --------------------------------------------------------------------------------------------------------
+  // -- lives
+  // --------------------------------------------------------------------------------------------------------
 
   @Test
   public void mayBeClosedBeforeItsInterpreter() throws IOException {

@@ -17,7 +17,10 @@ import org.tensorflow.lite.Delegate;
 import org.tensorflow.lite.Interpreter;
 import org.tensorflow.lite.Tensor;
 
-/** The app's bundled models ({@code make android-models}) on Android's own TFLite, for the tests of this package. */
+/**
+ * The app's bundled models ({@code make android-models}) on Android's own TFLite, for the tests of this
+ * package.
+ */
 final class TestModels {
   private TestModels() {}
 
@@ -40,8 +43,8 @@ final class TestModels {
     File directory = new File(String.valueOf(System.getProperty("dgms.models.dir")));
     File list = new File(directory, "models.json");
     if (!list.isFile()) {
-      throw new IllegalStateException("-Ddgms.models.dir must name the folder that `make android-models` has made."
-          + " Received: " + directory);
+      throw new IllegalStateException("-Ddgms.models.dir must name the folder that `make android-models` has"
+          + " made. Received: " + directory);
     }
     String json = new String(Files.readAllBytes(list.toPath()), StandardCharsets.UTF_8);
     JSONArray models = new JSONObject(json).getJSONArray("models");

@@ -3,8 +3,8 @@ package org.dgms.host;
 import java.io.File;
 
 /**
- * Makes Android's TFLite loadable on a desktop JVM: loads the shims of {@code bionic_shim/}, which stand for Android's
- * C library. To be called before any class of TFLite is used.
+ * Makes Android's TFLite loadable on a desktop JVM: loads the shims of {@code bionic_shim/}, which stand for
+ * Android's C library. To be called before any class of TFLite is used.
  */
 public final class ShimLoader {
   /** System property: the folder that bionic_shim/build.sh has filled. */
@@ -30,8 +30,8 @@ public final class ShimLoader {
     for (String name : LIBRARIES) {
       File library = new File(String.valueOf(directory), "lib" + name + "_shim.so");
       if (!library.isFile()) {
-        throw new IllegalStateException("-D" + DIRECTORY_PROPERTY + " must name the folder of the shims (made by"
-            + " android_demo/host/native.sh). Received: " + directory + ", without " + library.getName());
+        throw new IllegalStateException("-D" + DIRECTORY_PROPERTY + " must name the folder of the shims, made"
+            + " by android_demo/host/native.sh. Received: " + directory + ", without " + library.getName());
       }
       System.load(library.getAbsolutePath());
     }
