@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "android_demo" / "scripts" / "adb
 SYSTEM = "/usr/bin:/bin"
 
 # $PHONE is a folder: `devices` (text), `asked` (one JSON list for each call), `log` (what the app says once it runs; NAME stands for
-# the result's name), `then` ("wait": logcat goes on for ever; "end": it ends), and whatever was pushed.
+# the result's name), `then` ("wait": logcat goes on; "end": it ends), and whatever was pushed.
 ADB = """#!{python}
 import json, os, re, shutil, sys, time
 phone, asked = os.environ["PHONE"], sys.argv[1:]
@@ -65,7 +65,8 @@ elif command == "logcat":
         sys.stdout.write(part)
         sys.stdout.flush()
         time.sleep(1.5 if "PAUSE" in read("log") else 0)
-    while read("then", "wait") == "wait" and os.getppid() != 1:
+    end = time.monotonic() + 60
+    while read("then", "wait") == "wait" and time.monotonic() < end:
         time.sleep(0.1)
 else:
     sys.exit(f"unexpected: {{asked}}")
