@@ -49,9 +49,9 @@ class Settings:
 
     Args:
         networks: some of `NETWORKS`.
-        train_images, test_images: of the shapes. (The digits are 1,000 and 797.)
+        train_images, test_images: at most so many of each data set. (Of digits there are 2,000 and 797.)
         noise: of the shapes' pixels, less than in the studies: few epochs have to do.
-        dgms_images: how many of the training images the compressed networks see.
+        dgms_images: at most so many of the training images are shown to the compressed networks.
         calibration_images: training images from which int8 ranges are taken.
         shapes_epochs, digits_epochs: of the float networks.
         dgms_epochs: of each compressed network.
@@ -74,21 +74,18 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageSet:
-    """Training images as a network takes them, test images as a phone has them.
+class PhoneImages:
+    """Test images as a phone has them.
 
     Args:
-        x_train: float32 `[n, height, width, channels]` in [-1, 1].
-        y_train, y_test: class numbers.
-        test_pixels: uint8 `[n, height, width, channels]`; 0 is -1 and 255 is 1.
-        labels: the classes' names.
+        pixels: uint8 `[n, height, width, channels]`; 0 is -1 and 255 is 1.
+        labels: class numbers.
+        classes: their names.
     """
 
-    x_train: np.ndarray
-    y_train: np.ndarray
-    test_pixels: np.ndarray
-    y_test: np.ndarray
-    labels: tuple[str, ...]
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +97,10 @@ class Preprocessing:
     offset: float
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        values = pixels.astype(np.float32) * np.float32(self.scale) + np.float32(self.offset)
+        values = pixels.astype(np.float64) * self.scale + self.offset
         if self.dtype == "int8":
             return np.clip(np.rint(values), -128, 127).astype(np.int8)
-        return values
+        return values.astype(np.float32)
 
 
 def make_models(
@@ -226,28 +223,20 @@ def _make_shapes(folder: Path, settings: Settings, say: Callable[[str], None]) -
 
     keras.utils.set_random_seed(settings.seed)
     data = shapes.load_shapes(settings.train_images, settings.test_images, settings.seed, settings.noise)
-    images = ImageSet(data.x_train, data.y_train, to_pixels(data.x_test), data.y_test, shapes.CLASSES)
     model = small_network.small_network(keras)
-    say(f"shapes: {len(images.x_train)} images, {model.count_params():,} parameters, float")
-    small_network.train(keras, model, data, settings.shapes_epochs, 3e-3, settings.batch_size, say)
+    _train_float(model, data, "shapes", settings.shapes_epochs, 3e-3, settings, say)
     int8 = {
         "activations": "int8",
         "inference_type": "int8",
-        "representative_dataset": images.x_train[: settings.calibration_images],
+        "representative_dataset": data.x_train[: settings.calibration_images],
     }
-    some = dataclasses.replace(
-        data, x_train=data.x_train[: settings.dgms_images], y_train=data.y_train[: settings.dgms_images]
-    )
     export_frozen(model, [], folder / "shapes_float.tflite")
     export_frozen(model, [], folder / "shapes_int8.tflite", **int8)
-    quantised = {}
-    for bits in (4, 2):
-        say(f"shapes: {bits} bits")
-        keras.utils.set_random_seed(settings.seed)
-        quantised[bits] = dgms_keras.quantize_apply(model, bits=bits)
-        small_network.train(keras, quantised[bits], some, settings.dgms_epochs, 1e-3, settings.batch_size, say)
+    quantised = {bits: _quantise(model, bits, data, "shapes", settings, say) for bits in (4, 2)}
+    for bits in quantised:
         dgms_keras.export_tflite(quantised[bits], folder / f"shapes_w{bits}.tflite")
     dgms_keras.export_tflite(quantised[4], folder / "shapes_w4_int8.tflite", **int8)
+    images = PhoneImages(to_pixels(data.x_test), data.y_test, shapes.CLASSES)
     samples = write_samples(folder, "shapes", images, settings.samples)
     return [
         describe(folder, *row, images, samples, say)
@@ -268,19 +257,44 @@ def _make_digits(folder: Path, settings: Settings, say: Callable[[str], None]) -
     keras.utils.set_random_seed(settings.seed)
     data = digits.load_digits(seed=settings.seed)
     x, y = digits.shifted(data.x_train, data.y_train, settings.seed)
-    data = dataclasses.replace(data, x_train=x, y_train=y)
-    images = ImageSet(x, y, to_pixels(data.x_test), data.y_test, tuple("0123456789"))
+    data = digits.Digits(
+        x[: settings.train_images],
+        y[: settings.train_images],
+        data.x_test[: settings.test_images],
+        data.y_test[: settings.test_images],
+    )
     model = digits.small_resnet()
-    say(f"digits: {len(x)} images, {model.count_params():,} parameters, float")
-    small_network.train(keras, model, data, settings.digits_epochs, 2e-3, settings.batch_size, say)
+    _train_float(model, data, "digits", settings.digits_epochs, 2e-3, settings, say)
     export_frozen(model, [], folder / "digits_float.tflite")
-    say("digits: 4 bits")
-    keras.utils.set_random_seed(settings.seed)
-    quantised = dgms_keras.quantize_apply(model, bits=4)
-    small_network.train(keras, quantised, data, settings.dgms_epochs, 1e-3, settings.batch_size, say)
-    dgms_keras.export_tflite(quantised, folder / "digits_w4.tflite")
+    dgms_keras.export_tflite(_quantise(model, 4, data, "digits", settings, say), folder / "digits_w4.tflite")
+    images = PhoneImages(to_pixels(data.x_test), data.y_test, tuple("0123456789"))
     samples = write_samples(folder, "digits", images, settings.samples)
     return [describe(folder, "digits_w4", "Digits, 4-bit weights", "digits_float", 4, images, samples, say)]
+
+
+def _train_float(
+    model: Any, data: Any, name: str, epochs: int, rate: float, settings: Settings, say: Callable[[str], None]
+) -> None:
+    import keras
+
+    say(f"{name}: {len(data.x_train)} images, {model.count_params():,} parameters, float, {epochs} epochs")
+    small_network.train(keras, model, data, epochs, rate, settings.batch_size, say)
+
+
+def _quantise(model: Any, bits: int, data: Any, name: str, settings: Settings, say: Callable[[str], None]) -> Any:
+    """The network with shared weights, tuned."""
+    import keras
+
+    import dgms_keras
+
+    some = dataclasses.replace(
+        data, x_train=data.x_train[: settings.dgms_images], y_train=data.y_train[: settings.dgms_images]
+    )
+    say(f"{name}: {bits} bits, {len(some.x_train)} images, {settings.dgms_epochs} epoch(s) of DGMS")
+    keras.utils.set_random_seed(settings.seed)
+    quantised = dgms_keras.quantize_apply(model, bits=bits)
+    small_network.train(keras, quantised, some, settings.dgms_epochs, 1e-3, settings.batch_size, say)
+    return quantised
 
 
 _MAKERS = {"shapes": _make_shapes, "digits": _make_digits}
@@ -291,22 +305,22 @@ def to_pixels(images: np.ndarray) -> np.ndarray:
     return np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
-def write_samples(folder: Path, name: str, images: ImageSet, count: int) -> list[dict[str, Any]]:
+def write_samples(folder: Path, name: str, images: PhoneImages, count: int) -> list[dict[str, Any]]:
     """The first test image of each class, then the second ones, until there are `count`; whether a network gets them right plays
     no part. Returns their entries for models.json."""
     import tensorflow as tf
 
-    nth = np.zeros(len(images.y_test), int)  # which image of its class each one is
-    for label in range(len(images.labels)):
-        of_class = np.flatnonzero(images.y_test == label)
+    nth = np.zeros(len(images.labels), int)  # which image of its class each one is
+    for label in range(len(images.classes)):
+        of_class = np.flatnonzero(images.labels == label)
         nth[of_class] = np.arange(len(of_class))
-    chosen = np.lexsort((images.y_test, nth))[:count]
+    chosen = np.lexsort((images.labels, nth))[:count]
     (folder / "samples").mkdir(exist_ok=True)
     samples = []
     for i, index in enumerate(chosen):
         file = f"samples/{name}_{i:02d}.png"
-        (folder / file).write_bytes(tf.io.encode_png(images.test_pixels[index]).numpy())
-        samples.append({"file": file, "label": int(images.y_test[index])})
+        (folder / file).write_bytes(tf.io.encode_png(images.pixels[index]).numpy())
+        samples.append({"file": file, "label": int(images.labels[index])})
     return samples
 
 
@@ -316,7 +330,7 @@ def describe(
     title: str,
     dense: str,
     bits: int,
-    images: ImageSet,
+    images: PhoneImages,
     samples: list[dict[str, Any]],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -328,13 +342,13 @@ def describe(
             f"a model and its dense twin must take the same inputs. Received: {preprocessing} and {preprocessing_of(files[1])} "
             f"({name})"
         )
-    count = len(images.y_test)
-    top1, dense_top1 = (file_top1(file, preprocessing(images.test_pixels), images.y_test) for file in files)
+    count = len(images.labels)
+    top1, dense_top1 = (file_top1(file, preprocessing(images.pixels), images.labels) for file in files)
     say(
         f"  {name}: {100 * top1:.2f} % of {count} test images, {files[0].stat().st_size:,} bytes "
         f"(dense: {100 * dense_top1:.2f} %, {files[1].stat().st_size:,} bytes)"
     )
-    shape = [1, *images.test_pixels.shape[1:]]
+    shape = [1, *images.pixels.shape[1:]]
     return {
         "name": name,
         "title": title,
@@ -344,7 +358,7 @@ def describe(
         "activations": "int8" if preprocessing.dtype == "int8" else "float32",
         "accuracy": {"top1": top1, "images": count},
         "dense_accuracy": {"top1": dense_top1, "images": count},
-        "labels": list(images.labels),
+        "labels": list(images.classes),
         "input": {"shape": shape, **dataclasses.asdict(preprocessing), "channels": shape[-1]},
         "samples": samples,
     }
@@ -358,7 +372,12 @@ def preprocessing_of(file: Path) -> Preprocessing:
     if detail["dtype"] != np.int8:
         return Preprocessing("float32", 1 / 127.5, -1.0)
     step, zero = detail["quantization"]
-    return Preprocessing("int8", float(1 / 127.5 / step), float(zero - 1 / step))
+    scale, offset = 1 / 127.5 / step, zero - 1 / step
+    if abs(scale - 1) < 1e-3:
+        # A range of -1 to 1 takes 255 steps, as many as pixels have: every pixel would fall between two of int8's values, and
+        # round-off decide which one it gets. So pixels keep their order and move by half a step.
+        scale, offset = 1.0, np.rint(offset)
+    return Preprocessing("int8", float(scale), float(offset))
 
 
 def file_top1(file: Path, inputs: np.ndarray, labels: np.ndarray, batch: int = 100) -> float:
