@@ -158,10 +158,10 @@ final class SettingsForm {
       }
       return null;
     }
-    Integer runs = wholeNumber(R.id.runs, 1, 1000000);
-    Integer warmup = wholeNumber(R.id.warmup, 0, 1000000);
+    Integer runs = wholeNumber(R.id.runs, 1, BenchmarkSettings.MAX_ROUNDS);
+    Integer warmup = wholeNumber(R.id.warmup, 0, BenchmarkSettings.MAX_ROUNDS);
     Integer coolDown = wholeNumber(R.id.cool_down, 0, 3600);
-    Double minSeconds = decimal(R.id.min_seconds, 86400);
+    Double minSeconds = decimal(R.id.min_seconds, BenchmarkSettings.MAX_MIN_SECONDS);
     if (runs == null || warmup == null || coolDown == null || minSeconds == null) {
       return null;
     }

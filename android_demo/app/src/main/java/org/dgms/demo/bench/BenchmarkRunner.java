@@ -145,9 +145,9 @@ public final class BenchmarkRunner {
       kinds.remove(PathKind.DENSE_XNNPACK);
     }
     try (PathGroup group = new PathGroup(model, settings, kinds, cancellation, listener, log)) {
+      result.thermalBefore = environment.thermalStatus();
       group.open();
       group.compare(sink);
-      result.thermalBefore = environment.thermalStatus();
       group.warmUp();
       group.time();
       result.thermalAfter = environment.thermalStatus();

@@ -11,6 +11,15 @@ public final class BenchmarkSettings {
   /** Most threads that a path can be given. */
   public static final int MAX_THREADS = 64;
 
+  /** Most rounds, warm-up or timed: a result keeps every run, and has to fit a phone's memory. */
+  public static final int MAX_ROUNDS = 100000;
+
+  /** Most seconds that the timed rounds can be asked to go on for: a day. */
+  public static final int MAX_MIN_SECONDS = 86400;
+
+  /** Most seconds of rest before the first run: an hour. */
+  public static final int MAX_COOL_DOWN_SECONDS = 3600;
+
   private final List<PathKind> paths;
   private final int numThreads;
   private final Affinity affinity;
@@ -87,8 +96,8 @@ public final class BenchmarkSettings {
   }
 
   /**
-   * Seconds that the timed rounds go on at least; rounds beyond {@link #runs()} are added until then. 0: no
-   * minimum.
+   * Seconds that the timed rounds go on at least: rounds beyond {@link #runs()} are added until then, up to
+   * {@link #MAX_ROUNDS} in all. 0: no minimum.
    */
   public double minSeconds() {
     return minSeconds;
@@ -168,22 +177,23 @@ public final class BenchmarkSettings {
       return this;
     }
 
-    /** Rounds, 0 to 1,000,000. */
+    /** Rounds, 0 to {@link #MAX_ROUNDS}. */
     public Builder setWarmup(int value) {
-      warmup = inRange("warmup", value, 0, 1000000);
+      warmup = inRange("warmup", value, 0, MAX_ROUNDS);
       return this;
     }
 
-    /** Rounds, 1 to 1,000,000. */
+    /** Rounds, 1 to {@link #MAX_ROUNDS}. */
     public Builder setRuns(int value) {
-      runs = inRange("runs", value, 1, 1000000);
+      runs = inRange("runs", value, 1, MAX_ROUNDS);
       return this;
     }
 
-    /** Seconds, 0 to 86,400. */
+    /** Seconds, 0 to {@link #MAX_MIN_SECONDS}. */
     public Builder setMinSeconds(double value) {
-      if (!(value >= 0 && value <= 86400)) {
-        throw new IllegalArgumentException("minSeconds must be from 0 to 86400. Received: " + value);
+      if (!(value >= 0 && value <= MAX_MIN_SECONDS)) {
+        throw new IllegalArgumentException(
+            "minSeconds must be from 0 to " + MAX_MIN_SECONDS + ". Received: " + value);
       }
       minSeconds = value;
       return this;
@@ -207,9 +217,9 @@ public final class BenchmarkSettings {
       return this;
     }
 
-    /** Seconds, 0 to 3,600. */
+    /** Seconds, 0 to {@link #MAX_COOL_DOWN_SECONDS}. */
     public Builder setCoolDownSeconds(int value) {
-      coolDownSeconds = inRange("coolDownSeconds", value, 0, 3600);
+      coolDownSeconds = inRange("coolDownSeconds", value, 0, MAX_COOL_DOWN_SECONDS);
       return this;
     }
 

@@ -290,7 +290,7 @@ final class PathGroup implements Closeable {
       return done;
     }
     double rounds = Math.ceil(done * minSeconds / Math.max(seconds, 1e-9));
-    return (int) Math.min(Integer.MAX_VALUE, Math.max(done + 1.0, rounds));
+    return (int) Math.min(BenchmarkSettings.MAX_ROUNDS, Math.max(done + 1.0, rounds));
   }
 
   /** One run in milliseconds, or null if the path failed. */

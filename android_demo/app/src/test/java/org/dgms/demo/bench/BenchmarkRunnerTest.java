@@ -282,7 +282,7 @@ public class BenchmarkRunnerTest {
   public void cancelledBetweenRuns() throws Exception {
     BenchmarkRunner runner =
         new BenchmarkRunner(
-            TestModels.first("float32"), quick().setRuns(1000000).build(), environment);
+            TestModels.first("float32"), quick().setRuns(BenchmarkSettings.MAX_ROUNDS).build(), environment);
     recorder.afterRounds = 3;
     recorder.action = runner::cancel;
     BenchmarkException e = assertThrows(BenchmarkException.class, () -> runner.run(recorder));

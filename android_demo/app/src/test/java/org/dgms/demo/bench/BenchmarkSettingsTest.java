@@ -56,8 +56,8 @@ public class BenchmarkSettingsTest {
     BenchmarkSettings.Builder b = BenchmarkSettings.builder();
     refused("numThreads must be from 1 to 64. Received: 0", () -> b.setNumThreads(0));
     refused("numThreads must be from 1 to 64. Received: 65", () -> b.setNumThreads(65));
-    refused("runs must be from 1 to 1000000. Received: 0", () -> b.setRuns(0));
-    refused("warmup must be from 0 to 1000000. Received: -1", () -> b.setWarmup(-1));
+    refused("runs must be from 1 to 100000. Received: 0", () -> b.setRuns(0));
+    refused("warmup must be from 0 to 100000. Received: -1", () -> b.setWarmup(-1));
     refused("minSeconds must be from 0 to 86400. Received: NaN", () -> b.setMinSeconds(Double.NaN));
     refused("coolDownSeconds must be from 0 to 3600. Received: 3601", () -> b.setCoolDownSeconds(3601));
     refused("paths must name at least one path, each once. Received: []",
