@@ -16,7 +16,11 @@ command -v javac >/dev/null || unavailable "a JDK is needed, version 17 or newer
 maven() { mvn -q -B -f "$host/$1" "${@:2}"; }
 
 step_models() { "$python" -m dgms_keras.recipes.android_models --output "$out/assets/models" && ln -sfn assets/models "$out/models"; }
-step_fetch() { maven fetch.xml initialize; }
+step_fetch() {
+  [ -e "$out/fetched/.done" ] && ! [ "$host/fetch.xml" -nt "$out/fetched/.done" ] && return
+  maven fetch.xml initialize >"$out/fetch.log" 2>&1 || { tail -5 "$out/fetch.log" >&2; unavailable "Maven could not fetch what fetch.xml lists (see $out/fetch.log)"; }
+  touch "$out/fetched/.done"
+}
 step_native() { "$host/native.sh"; }
 step_resources() { "$host/resources.sh"; }
 # Compiles, looks up every call in the signature of API 24, runs all JUnit and Robolectric tests; screenshots: $out/screenshots.
