@@ -26,7 +26,8 @@ step_resources() { "$host/resources.sh"; }
 # Compiles, looks up every call in the signature of API 24, runs all JUnit and Robolectric tests; screenshots: $out/screenshots.
 step_java() {
   rm -rf "$out/screenshots" "$out/maven/surefire-reports"
-  maven pom.xml verify
+  # TFLite's own lines of each interpreter go to the log.
+  maven pom.xml verify >"$out/java.log" 2>&1 || { grep -vE "tflite:|^VERBOSE|^INFO" "$out/java.log" | tail -60 >&2; echo "all of it: $out/java.log" >&2; return 1; }
   "$python" "$host/test_summary.py" "$out/maven/surefire-reports"
 }
 # The app's own runner on the Android TFLite: delegate, XNNPACK and builtin side by side; every JSON against the one schema.

@@ -206,8 +206,7 @@ def _time(
         while done < warmup + runs or time.perf_counter() - begin < min_seconds:
             if done <= warmup:
                 begin = time.perf_counter()
-            # Neither path always follows the same other one.
-            for runner in runners if done % 2 == 0 else runners[::-1]:
+            for runner in (runners[i] for i in round_order(len(runners), done)):
                 start = time.perf_counter()
                 elapsed = runner.invoke()
                 if done >= warmup:
@@ -219,6 +218,29 @@ def _time(
     finally:
         if collecting:
             gc.enable()
+
+
+# By the number of paths: the rounds of a cycle (Williams's Latin squares, rows in an order without repeats).
+_ROUNDS = {
+    1: ((0,),),
+    2: ((0, 1),),
+    3: ((0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1), (2, 1, 0), (1, 0, 2)),
+    4: ((0, 1, 3, 2), (1, 2, 0, 3), (2, 3, 1, 0), (3, 0, 2, 1)),
+}
+
+
+def round_order(paths: int, number: int) -> tuple[int, ...]:
+    """The order in which a round runs its paths: their positions, the first to run first.
+
+    What ran just before decides what a path finds in the caches, so within a cycle of rounds (3 paths: six, 4 paths: four) every
+    path follows every other one equally often, comes at every place equally often, and never follows itself.
+
+    Args:
+        paths: how many there are, 1 to 4.
+        number: of the round, from 0, warm-up rounds included.
+    """
+    cycle = _ROUNDS[paths]
+    return cycle[number % len(cycle)]
 
 
 def random_input(generator: np.random.Generator, shape: Sequence[int], dtype: Any) -> np.ndarray:

@@ -1,14 +1,16 @@
 """`benchmark`: what it runs, in which order, and what it reports. No test depends on a time."""
 
 import dataclasses
+import itertools
 import json
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from dgms_keras.runtime import benchmark as module
-from dgms_keras.runtime.benchmark import BenchmarkReport, PathTiming, benchmark, random_input
+from dgms_keras.runtime.benchmark import BenchmarkReport, PathTiming, benchmark, random_input, round_order
 from dgms_keras.runtime.benchmark_report import common_drift, drift
 
 
@@ -53,12 +55,12 @@ def test_every_path_runs_every_round(files):
     assert report.peak_memory_bytes > 50e6  # an interpreter and Keras are in this process
 
 
-def test_rounds_alternate_their_order(files, monkeypatch):
+def test_rounds_follow_their_order(files, monkeypatch):
     order = []
     monkeypatch.setattr(module._Runner, "invoke", lambda self: order.append(self.name) or 1.0)
     benchmark(files / "w4.tflite", paths=("delegate", "builtin"), runs=2, warmup=1, agreement_inputs=3)
     first = ["delegate"] * 3 + ["builtin"] * 3  # the first invoke and two more inputs to compare
-    assert order == [*first, "delegate", "builtin", "builtin", "delegate", "delegate", "builtin"]
+    assert order == [*first, *["delegate", "builtin"] * 3]
 
 
 def test_rounds_go_on_for_min_seconds(files):
@@ -176,3 +178,17 @@ def test_random_input_stays_in_range():
     wide = random_input(generator, (5000,), np.int8)
     assert wide.min() == -128 and wide.max() == 127
     assert random_input(generator, (4,), np.bool_).dtype == np.bool_
+
+
+@pytest.mark.parametrize("paths", [2, 3, 4])
+def test_every_path_follows_every_other_one_alike(paths):
+    rounds = [round_order(paths, number) for number in range(12)]  # whole cycles of 2, 3 and 4 paths
+    assert all(sorted(order) == list(range(paths)) for order in rounds)
+    sequence = [path for order in rounds for path in order]
+    assert all(a != b for a, b in itertools.pairwise(sequence))
+    if paths > 2:  # two paths take turns
+        pairs = Counter(pair for order in rounds for pair in itertools.pairwise(order))
+        places = Counter((path, place) for order in rounds for place, path in enumerate(order))
+        assert set(pairs.values()) == set(places.values()) == {12 // paths}
+        assert len(pairs) == paths * (paths - 1)
+        assert len(places) == paths * paths

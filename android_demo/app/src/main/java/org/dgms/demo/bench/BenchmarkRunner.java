@@ -7,8 +7,8 @@ import java.util.List;
 import org.tensorflow.lite.TensorFlowLite;
 
 /**
- * Measures one model in several ways, interleaved: each round runs every path once, every other round in
- * reverse order, so that heat and neighbours hit all paths alike. What counts is the ratio of medians.
+ * Measures one model in several ways, interleaved: each round runs every path once, in changing order ({@link
+ * Statistics#order}), so that heat and neighbours hit all paths alike. What counts is the ratio of medians.
  *
  * <p>A runner is used once. {@link #run} works on the calling thread and takes as long as the settings ask
  * for.

@@ -21,6 +21,15 @@ public final class Statistics {
   private static final List<String> THERMAL =
       Arrays.asList("none", "light", "moderate", "severe", "critical", "emergency", "shutdown");
 
+  /** By the number of paths: the rounds of a cycle (Williams's Latin squares, rows in an order without repeats). */
+  private static final int[][][] ROUNDS = {
+    {{}},
+    {{0}},
+    {{0, 1}},
+    {{0, 1, 2}, {1, 2, 0}, {2, 0, 1}, {0, 2, 1}, {2, 1, 0}, {1, 0, 2}},
+    {{0, 1, 3, 2}, {1, 2, 0, 3}, {2, 3, 1, 0}, {3, 0, 2, 1}},
+  };
+
   private Statistics() {}
 
   /** The arithmetic mean. */
@@ -91,19 +100,20 @@ public final class Statistics {
   }
 
   /**
-   * The order in which a round runs its paths: forwards in even rounds, backwards in odd ones, so that no
-   * path always follows the same other one and heat that builds up within a round hits all alike.
+   * The order in which a round runs its paths. What ran just before decides what a path finds in the caches, so within a
+   * cycle of rounds (3 paths: six, 4 paths: four) every path follows every other one equally often, comes at every place
+   * equally often, and never follows itself, not from one round to the next either.
    *
-   * @param paths how many there are
+   * @param paths how many there are, at most 4
    * @param round counted from 0, warm-up rounds included
    * @return the paths' positions in running order
    */
   public static int[] order(int paths, int round) {
-    int[] order = new int[paths];
-    for (int i = 0; i < paths; i++) {
-      order[i] = round % 2 == 0 ? i : paths - 1 - i;
+    if (paths < 0 || paths >= ROUNDS.length) {
+      throw new IllegalArgumentException("a round has 0 to " + (ROUNDS.length - 1) + " paths. Received: " + paths);
     }
-    return order;
+    int[][] cycle = ROUNDS[paths];
+    return cycle[round % cycle.length].clone();
   }
 
   /**

@@ -106,27 +106,35 @@ public class StatisticsTest {
   }
 
   @Test
-  public void roundsAlternate() {
-    assertArrayEquals(new int[] {0, 1, 2}, Statistics.order(3, 0));
-    assertArrayEquals(new int[] {2, 1, 0}, Statistics.order(3, 1));
-    assertArrayEquals(new int[] {0, 1, 2}, Statistics.order(3, 2));
-    assertArrayEquals(new int[] {}, Statistics.order(0, 5));
-  }
-
-  @Test
-  public void everyPathHasTheSameMeanPositionOverTwoRounds() {
-    for (int paths = 1; paths <= 5; paths++) {
-      int[] sums = new int[paths];
-      for (int round = 0; round < 2; round++) {
+  public void everyPathFollowsEveryOtherOneAlike() {
+    for (int paths = 2; paths <= PathKind.values().length; paths++) {
+      int rounds = 12; // whole cycles of 2, 3 and 4 paths
+      int[][] within = new int[paths][paths];
+      int[][] places = new int[paths][paths];
+      int last = -1;
+      for (int round = 0; round < rounds; round++) {
         int[] order = Statistics.order(paths, round);
-        for (int position = 0; position < paths; position++) {
-          sums[order[position]] += position;
+        int[] sorted = order.clone();
+        Arrays.sort(sorted);
+        for (int i = 0; i < paths; i++) {
+          assertEquals("each path once", i, sorted[i]);
+          assertTrue("no path follows itself", order[i] != last);
+          if (i > 0) {
+            within[last][order[i]]++;
+          }
+          places[order[i]][i]++;
+          last = order[i];
         }
       }
-      for (int sum : sums) {
-        assertEquals(paths - 1, sum);
+      for (int a = 0; a < paths && paths > 2; a++) { // two paths take turns
+        for (int b = 0; b < paths; b++) {
+          assertEquals(a == b ? 0 : rounds / paths, within[a][b]);
+          assertEquals(rounds / paths, places[a][b]);
+        }
       }
     }
+    assertArrayEquals(new int[] {}, Statistics.order(0, 5));
+    assertThrows(IllegalArgumentException.class, () -> Statistics.order(5, 0));
   }
 
   @Test
