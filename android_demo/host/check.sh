@@ -48,8 +48,11 @@ done
 start=$SECONDS
 for step in "${steps[@]}"; do
   echo "== Android: $step"
-  status=0
-  "step_$step" || status=$?
+  # Not `step || ...`: there bash would go on after a command that fails in the middle of a step.
+  set +e
+  (set -e; "step_$step")
+  status=$?
+  set -e
   [ "$status" = 0 ] || { echo "== Android: $step failed" >&2; exit "$status"; }
 done
 echo "== Android: ${steps[*]}: passed in $((SECONDS - start)) s"
