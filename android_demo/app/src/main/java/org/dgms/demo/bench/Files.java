@@ -52,10 +52,7 @@ final class Files {
       if (!temporary.renameTo(file)) {
         throw new IOException("a finished file could not be renamed to " + file);
       }
-    } catch (IOException e) {
-      deleteQuietly(temporary);
-      throw e;
-    } catch (RuntimeException e) {
+    } catch (IOException | RuntimeException e) {
       deleteQuietly(temporary);
       throw e;
     }

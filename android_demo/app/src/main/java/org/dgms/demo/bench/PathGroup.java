@@ -81,11 +81,7 @@ final class PathGroup implements Closeable {
       path.result.description = session.description();
       log.add("path " + path.kind().id() + ": " + path.result.description);
       logRefusals(path);
-    } catch (RuntimeException e) {
-      fail(path, e);
-    } catch (LinkageError e) {
-      fail(path, e);
-    } catch (OutOfMemoryError e) {
+    } catch (RuntimeException | LinkageError | OutOfMemoryError e) {
       fail(path, e);
     }
   }

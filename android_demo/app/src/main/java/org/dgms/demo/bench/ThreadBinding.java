@@ -34,9 +34,7 @@ final class ThreadBinding {
       int[] bound = CpuAffinity.get(); // cores that are offline or forbidden are missing
       log.add("affinity " + affinity.id() + ": bound to the cores " + Arrays.toString(bound));
       return new ThreadBinding(before, bound, log);
-    } catch (IllegalStateException e) {
-      log.add("affinity " + affinity.id() + ": not bound, " + e.getMessage());
-    } catch (UnsupportedOperationException e) {
+    } catch (IllegalStateException | UnsupportedOperationException e) {
       log.add("affinity " + affinity.id() + ": not bound, " + e.getMessage());
     }
     return new ThreadBinding(before, null, log);

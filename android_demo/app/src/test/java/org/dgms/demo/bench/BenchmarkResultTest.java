@@ -7,7 +7,11 @@ import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertThrows;
 import static org.junit.Assert.assertTrue;
 
+import java.io.InputStream;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
+import java.util.Scanner;
 import org.junit.Before;
 import org.junit.Rule;
 import org.junit.Test;
@@ -134,6 +138,39 @@ public class BenchmarkResultTest {
             .replace("\"2.0\"", "\"2.9\"")
             .replace("\"runtime\"", "\"weather\": \"hot\", \"runtime\"");
     assertEquals("net", BenchmarkResult.fromJson(newer).model().name());
+  }
+
+  /** The golden file is a desktop's: {@code dgms bench shapes_w4.tflite --dense ... --runs 9 --json}. */
+  @Test
+  public void theDesktopsResultsAreRead() throws Exception {
+    String json;
+    InputStream in = BenchmarkResultTest.class.getResourceAsStream("/golden/desktop_result.json");
+    try (Scanner scanner = new Scanner(in, "UTF-8").useDelimiter("\\A")) {
+      json = scanner.next();
+    }
+    ResultSchema.check(json); // or the golden file is out of date
+    BenchmarkResult desktop = BenchmarkResult.fromJson(json);
+    assertEquals("dgms", desktop.toolName());
+    assertEquals("desktop", desktop.machine().kind());
+    assertEquals(9, desktop.path(PathKind.DELEGATE).runsMs().length);
+    assertEquals(Integer.valueOf(3), desktop.path(PathKind.DELEGATE).delegatedNodes());
+    assertNull(desktop.path(PathKind.DELEGATE).claim());
+    assertNull(desktop.settings().affinity());
+    // Both sides compute the same statistics from the same runs.
+    JsonFields delegate = new JsonFields(Json.parseObject(json), "").objects("paths").get(0);
+    PathResult read = desktop.path(PathKind.DELEGATE);
+    assertEquals(delegate.number("mean_ms"), read.meanMs(), 1e-12);
+    assertEquals(delegate.number("sd_ms"), read.sdMs(), 1e-12);
+    assertEquals(delegate.number("median_ms"), read.medianMs(), 1e-12);
+    assertEquals(delegate.number("p90_ms"), read.p90Ms(), 1e-12);
+    assertEquals(delegate.number("p99_ms"), read.p99Ms(), 1e-12);
+    List<double[]> runs = new ArrayList<double[]>();
+    for (PathResult path : desktop.paths()) {
+      runs.add(path.runsMs());
+    }
+    assertEquals(desktop.drift(), Statistics.commonDrift(runs), 1e-12);
+    assertEquals(desktop.throttled(), Statistics.throttled(desktop.drift(), null, null));
+    ResultSchema.check(desktop.toJson());
   }
 
   @Test
