@@ -103,7 +103,8 @@ def _draw_ratios(ax: Any, names: Sequence[str], results: Sequence[BenchResult]) 
         ticks.append((first + y - 1) / 2)
         y += 0.7
     ax.axvline(1, color="black", lw=1, zorder=0)
-    ax.set_yticks(ticks, [textwrap.fill(n, 34) for n in names], fontsize=8)
+    hot = ["\nthrottled" if r.heat else "" for r in results]
+    ax.set_yticks(ticks, [textwrap.fill(n, 34) + h for n, h in zip(names, hot, strict=True)], fontsize=8)
     ax.set_ylim(y - 0.7 - 0.3, -0.7)
     ax.set_xlim(0, edge)
     ax.set_xlabel("median time / median time of the path at 1 (below 1: faster)", fontsize=9)

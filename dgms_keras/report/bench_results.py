@@ -194,9 +194,14 @@ def _check_content(file: Path, data: dict[str, Any], newer: bool) -> None:
 
 
 def titles(results: Sequence[BenchResult]) -> list[str]:
-    """A title for each result; where two are equal, with their files' names."""
+    """A title for each result; where two are equal, with the runtime, and the file where that is equal, too."""
     plain = [r.title for r in results]
-    return [f"{t} ({r.file.stem})" if plain.count(t) > 1 else t for t, r in zip(plain, results, strict=True)]
+    runtimes = [f"{t}, {r.data['runtime']}" for t, r in zip(plain, results, strict=True)]
+    files = [f"{t} ({r.file})" for t, r in zip(plain, results, strict=True)]
+    return [
+        title if plain.count(title) == 1 else longer if runtimes.count(longer) == 1 else file
+        for title, longer, file in zip(plain, runtimes, files, strict=True)
+    ]
 
 
 def results_table(results: Sequence[BenchResult]) -> Any:
@@ -209,7 +214,7 @@ def results_table(results: Sequence[BenchResult]) -> Any:
         caption=f"ratio: median over that of the path marked with 1 (the first of {', '.join(PEERS[:3])} that was timed);"
         " below 1 is faster",
     )
-    for heading in ("machine", "model"):
+    for heading in ("machine", "runtime", "model"):
         table.add_column(heading)
     table.add_column("threads", justify="right")
     table.add_column("path")
@@ -219,15 +224,17 @@ def results_table(results: Sequence[BenchResult]) -> Any:
     for result in results:
         peer = result.peer
         for i, path in enumerate(result.data["paths"]):
-            who = (result.machine, result.model, str(result.num_threads)) if i == 0 else ("", "", "")
-            notes = [result.heat] if i == 0 else []
+            who = (
+                (result.machine, result.data["runtime"], result.model, str(result.num_threads)) if i == 0 else [""] * 4
+            )
+            notes = ["throttled"] if i == 0 and result.heat else []  # the bars below say how and why
             if "error" in path:
                 figures = ("-", "-", "-")
-                notes.append(f"failed: {path['error']}")
+                notes.append("failed")
             else:
                 ratio = "1" if path is peer else f"{result.ratio(path):.2f}"
                 figures = (f"{path['median_ms']:.3f}", f"{path['p90_ms']:.3f}", ratio)
-            cells = [*who, path["name"], *figures, "; ".join(n for n in notes if n)]
+            cells = [*who, path["name"], *figures, ", ".join(notes)]
             table.add_row(*map(escape, cells))
         table.add_section()
     return table
@@ -242,10 +249,10 @@ def results_bars(results: Sequence[BenchResult], width: int = 40) -> Iterator[st
     """The ratios as bars of text, one line for each path; `width` characters for the longest, an arrow for what is longer."""
     longest = longest_bar(results)
     for title, result in zip(titles(results), results, strict=True):
-        yield title
+        yield f"{title}: {result.heat}" if result.heat else title
         for path in result.data["paths"]:
             if "error" in path:
-                yield f"  {path['name']:<14}failed"
+                yield f"  {path['name']:<14}failed: {path['error']}"
                 continue
             ratio = result.ratio(path)
             bar = "" if math.isnan(ratio) else _bar(ratio / longest * width) if ratio <= longest else "█" * width + "→"

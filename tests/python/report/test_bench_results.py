@@ -214,9 +214,9 @@ def test_peer_without_a_dense_twin(tmp_path):
 
 def test_bars_are_in_proportion(tmp_path):
     lines = list(results_bars([read_result(write(tmp_path, phone()))], width=40))
-    assert lines[0] == "Example Phone 9: shapes_w4, 2 threads"
+    assert lines[0] == "Example Phone 9: shapes_w4, 2 threads: throttled (thermal status none to light)"
     assert lines[1] == f"  {'delegate':<14}{'█' * 20} 0.50  (2.000 ms)"
-    assert lines[2] == f"  {'xnnpack':<14}failed"
+    assert lines[2] == f"  {'xnnpack':<14}failed: Interpreter: out of memory [no more]"
     assert lines[3] == f"  {'dense:xnnpack':<14}{'█' * 40} 1.00  (4.000 ms)"
 
 
@@ -227,9 +227,17 @@ def test_long_bars_are_cut_off(tmp_path):
     assert lines[2] == f"  {'builtin':<14}{'█' * 10}→ 100.00  (400.000 ms)" and "█" * 10 + " 1.00" in lines[3]
 
 
-def test_equal_titles_get_their_files_names(tmp_path):
-    results = [read_result(write(tmp_path, phone(), name)) for name in ("cold.json", "hot.json")]
-    assert [t.rpartition(" ")[2] for t in titles(results)] == ["(cold)", "(hot)"]
+def test_equal_titles_get_their_runtimes_or_files(tmp_path):
+    other = phone()
+    other["runtime"] = "litert 1.5"
+    results = [read_result(write(tmp_path, d, f"{i}.json")) for i, d in enumerate([phone(), other, phone()])]
+    plain = "Example Phone 9: shapes_w4, 2 threads"
+    assert titles(results) == [
+        f"{plain} ({tmp_path / '0.json'})",
+        f"{plain}, litert 1.5",
+        f"{plain} ({tmp_path / '2.json'})",
+    ]
+    assert titles(results[:1]) == [plain]
 
 
 def test_show_prints_all_and_draws(real, tmp_path, capsys):
@@ -241,7 +249,7 @@ def test_show_prints_all_and_draws(real, tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "a.svg", "phone.json"]
     out = capsys.readouterr().out
     assert "Example Phone 9" in out and "w4" in out and "throttled (thermal status none to light)" in out
-    assert "failed: Interpreter: out of memory [no more]" in " ".join(out.split())
+    assert "failed: Interpreter: out of memory [no more]" in out
     for text in ("dense:xnnpack", "builtin", "0.50  (2.000 ms)"):
         assert text in out
 
