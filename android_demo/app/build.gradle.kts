@@ -50,10 +50,14 @@ android {
 
   androidResources { noCompress += "tflite" } // models are mapped from the APK's file, not read
 
-  sourceSets {
-    getByName("main") { assets.srcDir(bundled) }
-    // They run on a desktop's JVM over Android's TFLite, which takes the shims of ../host: see host/pom.xml.
-    getByName("test") { java.setSrcDirs(emptyList<String>()) }
+  sourceSets { getByName("main") { assets.srcDir(bundled) } }
+
+  testOptions {
+    unitTests {
+      isIncludeAndroidResources = true
+      // Robolectric makes Android's file descriptors out of the JVM's.
+      all { it.jvmArgs("--add-opens=java.base/java.io=ALL-UNNAMED") }
+    }
   }
 }
 
@@ -62,4 +66,7 @@ tasks.named("preBuild") { dependsOn(androidModels) }
 dependencies {
   implementation(project(":delegate"))
   implementation(libs.litert)
+  testImplementation(libs.junit)
+  testImplementation(libs.robolectric)
+  testImplementation(libs.json)
 }

@@ -79,7 +79,7 @@ abstract class ChartView extends View {
 
   /**
    * Draws a horizontal axis of milliseconds or seconds: ticks with labels below {@code bottom}, its title under them and grid
-   * lines up to {@code top}.
+   * lines up to {@code top}. Where there is no room for the title, its first word stands for it.
    */
   protected final void drawHorizontalAxis(
       Canvas canvas, double low, double high, float left, float right, float top, float bottom, String title) {
@@ -91,7 +91,8 @@ abstract class ChartView extends View {
       canvas.drawLine(x, top, x, bottom, grid);
       canvas.drawText(ticks.label(i, locale()), x, bottom - text.ascent() + dp(3), text);
     }
-    canvas.drawText(title, (left + right) / 2, bottom - text.ascent() + dp(3) + lineHeight(), text);
+    boolean fits = text.measureText(title) <= right - left;
+    canvas.drawText(fits ? title : title.split(" ", 2)[0], (left + right) / 2, bottom - text.ascent() + dp(3) + lineHeight(), text);
     text.setTextAlign(Paint.Align.LEFT);
   }
 

@@ -11,12 +11,14 @@ import java.util.TimeZone;
 /** Numbers, sizes and dates as people read them. */
 final class Formats {
   private static final String NONE = "–";
+  /** No line ends between a figure and its unit. */
+  private static final String NBSP = "\u00a0";
 
   private Formats() {}
 
   /** Milliseconds with three significant digits or more, such as "0.712 ms". */
   static String ms(double ms, Locale locale) {
-    return number(ms, locale) + " ms";
+    return number(ms, locale) + NBSP + "ms";
   }
 
   /** A time or another positive figure: three decimals below 1, two below 100, one above. */
@@ -33,15 +35,18 @@ final class Formats {
 
   /** Seconds, one decimal below 100. */
   static String seconds(double seconds, Locale locale) {
-    return String.format(locale, seconds < 100 ? "%.1f s" : "%.0f s", seconds);
+    return String.format(locale, seconds < 100 ? "%.1f" : "%.0f", seconds) + NBSP + "s";
   }
 
-  /** A difference of outputs, such as "0" or "1.2e-06"; a dash for null. */
+  /** A difference of outputs, such as "0", "0.012" or "1.2e-06"; a dash for null. */
   static String difference(Double value, Locale locale) {
     if (value == null) {
       return NONE;
     }
-    return value == 0 ? "0" : String.format(locale, "%.1e", value);
+    if (value == 0) {
+      return "0";
+    }
+    return value >= 0.001 ? number(value.doubleValue(), locale) : String.format(locale, "%.1e", value);
   }
 
   /** A share as percent; a dash for null. */
@@ -51,7 +56,12 @@ final class Formats {
     }
     // No "100 %" for anything less than all.
     double percent = share < 1 ? Math.min(100 * share, 99.9) : 100;
-    return String.format(locale, percent == Math.rint(percent) ? "%.0f %%" : "%.1f %%", percent);
+    return String.format(locale, percent == Math.rint(percent) ? "%.0f" : "%.1f", percent) + NBSP + "%";
+  }
+
+  /** A change in percent with its sign, such as "+3.1 %". */
+  static String change(double share, Locale locale) {
+    return String.format(locale, "%+.1f", 100 * share).replace('-', '\u2212') + NBSP + "%";
   }
 
   /** A ratio of times, such as "0.71"; below 1, what is above the line is faster. */
@@ -71,7 +81,7 @@ final class Formats {
       size /= 1024;
       unit++;
     }
-    return String.format(locale, unit == 0 || Math.abs(size) >= 100 ? "%.0f %s" : "%.1f %s", size, units[unit]);
+    return String.format(locale, unit == 0 || Math.abs(size) >= 100 ? "%.0f" : "%.1f", size) + NBSP + units[unit];
   }
 
   /** An ISO 8601 time in UTC as the reader's own date and time; the text itself if it is none. */

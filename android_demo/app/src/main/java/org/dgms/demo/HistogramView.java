@@ -13,6 +13,8 @@ import org.dgms.demo.bench.Statistics;
  */
 public final class HistogramView extends ChartView {
   private static final int BINS = 48;
+  /** Most that the axis shows, in slowest medians; how many runs lie beyond is said in words. */
+  private static final double HIGHEST = 2;
 
   private double lowMs;
   private double highMs;
@@ -67,10 +69,13 @@ public final class HistogramView extends ChartView {
   private void scale() {
     lowMs = Double.POSITIVE_INFINITY;
     highMs = 0;
+    double slowestMs = 0;
     for (LatencySeries s : series) {
       lowMs = Math.min(lowMs, s.percentileMs(0));
       highMs = Math.max(highMs, Math.max(s.percentileMs(98), 1.02 * s.medianMs()));
+      slowestMs = Math.max(slowestMs, s.medianMs());
     }
+    highMs = Math.min(highMs, HIGHEST * slowestMs);
     double margin = Math.max(0.04 * (highMs - lowMs), 1e-6);
     lowMs = Math.max(0, lowMs - margin);
     highMs += margin;

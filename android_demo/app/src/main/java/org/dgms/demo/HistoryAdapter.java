@@ -86,7 +86,7 @@ final class HistoryAdapter extends BaseAdapter {
     } else {
       verdict.setText(
           context.getString(
-              R.string.history_ratio, Formats.ratio(ratio, locale), PathStyle.name(context, result.peer())));
+              R.string.history_ratio, Formats.ratio(ratio, locale), PathStyle.inSentence(context, result.peer())));
       verdict.setTextColor(context.getColor(ratio <= 1 ? R.color.good : R.color.bad));
     }
     String date = Formats.date(context, result.created());

@@ -8,12 +8,15 @@ import android.util.AttributeSet;
 
 /**
  * Latency of every run over the time at which it began, one line for each path. The vertical axis begins at 0 and ends a
- * little above the slowest path's 99th percentile, so that a single hiccup does not flatten the rest; runs beyond it stand as
- * hollow triangles at the upper edge.
+ * little above the 99th percentiles, but not beyond a few times the slowest median, so that hiccups do not flatten the rest;
+ * runs beyond it stand as hollow triangles at the upper edge.
  */
 public final class LatencyChartView extends ChartView {
   /** Markers stand on every run up to so many, and on every n-th beyond. */
   private static final int MARKERS = 60;
+
+  /** Most that the axis shows, in slowest medians. */
+  private static final double HIGHEST = 2.5;
 
   private final Path path = new Path();
   private float left;
@@ -78,11 +81,14 @@ public final class LatencyChartView extends ChartView {
   private void scale() {
     endMs = 1;
     highMs = 0;
+    double slowestMs = 0;
     for (LatencySeries s : series) {
       int last = s.runsMs.length - 1;
       endMs = Math.max(endMs, s.startsMs[last] + s.runsMs[last]);
       highMs = Math.max(highMs, Math.max(1.12 * s.percentileMs(99), 1.3 * s.medianMs()));
+      slowestMs = Math.max(slowestMs, s.medianMs());
     }
+    highMs = Math.min(highMs, HIGHEST * slowestMs);
     if (highMs <= 0) {
       highMs = 1;
     }
@@ -120,34 +126,50 @@ public final class LatencyChartView extends ChartView {
     line.setAlpha(190);
     fill.setColor(color);
     fill.setStyle(Paint.Style.FILL);
-    path.rewind();
     int count = s.runsMs.length;
-    // More runs than pixels: each column shows its fastest and its slowest run.
+    tracePath(s, count);
+    canvas.drawPath(path, line);
+    int every = (count + MARKERS - 1) / MARKERS;
+    float marked = Float.NEGATIVE_INFINITY;
+    for (int i = 0; i < count; i++) {
+      if (s.runsMs[i] > highMs) {
+        if (x(s.startsMs[i]) - marked >= dp(8)) { // One mark for hiccups side by side.
+          marked = x(s.startsMs[i]);
+          drawBeyond(canvas, marked, color);
+        }
+      } else if (i % every == 0) {
+        PathStyle.drawMarker(canvas, s.kind, x(s.startsMs[i]), y(s.runsMs[i]), dp(2.6f), fill);
+      }
+    }
+  }
+
+  /**
+   * Makes the line through the runs that the axis holds. Where there are more runs than pixels, each column shows its fastest
+   * and its slowest run.
+   */
+  private void tracePath(LatencySeries s, int count) {
+    path.rewind();
     int group = (int) Math.max(1, Math.ceil(2.0 * count / Math.max(1, right - left)));
     for (int begin = 0; begin < count; begin += group) {
       double low = Double.POSITIVE_INFINITY;
       double high = 0;
       for (int i = begin; i < Math.min(count, begin + group); i++) {
-        low = Math.min(low, s.runsMs[i]);
-        high = Math.max(high, s.runsMs[i]);
+        if (s.runsMs[i] <= highMs) {
+          low = Math.min(low, s.runsMs[i]);
+          high = Math.max(high, s.runsMs[i]);
+        }
+      }
+      if (low > high) {
+        continue; // Only hiccups, which have their own marks.
       }
       float x = x(s.startsMs[begin]);
-      if (begin == 0) {
+      if (path.isEmpty()) {
         path.moveTo(x, y(low));
       } else {
         path.lineTo(x, y(low));
       }
-      if (group > 1) {
+      if (high > low) {
         path.lineTo(x, y(high));
-      }
-    }
-    canvas.drawPath(path, line);
-    int every = (count + MARKERS - 1) / MARKERS;
-    for (int i = 0; i < count; i++) {
-      if (s.runsMs[i] > highMs) {
-        drawBeyond(canvas, x(s.startsMs[i]), color);
-      } else if (i % every == 0) {
-        PathStyle.drawMarker(canvas, s.kind, x(s.startsMs[i]), y(s.runsMs[i]), dp(2.6f), fill);
       }
     }
   }
@@ -155,9 +177,9 @@ public final class LatencyChartView extends ChartView {
   private void drawBeyond(Canvas canvas, float x, int color) {
     line.setColor(color);
     path.rewind();
-    path.moveTo(x - dp(4), top + dp(6));
+    path.moveTo(x - dp(3), top + dp(5));
     path.lineTo(x, top);
-    path.lineTo(x + dp(4), top + dp(6));
+    path.lineTo(x + dp(3), top + dp(5));
     path.close();
     canvas.drawPath(path, line);
   }

@@ -24,6 +24,11 @@ final class PathStyle {
     }
   }
 
+  /** The path as the object of a sentence: "XNNPACK with dense weights". */
+  static String inSentence(Context context, PathKind kind) {
+    return kind == PathKind.DENSE_XNNPACK ? context.getString(R.string.path_dense_xnnpack_sentence) : name(context, kind);
+  }
+
   /** One sentence on what the path is. */
   static String explanation(Context context, PathKind kind) {
     switch (kind) {

@@ -30,6 +30,8 @@ final class Reasons {
           return R.string.advice_model_broken;
         case MODEL_UNSUPPORTED:
           return R.string.advice_model_unsupported;
+        case RUNTIME_UNAVAILABLE:
+          return R.string.advice_no_runtime;
         case OUT_OF_MEMORY:
           return R.string.advice_out_of_memory;
         default:

@@ -58,6 +58,7 @@ final class ResultTables {
     P90(R.string.figure_p90),
     P99(R.string.figure_p99),
     MEAN(R.string.figure_mean),
+    SD(R.string.figure_sd),
     MIN(R.string.figure_min),
     INIT(R.string.figure_init),
     FIRST(R.string.figure_first),
@@ -81,7 +82,9 @@ final class ResultTables {
         case P99:
           return Formats.number(path.p99Ms(), locale);
         case MEAN:
-          return Formats.number(path.meanMs(), locale) + " ± " + Formats.number(path.sdMs(), locale);
+          return Formats.number(path.meanMs(), locale);
+        case SD:
+          return Formats.number(path.sdMs(), locale);
         case MIN:
           return Formats.number(path.minMs(), locale);
         case INIT:
@@ -89,7 +92,7 @@ final class ResultTables {
         case FIRST:
           return Formats.number(path.firstMs(), locale);
         case NODES:
-          return path.delegatedNodes() == null ? "–" : String.valueOf(path.delegatedNodes());
+          return path.claim() == null ? "–" : String.valueOf(path.claim().nodes());
         case MEMORY:
           return Formats.bytes(path.rssGrowthBytes(), locale);
         case DIFFERENCE:
@@ -100,7 +103,7 @@ final class ResultTables {
     }
   }
 
-  /** The delegate's own nodes, slowest first; hidden where there are none. */
+  /** The delegate's own nodes, in the order in which they run; hidden where there are none. */
   static void showCounters(Activity activity, BenchmarkResult result) {
     PathResult delegate = result.path(PathKind.DELEGATE);
     List<NodeTime> nodes = delegate == null ? null : delegate.counters();
@@ -124,7 +127,7 @@ final class ResultTables {
     TableLayout table = activity.findViewById(R.id.counters);
     table.removeAllViews();
     if (nodes != null && !nodes.isEmpty()) {
-      note.append(note.length() == 0 ? "" : "\n").append(activity.getString(R.string.counters_note));
+      note.append(note.length() == 0 ? "" : "\n\n").append(activity.getString(R.string.counters_note));
       addCounters(activity, table, nodes, locale);
     }
     ((TextView) activity.findViewById(R.id.counters_note)).setText(note);

@@ -36,7 +36,7 @@ final class ResultText {
     Double ratio = ratio();
     if (ratio != null) {
       return context.getString(
-          R.string.headline, Formats.ratio(ratio, locale), PathStyle.name(context, result.peer()));
+          R.string.headline, Formats.ratio(ratio, locale), PathStyle.inSentence(context, result.peer()));
     }
     PathResult fastest = null;
     for (PathResult path : result.paths()) {
@@ -77,7 +77,7 @@ final class ResultText {
     String drift =
         result.drift() == null
             ? context.getString(R.string.drift_unknown)
-            : context.getString(R.string.drift, String.format(locale, "%+.1f %%", 100 * result.drift()));
+            : context.getString(R.string.drift, Formats.change(result.drift(), locale));
     if (result.thermalBefore() == null && result.thermalAfter() == null) {
       return context.getString(R.string.heat_unknown, drift);
     }

@@ -160,7 +160,7 @@ final class SettingsForm {
     }
     Integer runs = wholeNumber(R.id.runs, 1, BenchmarkSettings.MAX_ROUNDS);
     Integer warmup = wholeNumber(R.id.warmup, 0, BenchmarkSettings.MAX_ROUNDS);
-    Integer coolDown = wholeNumber(R.id.cool_down, 0, 3600);
+    Integer coolDown = wholeNumber(R.id.cool_down, 0, BenchmarkSettings.MAX_COOL_DOWN_SECONDS);
     Double minSeconds = decimal(R.id.min_seconds, BenchmarkSettings.MAX_MIN_SECONDS);
     if (runs == null || warmup == null || coolDown == null || minSeconds == null) {
       return null;

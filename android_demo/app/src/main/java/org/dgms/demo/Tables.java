@@ -19,7 +19,8 @@ final class Tables {
       TextView cell = cell(table.getContext(), cells[i], i == 0);
       cell.setTypeface(Typeface.create("sans-serif-medium", Typeface.NORMAL));
       cell.setGravity((i == 0 ? Gravity.START : Gravity.END) | Gravity.BOTTOM);
-      cell.setMaxWidth(dp(table.getContext(), 96));
+      cell.setTextSize(TypedValue.COMPLEX_UNIT_SP, 12);
+      cell.setMaxWidth(Math.round(7 * cell.getTextSize())); // Two words go below each other.
       cell.setTextColor(colors == null ? table.getContext().getColor(R.color.text_primary) : colors[i]);
       row.addView(cell);
     }
@@ -43,14 +44,11 @@ final class Tables {
   private static TextView cell(Context context, CharSequence text, boolean first) {
     TextView cell = new TextView(context);
     cell.setText(text);
-    cell.setTextSize(TypedValue.COMPLEX_UNIT_SP, 13.5f);
+    cell.setTextSize(TypedValue.COMPLEX_UNIT_SP, 13);
     cell.setTextColor(context.getColor(first ? R.color.text_secondary : R.color.text_primary));
     cell.setFontFeatureSettings("tnum");
     cell.setGravity((first ? Gravity.START : Gravity.END) | Gravity.CENTER_VERTICAL);
-    cell.setPadding(0, dp(context, 6), first ? dp(context, 8) : 0, dp(context, 6));
-    if (!first) {
-      cell.setPadding(dp(context, 14), dp(context, 6), 0, dp(context, 6));
-    }
+    cell.setPadding(first ? 0 : dp(context, 7), dp(context, 6), 0, dp(context, 6));
     return cell;
   }
 

@@ -25,8 +25,6 @@ public final class PicturesTest {
     {"narrow_large_letters", "w320dp-h640dp-port-notnight-xhdpi", "1.6"},
     {"landscape", "w820dp-h400dp-land-notnight-xhdpi", "1"},
     {"tablet_dark", "w1000dp-h1400dp-port-night-mdpi", "1"},
-    {"long", "w400dp-h3200dp-port-notnight-xhdpi", "1"},
-    {"long_dark", "w400dp-h3200dp-port-night-xhdpi", "1"},
   };
 
   @Before
@@ -37,7 +35,8 @@ public final class PicturesTest {
   @Test
   public void everyScreenInEveryLook() throws Exception {
     RuntimeEnvironment.setQualifiers(Screens.PHONE);
-    File shapes = Screens.run(Screens.quick("shapes_w4", 60));
+    File shapes = Screens.run(Screens.quick("shapes_w4", 200));
+    assertRotates(shapes);
     Screens.run(Screens.quick("digits_w4", 20));
     for (String[] look : LOOKS) {
       RuntimeEnvironment.setQualifiers(look[1]);
@@ -45,9 +44,35 @@ public final class PicturesTest {
       check(Screens.main(), "main_" + look[0]);
       ActivityController<ResultActivity> result = Screens.result(shapes);
       assertTrue(Screens.text(result.get(), R.id.message_text), Screens.isShown(result.get(), R.id.result));
+      scrollThrough(result.get(), "result_" + look[0]);
       check(result, "result_" + look[0]);
       check(Screens.history(), "history_" + look[0]);
     }
+  }
+
+  /** Pictures of the pages below the first one, where the screen is one column. */
+  private static void scrollThrough(Activity activity, String name) throws Exception {
+    View first = ((ViewGroup) activity.findViewById(R.id.result)).getChildAt(0);
+    if (((ViewGroup) activity.findViewById(R.id.result)).getChildCount() > 1) {
+      return;
+    }
+    int page = 1;
+    while (first.canScrollVertically(1) && page < 12) {
+      first.scrollBy(0, first.getHeight() - 40);
+      page++;
+      Screens.picture(activity, name + "_page" + page);
+    }
+    assertTrue(name + " has more than a page", page > 1);
+    first.scrollTo(0, 0);
+  }
+
+  /** One column upright, two across: what the one saves must fit the other. */
+  private static void assertRotates(File file) throws Exception {
+    ActivityController<ResultActivity> controller = Screens.result(file);
+    RuntimeEnvironment.setQualifiers("w820dp-h400dp-land-notnight-xhdpi");
+    controller.recreate();
+    Screens.await("the result is shown", 30, () -> Screens.isShown(controller.get(), R.id.result));
+    controller.pause().stop().destroy();
   }
 
   private static void check(ActivityController<? extends Activity> controller, String name) throws Exception {

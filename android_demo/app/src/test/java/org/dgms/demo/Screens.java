@@ -118,6 +118,12 @@ final class Screens {
     return controller;
   }
 
+  /** Presses a button of the dialog that is open. */
+  static void press(int button) {
+    ((android.app.AlertDialog) org.robolectric.shadows.ShadowDialog.getLatestDialog()).getButton(button).performClick();
+    shadowOf(Looper.getMainLooper()).idle();
+  }
+
   static boolean isShown(Activity activity, int id) {
     return activity.findViewById(id).getVisibility() == View.VISIBLE;
   }
