@@ -45,7 +45,9 @@ step_apk() { "$host/apk.sh"; }
 for step in "${steps[@]}"; do
   declare -F "step_$step" >/dev/null || { echo "check.sh: a step must be one of models, fetch, native, resources, java, compare, aarch64, compile, scripts, apk. Received: $step" >&2; exit 2; }
 done
-start=$SECONDS
+# What the other steps build on; without one of them the rest cannot run either.
+needed=" models fetch native resources java "
+start=$SECONDS passed=() skipped=()
 for step in "${steps[@]}"; do
   echo "== Android: $step"
   # Not `step || ...`: there bash would go on after a command that fails in the middle of a step.
@@ -53,6 +55,12 @@ for step in "${steps[@]}"; do
   (set -e; "step_$step")
   status=$?
   set -e
-  [ "$status" = 0 ] || { echo "== Android: $step failed" >&2; exit "$status"; }
+  case $status in
+    0) passed+=("$step") ;;
+    77) # this machine lacks something; the step has said what
+      [[ $needed == *" $step "* ]] && exit 77
+      skipped+=("$step") ;;
+    *) echo "== Android: $step failed" >&2; exit "$status" ;;
+  esac
 done
-echo "== Android: ${steps[*]}: passed in $((SECONDS - start)) s"
+echo "== Android: passed in $((SECONDS - start)) s: ${passed[*]}${skipped[*]:+; skipped, see above: ${skipped[*]}}"

@@ -4,6 +4,7 @@
 #      libc++) are not at hand: the headers are those of Debian's cross compilers (glibc, libstdc++) and one of ours for Android's log.
 #   2. The files of one instruction set each once more, freestanding: no headers but the compiler's, and a string.h of four functions. Nothing of
 #      any C library can have helped there.
+#   3. What the objects of 1 import of a C library must be in Android's since API level 24.
 # So the code, the intrinsics and the flags are checked for Android; linking against bionic is not (scripts/build_native.sh, with an NDK).
 #   ndk_compile.sh [ABI]...    default: arm64-v8a armeabi-v7a
 # shellcheck source=env.sh
@@ -30,6 +31,23 @@ void* memset(void*, int, size_t);
 int memcmp(const void*, const void*, size_t);
 }
 END
+
+# All in bionic since API level 21 or before, by its own lists (libc.map.txt, libm.map.txt, libdl.map.txt): who adds a name here looks it up there.
+in_bionic=" __android_log_write __sched_cpucount dlerror dlopen dlsym free frexp getauxval getpid malloc memcmp memcpy memmove memset nearbyint
+  posix_memalign pthread_create pthread_join pthread_mutex_lock pthread_mutex_trylock pthread_mutex_unlock pthread_setname_np pthread_sigmask
+  round roundf sched_getaffinity sched_setaffinity sched_yield sigfillset strcmp strerror strlen strnlen strtol sysconf vsnprintf "
+# Of the compiler and the C++ runtime, which the NDK links in; and two that glibc's and libstdc++'s headers bring, where the NDK's have their own.
+of_the_toolchain='^(_Z|__cxa_|__gxx_|__aeabi_|_Unwind_|__dso_handle$|__errno_location$|__libc_single_threaded$)'
+
+# check_imports ABI FOLDER...
+check_imports() {
+  local abi=$1 name missing=()
+  shift
+  while read -r name; do
+    [[ " ${in_bionic//$'\n'/ } " == *" $name "* ]] || missing+=("$name")
+  done < <(find "$@" -name '*.o' -exec nm -u {} + 2>/dev/null | sed -nE 's/^ *[Uw] (.*)/\1/p' | sort -u | grep -vE "$of_the_toolchain")
+  [ ${#missing[@]} = 0 ] || { echo "ndk_compile.sh: $abi: all imports must be in bionic of API level 24. Received also: ${missing[*]}" >&2; return 1; }
+}
 
 # toolchain_file TARGET PROCESSOR DEBIAN_TARGET
 toolchain_file() {
@@ -67,6 +85,7 @@ check() {  # check ABI TARGET PROCESSOR DEBIAN_TARGET NAME_PATTERN
   { cmake -S "$demo/app/src/main/cpp" -B "$folder-bench" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_TOOLCHAIN_FILE="$folder.cmake" &&
     cmake --build "$folder-bench" --target CMakeFiles/dgms_bench.dir/bench_jni.cc.o; } \
     >"$folder-bench.log" 2>&1 || { grep -E -A8 'error|Error' "$folder-bench.log" | head -60 >&2; return 1; }
+  check_imports "$abi" "$folder" "$folder-bench"
   for file in "$repo"/delegate/kernels/*_neon*.cc "$repo"/delegate/kernels/*_portable.cc; do
     [[ $(basename "$file") =~ $5 ]] || continue
     mapfile -t words < <(command_for "$folder" "kernels/$(basename "$file")")

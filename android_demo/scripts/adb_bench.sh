@@ -125,6 +125,20 @@ install_app() {
   on_phone pm path "$PACKAGE" 2>/dev/null | grep -q '^package:' || fail "the app is not on the phone: give --apk FILE"
 }
 
+# The app makes its folder for models itself when it runs first: one that the shell made may be closed to the app.
+let_app_make_folder() {
+  local tries
+  has_folder && return
+  on_phone am start -W -n "$PACKAGE/.MainActivity" >/dev/null 2>&1 || true
+  for ((tries = 0; tries < 20; ++tries)); do
+    has_folder && return
+    sleep 0.5
+  done
+  fail "the app must be able to make its folder for models: open it once by hand. Not found: $FILES/models"
+}
+
+has_folder() { [ -n "$(on_phone ls -d "$FILES/models" 2>/dev/null || true)" ]; }
+
 # Puts the model, and its dense twin, where the app looks. Sets `on_phone_model` and `name`.
 push_model() {
   if [ ! -f "$model" ]; then
@@ -134,7 +148,7 @@ push_model() {
   name=$(basename -- "$model" .tflite)
   name=${name//[^A-Za-z0-9._-]/_}
   on_phone_model=$FILES/models/$name.tflite
-  on_phone mkdir -p "$FILES/models" || fail "the phone refused to make $FILES/models"
+  let_app_make_folder
   # A twin that an earlier model of this name left would be timed as this one's.
   on_phone rm -f "$FILES/models/$name.dense.tflite"
   echo "pushing $model"

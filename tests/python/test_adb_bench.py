@@ -50,6 +50,11 @@ elif command == "shell":
         print("05-31 16:05:09.000\\r")
     elif line.startswith("pidof"):
         print(read("pid", "4711\\n"), end="")
+    elif line.startswith("ls -d"):
+        print(read("folder"), end="")
+    elif line == "am start -W -n org.dgms.demo/.MainActivity":
+        if read("opens", "yes") == "yes":
+            open(os.path.join(phone, "folder"), "w").write(line)
     elif line.startswith("am start"):
         name = re.search(r"--es output (\\S+)", line).group(1)
         open(os.path.join(phone, "running"), "w").write(name)
@@ -91,6 +96,7 @@ def phone(tmp_path):
     adb.chmod(0o755)
     (folder / "devices").write_text("SERIAL1\tdevice\n\n")
     (folder / "log").write_text(DONE)
+    (folder / "folder").write_text(f"{FOLDER}/models\n")  # the app has made it
     return folder
 
 
@@ -160,6 +166,24 @@ def test_a_twin_left_by_an_earlier_model_is_removed(phone, tmp_path):
     (tmp_path / "net.tflite").write_bytes(b"model")
     assert run(phone, "--model", tmp_path / "net.tflite").returncode == 0
     assert shell(phone, "rm") == [f"rm -f {FOLDER}/models/net.dense.tflite"]
+
+
+def test_the_app_makes_its_folder_before_models_are_pushed(phone, tmp_path):
+    (tmp_path / "net.tflite").write_bytes(b"model")
+    (phone / "folder").unlink()
+    assert run(phone, "--model", tmp_path / "net.tflite").returncode == 0
+    opened, started = shell(phone, "am start")
+    assert opened.endswith(".MainActivity") and "RunActivity" in started and (phone / "net.tflite").exists()
+    assert not shell(phone, "mkdir")
+
+
+@pytest.mark.slow
+def test_an_app_that_makes_no_folder(phone, tmp_path):
+    (tmp_path / "net.tflite").write_bytes(b"model")
+    (phone / "folder").unlink()
+    (phone / "opens").write_text("no")
+    done = run(phone, "--model", tmp_path / "net.tflite")
+    assert done.returncode == 1 and "open it once by hand" in done.stderr and not asked(phone, "push")
 
 
 def test_results_are_shown_where_dgms_is_installed(phone):

@@ -167,20 +167,19 @@ final class PathGroup implements Closeable {
     for (int i = 0; i < paths.size(); i++) {
       comparisons.add(new OutputComparison());
     }
-    for (int input = 0; input < inputs.count(); input++) {
+    boolean comparable = true;
+    for (int input = 0; comparable && input < inputs.count(); input++) {
       listener.onPhase("Comparing outputs: input " + (input + 1) + " of " + inputs.count());
       PathSession reference = runReference(input);
-      if (reference == null) {
-        return; // nothing to compare with: the differences stay unknown
-      }
-      for (int i = 0; i < paths.size(); i++) {
+      comparable = reference != null; // else the differences stay unknown
+      for (int i = 0; comparable && i < paths.size(); i++) {
         compare(paths.get(i), comparisons.get(i), reference, input);
       }
-      if (sink != null && input == 0) {
+      if (comparable && sink != null && input == 0) {
         give(sink, reference);
       }
     }
-    for (int i = 0; i < paths.size(); i++) {
+    for (int i = 0; comparable && i < paths.size(); i++) {
       paths.get(i).result.maxAbsDifference = comparisons.get(i).maxAbsDifference();
       paths.get(i).result.top1Agreement = comparisons.get(i).top1Agreement();
     }

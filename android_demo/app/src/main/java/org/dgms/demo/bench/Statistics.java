@@ -21,7 +21,10 @@ public final class Statistics {
   private static final List<String> THERMAL =
       Arrays.asList("none", "light", "moderate", "severe", "critical", "emergency", "shutdown");
 
-  /** By the number of paths: the rounds of a cycle (Williams's Latin squares, rows in an order without repeats). */
+  /**
+   * By the number of paths: the rounds of a cycle (Williams's Latin squares, rows in an order without
+   * repeats).
+   */
   private static final int[][][] ROUNDS = {
     {{}},
     {{0}},
@@ -100,9 +103,10 @@ public final class Statistics {
   }
 
   /**
-   * The order in which a round runs its paths. What ran just before decides what a path finds in the caches, so within a
-   * cycle of rounds (3 paths: six, 4 paths: four) every path follows every other one equally often, comes at every place
-   * equally often, and never follows itself, not from one round to the next either.
+   * The order in which a round runs its paths. What ran just before decides what a path finds in the caches,
+   * so within a cycle of rounds (3 paths: six, 4 paths: four) every path follows every other one equally
+   * often, comes at every place equally often, and never follows itself, not from one round to the next
+   * either.
    *
    * @param paths how many there are, at most 4
    * @param round counted from 0, warm-up rounds included
@@ -110,7 +114,8 @@ public final class Statistics {
    */
   public static int[] order(int paths, int round) {
     if (paths < 0 || paths >= ROUNDS.length) {
-      throw new IllegalArgumentException("a round has 0 to " + (ROUNDS.length - 1) + " paths. Received: " + paths);
+      throw new IllegalArgumentException(
+          "a round has 0 to " + (ROUNDS.length - 1) + " paths. Received: " + paths);
     }
     int[][] cycle = ROUNDS[paths];
     return cycle[round % cycle.length].clone();

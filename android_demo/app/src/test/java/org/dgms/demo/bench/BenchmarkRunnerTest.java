@@ -131,26 +131,32 @@ public class BenchmarkRunnerTest {
   }
 
   @Test
-  public void pathsAreInterleavedInAlternatingOrder() throws Exception {
-    run(TestModels.first("float32"), quick().setWarmup(0).setRuns(2).setPaths("delegate,xnnpack,builtin"));
-    assertEquals(
-        Arrays.asList("delegate", "xnnpack", "builtin", "builtin", "xnnpack", "delegate"), recorder.paths);
-    assertEquals(Arrays.asList(1, 1, 1, 2, 2, 2), recorder.rounds);
+  public void roundsRunInTheStatedOrder() throws Exception {
+    run(TestModels.first("float32"), quick().setWarmup(1).setRuns(6).setPaths("delegate,xnnpack,builtin"));
+    String[] ids = {"delegate", "xnnpack", "builtin"};
+    List<String> expected = new ArrayList<String>();
+    List<Integer> rounds = new ArrayList<Integer>();
+    for (int round = 1; round <= 6; round++) {
+      for (int path : Statistics.order(3, round)) { // the warm-up round was number 0
+        expected.add(ids[path]);
+        rounds.add(round);
+      }
+    }
+    assertEquals(expected, recorder.paths);
+    assertEquals(rounds, recorder.rounds);
   }
 
   @Test
-  public void startsAreInTheOrderOfTheRuns() throws Exception {
+  public void runsDoNotOverlap() throws Exception {
     BenchmarkResult result =
-        run(TestModels.first("float32"), quick().setWarmup(0).setPaths("delegate,builtin"));
-    double[] a = result.path(PathKind.DELEGATE).startsMs();
-    double[] b = result.path(PathKind.BUILTIN).startsMs();
-    double[] msOfA = result.path(PathKind.DELEGATE).runsMs();
-    double[] msOfB = result.path(PathKind.BUILTIN).runsMs();
-    for (int i = 0; i < a.length; i++) {
-      boolean forwards = i % 2 == 0;
-      double first = forwards ? a[i] : b[i];
-      double second = forwards ? b[i] : a[i];
-      assertTrue(first >= 0 && second >= first + (forwards ? msOfA[i] : msOfB[i]));
+        run(TestModels.first("float32"), quick().setWarmup(0).setPaths("delegate,xnnpack,builtin"));
+    double free = 0; // when the run before had ended
+    for (int round = 0; round < 9; round++) {
+      for (int i : Statistics.order(3, round)) {
+        PathResult path = result.paths().get(i);
+        assertTrue(path.startsMs()[round] >= free);
+        free = path.startsMs()[round] + path.runsMs()[round];
+      }
     }
   }
 
