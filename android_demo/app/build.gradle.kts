@@ -50,21 +50,10 @@ android {
 
   androidResources { noCompress += "tflite" } // models are mapped from the APK's file, not read
 
-<<<<<<< /tmp/a_mine
-  sourceSets { getByName("main") { assets.srcDir(bundled) } }
-
-  testOptions {
-    unitTests {
-      isIncludeAndroidResources = true
-      // Robolectric makes Android's file descriptors out of the JVM's.
-      all { it.jvmArgs("--add-opens=java.base/java.io=ALL-UNNAMED") }
-    }
-=======
   sourceSets {
     getByName("main") { assets.srcDir(bundled) }
     // They run on a desktop's JVM over Android's TFLite, which takes the shims of ../host: see host/pom.xml.
     getByName("test") { java.setSrcDirs(emptyList<String>()) }
->>>>>>> /tmp/a_theirs
   }
 }
 
