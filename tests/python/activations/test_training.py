@@ -13,8 +13,10 @@ def quantised(net, images, **config):
     return dgms_keras.quantize_apply(net, representative_dataset=images, **config)
 
 
-def compiled(kr, model):
-    model.compile(kr.optimizers.Adam(1e-3), kr.losses.SparseCategoricalCrossentropy(from_logits=True))
+def compiled(kr, model, eager=False):
+    """Compiled for training; eager where the graph of the training step is not the point: making it takes seconds."""
+    loss = kr.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(kr.optimizers.Adam(1e-3), loss, run_eagerly=eager)
     return model
 
 
@@ -48,7 +50,7 @@ def test_more_bits_compute_more_finely(net, images):
 
 
 def test_a_fit_that_stops_early_ends_at_the_last_bits(kr, net, images, rng):
-    model = compiled(kr, quantised(net, images))
+    model = compiled(kr, quantised(net, images), eager=True)
 
     class Stop(kr.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -76,7 +78,7 @@ def test_schedules_that_make_no_sense(arguments, message):
 
 def test_schedules_that_do_not_fit_the_model(kr, net, images, rng):
     labels = rng.integers(0, 4, 48)
-    model = compiled(kr, quantised(net, images, activation_bits=4, weight_method="mixture"))
+    model = compiled(kr, quantised(net, images, activation_bits=4, weight_method="mixture"), eager=True)
     for arguments in ({"activation_bits": (8, 2)}, {"weight_bits": (4, 2)}):
         with pytest.raises(ValueError, match="must end at the bits of the model's config"):
             model.fit(images, labels, verbose=0, callbacks=[dgms_keras.BitSchedule(**arguments)])

@@ -19,7 +19,7 @@ TESTS = [
     "test_apply.py::test_nested_and_shared",
     "test_batch_norm.py::test_recalibration_measures_what_inference_sees[7]",
     "../test_callbacks.py::test_exponential_over_the_epochs[layer]",
-    "../activations/test_models.py::test_the_papers_combinations_train_and_evaluate[keras]",
+    "../activations/test_models.py::test_the_papers_combinations_train_and_evaluate[keras-4-4]",
     "test_report.py::test_summary_is_the_data_of_the_frozen_weights",
     "test_saving.py::test_keras_file",
     "test_saving.py::test_backup_and_restore",
