@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+_SMALLEST_STEP = float(np.finfo(np.float32).tiny)
+
 
 def quantize_range(x: Any, low: Any, high: Any, steps: Any) -> Any:
     """Quantises a tensor to `steps + 1` values from `low` to `high`.
@@ -30,10 +32,11 @@ def quantize_range(x: Any, low: Any, high: Any, steps: Any) -> Any:
 
 
 def nudged(low: float, high: float, steps: int) -> tuple[float, float]:
-    """The range moved a little, so that 0 is exactly one of its values. A range without extent becomes [0, 1]."""
+    """The range moved a little, so that 0 is exactly one of its values. A range without extent (a step that float32 has no normal
+    number for) becomes [0, 1]."""
     low, high = min(low, 0.0), max(high, 0.0)
-    if not high - low > 0:
-        return 0.0, 1.0
     scale = (high - low) / steps
+    if not scale >= _SMALLEST_STEP:
+        return 0.0, 1.0
     zero = float(np.clip(np.round(-low / scale), 0, steps))
     return -zero * scale, (steps - zero) * scale
