@@ -25,14 +25,18 @@ final class AffinityText {
   /** The choice with what this machine has behind it: "Big: 4 cores, up to 2.84 GHz". */
   static String of(Context context, CpuTopology topology, Affinity affinity) {
     int[] cpus = topology.cpus(affinity);
-    String cores = context.getResources().getQuantityString(R.plurals.cores, cpus.length, cpus.length);
+    String cores =
+        context.getResources().getQuantityString(R.plurals.cores, cpus.length, cpus.length);
     Double mhz = fastest(topology, cpus);
     if (mhz == null) {
       return context.getString(R.string.affinity_cores, plain(context, affinity), cores);
     }
     Locale locale = context.getResources().getConfiguration().getLocales().get(0);
     return context.getString(
-        R.string.affinity_cores_speed, plain(context, affinity), cores, String.format(locale, "%.2f", mhz / 1e3));
+        R.string.affinity_cores_speed,
+        plain(context, affinity),
+        cores,
+        String.format(locale, "%.2f", mhz / 1e3));
   }
 
   private static Double fastest(CpuTopology topology, int[] cpus) {

@@ -39,13 +39,17 @@ public final class AndroidEnvironment implements Environment {
         .setKind("phone", deviceName())
         .setSystem("Android " + Build.VERSION.RELEASE)
         .setAndroid(
-            Build.VERSION.SDK_INT >= Build.VERSION_CODES.S ? Api31.soc() : null, Build.VERSION.SDK_INT, abi())
+            Build.VERSION.SDK_INT >= Build.VERSION_CODES.S ? Api31.soc() : null,
+            Build.VERSION.SDK_INT,
+            abi())
         .setDelegate(features, delegate ? DgmsDelegate.kernelSet() : null)
         .build();
   }
 
   private static String deviceName() {
-    return Build.MODEL.startsWith(Build.MANUFACTURER) ? Build.MODEL : Build.MANUFACTURER + " " + Build.MODEL;
+    return Build.MODEL.startsWith(Build.MANUFACTURER)
+        ? Build.MODEL
+        : Build.MANUFACTURER + " " + Build.MODEL;
   }
 
   /** The ABI that this process runs in, which on a 64-bit device can be the 32-bit one. */
@@ -74,8 +78,8 @@ public final class AndroidEnvironment implements Environment {
   }
 
   /**
-   * {@inheritDoc} The mode belongs to a window, and windows come and go with rotation: this only says what is wanted, and
-   * {@link RunActivity} gives it to its window.
+   * {@inheritDoc} The mode belongs to a window, and windows come and go with rotation: this only
+   * says what is wanted, and {@link RunActivity} gives it to its window.
    */
   @Override
   public boolean setSustainedPerformance(boolean on) {
@@ -103,7 +107,9 @@ public final class AndroidEnvironment implements Environment {
   @RequiresApi(31)
   private static final class Api31 {
     static String soc() {
-      return Build.UNKNOWN.equals(Build.SOC_MODEL) ? null : Build.SOC_MANUFACTURER + " " + Build.SOC_MODEL;
+      return Build.UNKNOWN.equals(Build.SOC_MODEL)
+          ? null
+          : Build.SOC_MANUFACTURER + " " + Build.SOC_MODEL;
     }
   }
 }

@@ -6,8 +6,9 @@ import android.window.OnBackInvokedCallback;
 import android.window.OnBackInvokedDispatcher;
 
 /**
- * Catches the back gesture on API 33 and newer, where {@code Activity.onBackPressed} is no longer called for apps that target
- * API 36. On older devices the activity's own {@code onBackPressed} does it.
+ * Catches the back gesture on API 33 and newer, where {@code Activity.onBackPressed} is no longer
+ * called for apps that target API 36. On older devices the activity's own {@code onBackPressed}
+ * does it.
  */
 final class BackGuard {
   private Object callback;
@@ -27,7 +28,10 @@ final class BackGuard {
     }
   }
 
-  /** A class of its own: classes that are missing on old devices are looked up only when this one is loaded. */
+  /**
+   * A class of its own: classes that are missing on old devices are looked up only when this one is
+   * loaded.
+   */
   @RequiresApi(33)
   private static final class Api33 {
     static Object hold(Activity activity, final Runnable action) {
@@ -45,7 +49,9 @@ final class BackGuard {
     }
 
     static void release(Activity activity, Object callback) {
-      activity.getOnBackInvokedDispatcher().unregisterOnBackInvokedCallback((OnBackInvokedCallback) callback);
+      activity
+          .getOnBackInvokedDispatcher()
+          .unregisterOnBackInvokedCallback((OnBackInvokedCallback) callback);
     }
   }
 }

@@ -5,7 +5,8 @@ import android.os.Handler;
 import android.os.Looper;
 
 /**
- * Work away from the main thread whose outcome is delivered on it, to an activity that is still there.
+ * Work away from the main thread whose outcome is delivered on it, to an activity that is still
+ * there.
  *
  * @param <T> the outcome
  */

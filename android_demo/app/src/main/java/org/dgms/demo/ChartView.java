@@ -11,7 +11,10 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 
-/** What the charts share: the series, the pens, and axes with round ticks. Colours come from the theme, sizes from the font scale. */
+/**
+ * What the charts share: the series, the pens, and axes with round ticks. Colours come from the
+ * theme, sizes from the font scale.
+ */
 abstract class ChartView extends View {
   /** What is drawn; empty until {@link #setSeries}. */
   protected List<LatencySeries> series = Collections.emptyList();
@@ -60,11 +63,13 @@ abstract class ChartView extends View {
   }
 
   protected final float dp(float value) {
-    return TypedValue.applyDimension(TypedValue.COMPLEX_UNIT_DIP, value, getResources().getDisplayMetrics());
+    return TypedValue.applyDimension(
+        TypedValue.COMPLEX_UNIT_DIP, value, getResources().getDisplayMetrics());
   }
 
   protected final float sp(float value) {
-    return TypedValue.applyDimension(TypedValue.COMPLEX_UNIT_SP, value, getResources().getDisplayMetrics());
+    return TypedValue.applyDimension(
+        TypedValue.COMPLEX_UNIT_SP, value, getResources().getDisplayMetrics());
   }
 
   /** Height of a line of text, in pixels. */
@@ -78,11 +83,19 @@ abstract class ChartView extends View {
   }
 
   /**
-   * Draws a horizontal axis of milliseconds or seconds: ticks with labels below {@code bottom}, its title under them and grid
-   * lines up to {@code top}. Where there is no room for the title, its first word stands for it.
+   * Draws a horizontal axis of milliseconds or seconds: ticks with labels below {@code bottom}, its
+   * title under them and grid lines up to {@code top}. Where there is no room for the title, its
+   * first word stands for it.
    */
   protected final void drawHorizontalAxis(
-      Canvas canvas, double low, double high, float left, float right, float top, float bottom, String title) {
+      Canvas canvas,
+      double low,
+      double high,
+      float left,
+      float right,
+      float top,
+      float bottom,
+      String title) {
     int room = (int) Math.max(2, (right - left) / Math.max(text.measureText("0.000") * 1.6f, 1));
     Ticks ticks = Ticks.of(low, high, Math.min(8, room));
     text.setTextAlign(Paint.Align.CENTER);
@@ -92,7 +105,11 @@ abstract class ChartView extends View {
       canvas.drawText(ticks.label(i, locale()), x, bottom - text.ascent() + dp(3), text);
     }
     boolean fits = text.measureText(title) <= right - left;
-    canvas.drawText(fits ? title : title.split(" ", 2)[0], (left + right) / 2, bottom - text.ascent() + dp(3) + lineHeight(), text);
+    canvas.drawText(
+        fits ? title : title.split(" ", 2)[0],
+        (left + right) / 2,
+        bottom - text.ascent() + dp(3) + lineHeight(),
+        text);
     text.setTextAlign(Paint.Align.LEFT);
   }
 

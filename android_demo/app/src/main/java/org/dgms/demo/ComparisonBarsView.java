@@ -7,15 +7,17 @@ import android.util.AttributeSet;
 import android.util.TypedValue;
 
 /**
- * The median of each path as a bar from 0, with a thin line on to the 90th percentile; the shortest bar is the fastest path.
- * The scale ends at half as much again as the slowest median: a line that has no end there goes on.
+ * The median of each path as a bar from 0, with a thin line on to the 90th percentile; the shortest
+ * bar is the fastest path. The scale ends at half as much again as the slowest median: a line that
+ * has no end there goes on.
  */
 public final class ComparisonBarsView extends ChartView {
   /** Made by the layout inflater. */
   public ComparisonBarsView(Context context, AttributeSet attributes) {
     super(context, attributes);
     text.setTextSize(
-        TypedValue.applyDimension(TypedValue.COMPLEX_UNIT_SP, 14, getResources().getDisplayMetrics()));
+        TypedValue.applyDimension(
+            TypedValue.COMPLEX_UNIT_SP, 14, getResources().getDisplayMetrics()));
     text.setColor(context.getColor(R.color.text_primary));
   }
 
@@ -70,7 +72,8 @@ public final class ComparisonBarsView extends ChartView {
       float median = (float) (left + s.medianMs() / high * (right - left));
       boolean beyond = s.percentileMs(90) > high;
       float p90 = beyond ? right : (float) (left + s.percentileMs(90) / high * (right - left));
-      canvas.drawRoundRect(left, barTop, Math.max(median, left + dp(12)), barBottom, dp(6), dp(6), fill);
+      canvas.drawRoundRect(
+          left, barTop, Math.max(median, left + dp(12)), barBottom, dp(6), dp(6), fill);
       canvas.drawRect(median, middle - dp(1), p90, middle + dp(1), fill);
       if (!beyond) {
         canvas.drawRect(p90 - dp(2), barTop + dp(2), p90, barBottom - dp(2), fill);
@@ -84,7 +87,10 @@ public final class ComparisonBarsView extends ChartView {
     return (twoLines(width) ? 2 : 1) * lineHeight() + dp(15 + 12);
   }
 
-  /** Whether a name and its figure find no room side by side, as with large letters on a narrow screen. */
+  /**
+   * Whether a name and its figure find no room side by side, as with large letters on a narrow
+   * screen.
+   */
   private boolean twoLines(int width) {
     for (LatencySeries s : series) {
       String words = PathStyle.name(getContext(), s.kind) + Formats.ms(s.medianMs(), locale());

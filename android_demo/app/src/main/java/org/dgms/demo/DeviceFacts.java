@@ -37,9 +37,12 @@ final class DeviceFacts {
         context.getString(R.string.fact_system_value, machine.system(), machine.architecture()));
     facts.put(
         context.getString(R.string.fact_kernel_set),
-        machine.kernelSet() == null ? context.getString(R.string.fact_no_library) : machine.kernelSet());
+        machine.kernelSet() == null
+            ? context.getString(R.string.fact_no_library)
+            : machine.kernelSet());
     if (!machine.features().isEmpty()) {
-      facts.put(context.getString(R.string.fact_features), TextUtils.join(", ", machine.features()));
+      facts.put(
+          context.getString(R.string.fact_features), TextUtils.join(", ", machine.features()));
     }
   }
 

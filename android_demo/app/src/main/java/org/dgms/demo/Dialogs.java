@@ -13,7 +13,10 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.WeakHashMap;
 
-/** The app's dialogs. Those that are open go with their activity: {@link #dismissAll}. Main thread only. */
+/**
+ * The app's dialogs. Those that are open go with their activity: {@link #dismissAll}. Main thread
+ * only.
+ */
 final class Dialogs {
   private static final Map<Activity, List<Dialog>> OPEN = new WeakHashMap<Activity, List<Dialog>>();
 
@@ -83,7 +86,12 @@ final class Dialogs {
       View content = activity.getLayoutInflater().inflate(R.layout.dialog_copying, null);
       bar = content.findViewById(R.id.copy_progress);
       text = content.findViewById(R.id.copy_text);
-      dialog = new AlertDialog.Builder(activity).setTitle(R.string.copying).setView(content).setCancelable(false).create();
+      dialog =
+          new AlertDialog.Builder(activity)
+              .setTitle(R.string.copying)
+              .setView(content)
+              .setCancelable(false)
+              .create();
       Dialogs.show(activity, dialog);
     }
 

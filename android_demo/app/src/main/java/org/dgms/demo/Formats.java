@@ -11,6 +11,7 @@ import java.util.TimeZone;
 /** Numbers, sizes and dates as people read them. */
 final class Formats {
   private static final String NONE = "–";
+
   /** No line ends between a figure and its unit. */
   private static final String NBSP = "\u00a0";
 
@@ -46,7 +47,9 @@ final class Formats {
     if (value == 0) {
       return "0";
     }
-    return value >= 0.001 ? number(value.doubleValue(), locale) : String.format(locale, "%.1e", value);
+    return value >= 0.001
+        ? number(value.doubleValue(), locale)
+        : String.format(locale, "%.1e", value);
   }
 
   /** A share as percent; a dash for null. */
@@ -56,7 +59,9 @@ final class Formats {
     }
     // No "100 %" for anything less than all.
     double percent = share < 1 ? Math.min(100 * share, 99.9) : 100;
-    return String.format(locale, percent == Math.rint(percent) ? "%.0f" : "%.1f", percent) + NBSP + "%";
+    return String.format(locale, percent == Math.rint(percent) ? "%.0f" : "%.1f", percent)
+        + NBSP
+        + "%";
   }
 
   /** A change in percent with its sign, such as "+3.1 %". */
@@ -81,7 +86,9 @@ final class Formats {
       size /= 1024;
       unit++;
     }
-    return String.format(locale, unit == 0 || Math.abs(size) >= 100 ? "%.0f" : "%.1f", size) + NBSP + units[unit];
+    return String.format(locale, unit == 0 || Math.abs(size) >= 100 ? "%.0f" : "%.1f", size)
+        + NBSP
+        + units[unit];
   }
 
   /** An ISO 8601 time in UTC as the reader's own date and time; the text itself if it is none. */
@@ -90,7 +97,9 @@ final class Formats {
     parser.setTimeZone(TimeZone.getTimeZone("UTC"));
     try {
       Date date = parser.parse(iso);
-      return DateFormat.getMediumDateFormat(context).format(date) + ", " + DateFormat.getTimeFormat(context).format(date);
+      return DateFormat.getMediumDateFormat(context).format(date)
+          + ", "
+          + DateFormat.getTimeFormat(context).format(date);
     } catch (ParseException e) {
       return iso;
     }

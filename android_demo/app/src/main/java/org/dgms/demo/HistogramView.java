@@ -8,11 +8,13 @@ import org.dgms.demo.bench.Histogram;
 import org.dgms.demo.bench.Statistics;
 
 /**
- * How the runs of each path are spread: one row of bins for each path over one common axis, so that nothing is hidden behind
- * another path. Each row is scaled to its own fullest bin, whose count is written beside it; a line marks the median.
+ * How the runs of each path are spread: one row of bins for each path over one common axis, so that
+ * nothing is hidden behind another path. Each row is scaled to its own fullest bin, whose count is
+ * written beside it; a line marks the median.
  */
 public final class HistogramView extends ChartView {
   private static final int BINS = 48;
+
   /** Most that the axis shows, in slowest medians; how many runs lie beyond is said in words. */
   private static final double HIGHEST = 2;
 
@@ -27,7 +29,12 @@ public final class HistogramView extends ChartView {
   @Override
   protected void onMeasure(int widthSpec, int heightSpec) {
     int width = getDefaultSize(getSuggestedMinimumWidth(), widthSpec);
-    int wanted = (int) (getPaddingTop() + getPaddingBottom() + series.size() * rowHeight() + horizontalAxisHeight());
+    int wanted =
+        (int)
+            (getPaddingTop()
+                + getPaddingBottom()
+                + series.size() * rowHeight()
+                + horizontalAxisHeight());
     setMeasuredDimension(width, resolveSize(wanted, heightSpec));
   }
 
@@ -60,7 +67,14 @@ public final class HistogramView extends ChartView {
     float top = getPaddingTop();
     float bottom = top + series.size() * rowHeight();
     drawHorizontalAxis(
-        canvas, lowMs, highMs, left, right, top + labelHeight(), bottom, getContext().getString(R.string.axis_ms_long));
+        canvas,
+        lowMs,
+        highMs,
+        left,
+        right,
+        top + labelHeight(),
+        bottom,
+        getContext().getString(R.string.axis_ms_long));
     for (int i = 0; i < series.size(); i++) {
       drawRow(canvas, series.get(i), left, right, top + i * rowHeight());
     }
@@ -104,7 +118,8 @@ public final class HistogramView extends ChartView {
     fill.setColor(color);
     PathStyle.drawMarker(canvas, s.kind, left + dp(5), top + labelHeight() / 2, dp(4), fill);
     text.setColor(getContext().getColor(R.color.text_primary));
-    drawMiddle(canvas, PathStyle.name(getContext(), s.kind), left + dp(14), top + labelHeight() / 2);
+    drawMiddle(
+        canvas, PathStyle.name(getContext(), s.kind), left + dp(14), top + labelHeight() / 2);
     text.setColor(plain);
     text.setTextAlign(Paint.Align.RIGHT);
     drawMiddle(canvas, rowNote(s, most), right, top + labelHeight() / 2);

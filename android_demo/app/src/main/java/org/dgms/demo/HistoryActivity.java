@@ -40,7 +40,8 @@ public final class HistoryActivity extends Activity {
         new AdapterView.OnItemClickListener() {
           @Override
           public void onItemClick(AdapterView<?> parent, View row, int position, long id) {
-            startActivity(ResultActivity.intent(HistoryActivity.this, adapter.getItem(position).file()));
+            startActivity(
+                ResultActivity.intent(HistoryActivity.this, adapter.getItem(position).file()));
           }
         });
   }
@@ -81,7 +82,8 @@ public final class HistoryActivity extends Activity {
 
       @Override
       void failed(Throwable reason) {
-        Dialogs.showError(HistoryActivity.this, R.string.error_history, Reasons.of(HistoryActivity.this, reason));
+        Dialogs.showError(
+            HistoryActivity.this, R.string.error_history, Reasons.of(HistoryActivity.this, reason));
       }
     }.start(this, "dgms-history");
   }

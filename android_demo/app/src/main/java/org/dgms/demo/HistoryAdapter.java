@@ -51,7 +51,10 @@ final class HistoryAdapter extends BaseAdapter {
 
   @Override
   public View getView(int position, View reused, ViewGroup parent) {
-    View row = reused != null ? reused : LayoutInflater.from(context).inflate(R.layout.history_row, parent, false);
+    View row =
+        reused != null
+            ? reused
+            : LayoutInflater.from(context).inflate(R.layout.history_row, parent, false);
     final ResultStore.Entry entry = entries.get(position);
     TextView title = row.findViewById(R.id.row_title);
     TextView verdict = row.findViewById(R.id.row_verdict);
@@ -86,7 +89,9 @@ final class HistoryAdapter extends BaseAdapter {
     } else {
       verdict.setText(
           context.getString(
-              R.string.history_ratio, Formats.ratio(ratio, locale), PathStyle.inSentence(context, result.peer())));
+              R.string.history_ratio,
+              Formats.ratio(ratio, locale),
+              PathStyle.inSentence(context, result.peer())));
       verdict.setTextColor(context.getColor(ratio <= 1 ? R.color.good : R.color.bad));
     }
     String date = Formats.date(context, result.created());

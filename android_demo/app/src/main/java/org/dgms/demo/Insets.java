@@ -5,8 +5,9 @@ import android.view.View;
 import android.view.WindowInsets;
 
 /**
- * Keeps content clear of the system bars, the cutout and the keyboard. From Android 15 on windows are drawn edge to edge; the
- * background goes under the bars, and what can be read or touched does not.
+ * Keeps content clear of the system bars, the cutout and the keyboard. From Android 15 on windows
+ * are drawn edge to edge; the background goes under the bars, and what can be read or touched does
+ * not.
  */
 final class Insets {
   private Insets() {}
@@ -44,13 +45,18 @@ final class Insets {
     };
   }
 
-  /** A class of its own: classes that are missing on old devices are looked up only when this one is loaded. */
+  /**
+   * A class of its own: classes that are missing on old devices are looked up only when this one is
+   * loaded.
+   */
   @RequiresApi(30)
   private static final class Api30 {
     static int[] sides(WindowInsets insets) {
       android.graphics.Insets all =
           insets.getInsets(
-              WindowInsets.Type.systemBars() | WindowInsets.Type.displayCutout() | WindowInsets.Type.ime());
+              WindowInsets.Type.systemBars()
+                  | WindowInsets.Type.displayCutout()
+                  | WindowInsets.Type.ime());
       return new int[] {all.left, all.top, all.right, all.bottom};
     }
   }

@@ -7,9 +7,10 @@ import android.graphics.Path;
 import android.util.AttributeSet;
 
 /**
- * Latency of every run over the time at which it began, one line for each path. The vertical axis begins at 0 and ends a
- * little above the 99th percentiles, but not beyond a few times the slowest median, so that hiccups do not flatten the rest;
- * runs beyond it stand as hollow triangles at the upper edge.
+ * Latency of every run over the time at which it began, one line for each path. The vertical axis
+ * begins at 0 and ends a little above the 99th percentiles, but not beyond a few times the slowest
+ * median, so that hiccups do not flatten the rest; runs beyond it stand as hollow triangles at the
+ * upper edge.
  */
 public final class LatencyChartView extends ChartView {
   /** Markers stand on every run up to so many, and on every n-th beyond. */
@@ -35,7 +36,8 @@ public final class LatencyChartView extends ChartView {
   protected void onMeasure(int widthSpec, int heightSpec) {
     int width = getDefaultSize(getSuggestedMinimumWidth(), widthSpec);
     int wanted = (int) (legendHeight(width) + dp(176) + horizontalAxisHeight() + lineHeight());
-    setMeasuredDimension(width, resolveSize(Math.max(wanted, getSuggestedMinimumHeight()), heightSpec));
+    setMeasuredDimension(
+        width, resolveSize(Math.max(wanted, getSuggestedMinimumHeight()), heightSpec));
   }
 
   @Override
@@ -57,14 +59,16 @@ public final class LatencyChartView extends ChartView {
                   Formats.ms(s.percentileMs(0), locale()),
                   Formats.ms(s.percentileMs(100), locale())));
     }
-    return getContext().getString(R.string.chart_latency_summary, Formats.seconds(end / 1e3, locale()), words);
+    return getContext()
+        .getString(R.string.chart_latency_summary, Formats.seconds(end / 1e3, locale()), words);
   }
 
   @Override
   protected void onDraw(Canvas canvas) {
     if (series.isEmpty()) {
       text.setTextAlign(Paint.Align.CENTER);
-      drawMiddle(canvas, getContext().getString(R.string.chart_empty), getWidth() / 2f, getHeight() / 2f);
+      drawMiddle(
+          canvas, getContext().getString(R.string.chart_empty), getWidth() / 2f, getHeight() / 2f);
       text.setTextAlign(Paint.Align.LEFT);
       return;
     }
@@ -72,7 +76,14 @@ public final class LatencyChartView extends ChartView {
     drawLegend(canvas);
     drawVerticalAxis(canvas);
     drawHorizontalAxis(
-        canvas, 0, endMs / 1e3, left, right, top, bottom, getContext().getString(R.string.axis_seconds));
+        canvas,
+        0,
+        endMs / 1e3,
+        left,
+        right,
+        top,
+        bottom,
+        getContext().getString(R.string.axis_seconds));
     for (LatencySeries s : series) {
       drawSeries(canvas, s);
     }
@@ -117,7 +128,10 @@ public final class LatencyChartView extends ChartView {
     }
     text.setTextAlign(Paint.Align.LEFT);
     canvas.drawText(
-        getContext().getString(R.string.axis_ms), getPaddingLeft(), top - dp(4) - text.descent(), text);
+        getContext().getString(R.string.axis_ms),
+        getPaddingLeft(),
+        top - dp(4) - text.descent(),
+        text);
   }
 
   private void drawSeries(Canvas canvas, LatencySeries s) {
@@ -144,8 +158,8 @@ public final class LatencyChartView extends ChartView {
   }
 
   /**
-   * Makes the line through the runs that the axis holds. Where there are more runs than pixels, each column shows its fastest
-   * and its slowest run.
+   * Makes the line through the runs that the axis holds. Where there are more runs than pixels,
+   * each column shows its fastest and its slowest run.
    */
   private void tracePath(LatencySeries s, int count) {
     path.rewind();
@@ -200,7 +214,10 @@ public final class LatencyChartView extends ChartView {
     layoutLegend(canvas, getWidth());
   }
 
-  /** Places the legend's entries, as many in a row as fit; draws them where there is a canvas. Returns the height. */
+  /**
+   * Places the legend's entries, as many in a row as fit; draws them where there is a canvas.
+   * Returns the height.
+   */
   private float layoutLegend(Canvas canvas, int width) {
     float row = lineHeight() + dp(6);
     float x = getPaddingLeft();

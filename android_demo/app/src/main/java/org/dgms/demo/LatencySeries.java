@@ -3,7 +3,10 @@ package org.dgms.demo;
 import org.dgms.demo.bench.PathKind;
 import org.dgms.demo.bench.Statistics;
 
-/** The timed runs of one path, as charts need them. Immutable: arrays are not copied, so their owner leaves them alone. */
+/**
+ * The timed runs of one path, as charts need them. Immutable: arrays are not copied, so their owner
+ * leaves them alone.
+ */
 final class LatencySeries {
   /** The path. */
   final PathKind kind;
@@ -18,8 +21,12 @@ final class LatencySeries {
   LatencySeries(PathKind kind, double[] startsMs, double[] runsMs) {
     if (runsMs.length == 0 || startsMs.length != runsMs.length) {
       throw new IllegalArgumentException(
-          "a series needs at least one run, and a start for each. Received: " + runsMs.length + " runs and "
-              + startsMs.length + " starts of the path " + kind.id());
+          "a series needs at least one run, and a start for each. Received: "
+              + runsMs.length
+              + " runs and "
+              + startsMs.length
+              + " starts of the path "
+              + kind.id());
     }
     this.kind = kind;
     this.startsMs = startsMs;

@@ -116,7 +116,8 @@ public final class MainActivity extends Activity {
 
   private void showPushHint() {
     boolean possible = new ModelLibrary(this).pushedFolder() != null;
-    ((TextView) findViewById(R.id.push_hint)).setText(possible ? R.string.push_hint : R.string.push_unavailable);
+    ((TextView) findViewById(R.id.push_hint))
+        .setText(possible ? R.string.push_hint : R.string.push_unavailable);
   }
 
   private void load() {
@@ -128,7 +129,8 @@ public final class MainActivity extends Activity {
         AndroidEnvironment environment = new AndroidEnvironment(MainActivity.this);
         loaded.topology = environment.cpuTopology();
         loaded.device = DeviceFacts.of(MainActivity.this, environment);
-        loaded.delegateMissing = DgmsDelegate.isAvailable() ? null : DgmsDelegate.unavailableReason();
+        loaded.delegateMissing =
+            DgmsDelegate.isAvailable() ? null : DgmsDelegate.unavailableReason();
         return loaded;
       }
 
@@ -140,7 +142,8 @@ public final class MainActivity extends Activity {
       @Override
       void failed(Throwable reason) {
         findViewById(R.id.models_loading).setVisibility(View.GONE);
-        Dialogs.showError(MainActivity.this, R.string.error_models, Reasons.of(MainActivity.this, reason));
+        Dialogs.showError(
+            MainActivity.this, R.string.error_models, Reasons.of(MainActivity.this, reason));
       }
     }.start(this, "dgms-models");
   }
@@ -160,7 +163,8 @@ public final class MainActivity extends Activity {
     List<ModelLibrary.Entry> entries = listing.entries;
     int checked = View.NO_ID;
     for (ModelLibrary.Entry entry : entries) {
-      RadioButton row = (RadioButton) getLayoutInflater().inflate(R.layout.model_choice, models, false);
+      RadioButton row =
+          (RadioButton) getLayoutInflater().inflate(R.layout.model_choice, models, false);
       row.setId(View.generateViewId());
       row.setText(ModelText.row(this, entry));
       row.setTag(entry.model);
@@ -213,7 +217,10 @@ public final class MainActivity extends Activity {
 
   private void openFile() {
     // Model files have no registered type of their own.
-    Intent intent = new Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("*/*");
+    Intent intent =
+        new Intent(Intent.ACTION_OPEN_DOCUMENT)
+            .addCategory(Intent.CATEGORY_OPENABLE)
+            .setType("*/*");
     try {
       startActivityForResult(intent, OPEN_FILE);
     } catch (ActivityNotFoundException e) {
@@ -267,7 +274,8 @@ public final class MainActivity extends Activity {
       @Override
       void failed(Throwable reason) {
         dialog.dismiss();
-        Dialogs.showError(MainActivity.this, R.string.error_open, Reasons.of(MainActivity.this, reason));
+        Dialogs.showError(
+            MainActivity.this, R.string.error_open, Reasons.of(MainActivity.this, reason));
       }
     }.start(this, "dgms-copy");
   }

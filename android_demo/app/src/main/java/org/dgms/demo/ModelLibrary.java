@@ -18,8 +18,9 @@ import org.dgms.demo.bench.ModelCatalog;
 import org.dgms.demo.bench.ModelSpec;
 
 /**
- * The models that the app can run: those in its package, those pushed over adb and those opened from a file. The runtime maps
- * files, so what the package holds is copied into the app's storage once for each installed version.
+ * The models that the app can run: those in its package, those pushed over adb and those opened
+ * from a file. The runtime maps files, so what the package holds is copied into the app's storage
+ * once for each installed version.
  */
 final class ModelLibrary {
   /** Where a model came from. */
@@ -103,7 +104,8 @@ final class ModelLibrary {
     try {
       add(listing, folder, source);
     } catch (IOException e) {
-      listing.problems.add(context.getString(R.string.problem_folder, folder.getPath(), e.getMessage()));
+      listing.problems.add(
+          context.getString(R.string.problem_folder, folder.getPath(), e.getMessage()));
     }
   }
 
@@ -143,7 +145,8 @@ final class ModelLibrary {
   private String packageVersion() {
     try {
       // Changes with every installation, also of a build whose version number stayed.
-      return String.valueOf(context.getPackageManager().getPackageInfo(context.getPackageName(), 0).lastUpdateTime);
+      return String.valueOf(
+          context.getPackageManager().getPackageInfo(context.getPackageName(), 0).lastUpdateTime);
     } catch (PackageManager.NameNotFoundException e) {
       throw new IllegalStateException(e);
     }
@@ -160,7 +163,8 @@ final class ModelLibrary {
   }
 
   /** Copies a folder of the package; one without anything in it is not there at all. */
-  private static void copyAssets(AssetManager assets, String folder, File target) throws IOException {
+  private static void copyAssets(AssetManager assets, String folder, File target)
+      throws IOException {
     String[] names = assets.list(folder);
     for (String name : names == null ? new String[0] : names) {
       String path = folder + "/" + name;
@@ -180,7 +184,8 @@ final class ModelLibrary {
    * Copies a document that the reader picked into the app's storage.
    *
    * @return the copy
-   * @throws IOException the document cannot be read, is no {@code .tflite} file, or there is no room for it
+   * @throws IOException the document cannot be read, is no {@code .tflite} file, or there is no
+   *     room for it
    */
   File open(Uri document, Progress progress) throws IOException {
     String name = null;
@@ -196,7 +201,8 @@ final class ModelLibrary {
     File folder = openedFolder();
     makeFolder(folder);
     if (size > folder.getUsableSpace()) {
-      throw new IOException(context.getString(R.string.problem_space, name, size, folder.getUsableSpace()));
+      throw new IOException(
+          context.getString(R.string.problem_space, name, size, folder.getUsableSpace()));
     }
     File target = new File(folder, name);
     try (InputStream from = context.getContentResolver().openInputStream(document)) {
@@ -210,12 +216,19 @@ final class ModelLibrary {
 
   /** The document's name without what a file name or a result's name may not have. */
   private static String fileName(String name) {
-    String plain = name == null ? "model" : name.substring(name.lastIndexOf('/') + 1).replaceAll("[^A-Za-z0-9._-]", "_");
+    String plain =
+        name == null
+            ? "model"
+            : name.substring(name.lastIndexOf('/') + 1).replaceAll("[^A-Za-z0-9._-]", "_");
     return plain.endsWith(".tflite") ? plain : plain + ".tflite";
   }
 
-  /** Copies to a temporary name first: a copy that breaks off leaves nothing behind that looks like a model. */
-  private static void copy(InputStream from, File target, long total, Progress progress) throws IOException {
+  /**
+   * Copies to a temporary name first: a copy that breaks off leaves nothing behind that looks like
+   * a model.
+   */
+  private static void copy(InputStream from, File target, long total, Progress progress)
+      throws IOException {
     File partial = new File(target.getPath() + ".partial");
     boolean complete = false;
     try {

@@ -29,7 +29,8 @@ final class ModelText {
         begin,
         text.length(),
         Spanned.SPAN_EXCLUSIVE_EXCLUSIVE);
-    text.setSpan(new RelativeSizeSpan(0.87f), begin, text.length(), Spanned.SPAN_EXCLUSIVE_EXCLUSIVE);
+    text.setSpan(
+        new RelativeSizeSpan(0.87f), begin, text.length(), Spanned.SPAN_EXCLUSIVE_EXCLUSIVE);
     return text;
   }
 

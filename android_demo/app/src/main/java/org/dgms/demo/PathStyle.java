@@ -6,7 +6,10 @@ import android.graphics.Paint;
 import android.graphics.Path;
 import org.dgms.demo.bench.PathKind;
 
-/** How a path looks everywhere: its name, its colour and, so that colour is never all there is, its marker. */
+/**
+ * How a path looks everywhere: its name, its colour and, so that colour is never all there is, its
+ * marker.
+ */
 final class PathStyle {
   private PathStyle() {}
 
@@ -26,7 +29,9 @@ final class PathStyle {
 
   /** The path as the object of a sentence: "XNNPACK with dense weights". */
   static String inSentence(Context context, PathKind kind) {
-    return kind == PathKind.DENSE_XNNPACK ? context.getString(R.string.path_dense_xnnpack_sentence) : name(context, kind);
+    return kind == PathKind.DENSE_XNNPACK
+        ? context.getString(R.string.path_dense_xnnpack_sentence)
+        : name(context, kind);
   }
 
   /** One sentence on what the path is. */
@@ -68,13 +73,18 @@ final class PathStyle {
         canvas.drawCircle(x, y, radius, fill);
         break;
       case DENSE_XNNPACK:
-        canvas.drawRect(x - 0.85f * radius, y - 0.85f * radius, x + 0.85f * radius, y + 0.85f * radius, fill);
+        canvas.drawRect(
+            x - 0.85f * radius, y - 0.85f * radius, x + 0.85f * radius, y + 0.85f * radius, fill);
         break;
       case XNNPACK:
-        canvas.drawPath(polygon(x, y - radius, x + radius, y + 0.8f * radius, x - radius, y + 0.8f * radius), fill);
+        canvas.drawPath(
+            polygon(x, y - radius, x + radius, y + 0.8f * radius, x - radius, y + 0.8f * radius),
+            fill);
         break;
       default:
-        canvas.drawPath(polygon(x, y - 1.2f * radius, x + radius, y, x, y + 1.2f * radius, x - radius, y), fill);
+        canvas.drawPath(
+            polygon(x, y - 1.2f * radius, x + radius, y, x, y + 1.2f * radius, x - radius, y),
+            fill);
         break;
     }
   }

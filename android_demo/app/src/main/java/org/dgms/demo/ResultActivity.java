@@ -34,8 +34,10 @@ public final class ResultActivity extends Activity {
   /** What is read from storage. */
   private static final class Loaded {
     BenchmarkResult result;
+
     /** The model as the app has it now; null if it is gone. */
     ModelSpec model;
+
     final Map<String, Bitmap> images = new HashMap<String, Bitmap>();
   }
 

@@ -127,13 +127,15 @@ final class ResultTables {
     TableLayout table = activity.findViewById(R.id.counters);
     table.removeAllViews();
     if (nodes != null && !nodes.isEmpty()) {
-      note.append(note.length() == 0 ? "" : "\n\n").append(activity.getString(R.string.counters_note));
+      note.append(note.length() == 0 ? "" : "\n\n")
+          .append(activity.getString(R.string.counters_note));
       addCounters(activity, table, nodes, locale);
     }
     ((TextView) activity.findViewById(R.id.counters_note)).setText(note);
   }
 
-  private static void addCounters(Activity activity, TableLayout table, List<NodeTime> nodes, Locale locale) {
+  private static void addCounters(
+      Activity activity, TableLayout table, List<NodeTime> nodes, Locale locale) {
     double total = 0;
     for (NodeTime node : nodes) {
       total += node.totalMs();

@@ -36,7 +36,9 @@ final class ResultText {
     Double ratio = ratio();
     if (ratio != null) {
       return context.getString(
-          R.string.headline, Formats.ratio(ratio, locale), PathStyle.inSentence(context, result.peer()));
+          R.string.headline,
+          Formats.ratio(ratio, locale),
+          PathStyle.inSentence(context, result.peer()));
     }
     PathResult fastest = null;
     for (PathResult path : result.paths()) {
@@ -81,7 +83,8 @@ final class ResultText {
     if (result.thermalBefore() == null && result.thermalAfter() == null) {
       return context.getString(R.string.heat_unknown, drift);
     }
-    return context.getString(R.string.heat, known(result.thermalBefore()), known(result.thermalAfter()), drift);
+    return context.getString(
+        R.string.heat, known(result.thermalBefore()), known(result.thermalAfter()), drift);
   }
 
   private String known(String status) {
@@ -94,7 +97,9 @@ final class ResultText {
     for (PathResult path : result.paths()) {
       if (!path.succeeded()) {
         words.append(words.length() == 0 ? "" : "\n\n");
-        words.append(context.getString(R.string.path_failed, PathStyle.name(context, path.kind()), path.error()));
+        words.append(
+            context.getString(
+                R.string.path_failed, PathStyle.name(context, path.kind()), path.error()));
       }
     }
     return words.length() == 0 ? null : words.toString();
@@ -153,8 +158,14 @@ final class ResultText {
         settings.cpus() == null
             ? String.valueOf(threads)
             : context.getString(
-                R.string.fact_threads_value, threads, settings.affinity(), TextUtils.join(", ", settings.cpus())));
-    put(facts, R.string.fact_rounds, context.getString(R.string.fact_rounds_value, rounds(), settings.warmup()));
+                R.string.fact_threads_value,
+                threads,
+                settings.affinity(),
+                TextUtils.join(", ", settings.cpus())));
+    put(
+        facts,
+        R.string.fact_rounds,
+        context.getString(R.string.fact_rounds_value, rounds(), settings.warmup()));
     if (settings.minSeconds() != null && settings.minSeconds() > 0) {
       put(facts, R.string.setting_min_seconds, Formats.seconds(settings.minSeconds(), locale));
     }
@@ -165,7 +176,10 @@ final class ResultText {
       put(
           facts,
           R.string.fact_inputs,
-          context.getString("samples".equals(settings.inputs()) ? R.string.inputs_samples : R.string.inputs_random));
+          context.getString(
+              "samples".equals(settings.inputs())
+                  ? R.string.inputs_samples
+                  : R.string.inputs_random));
     }
     if (settings.coolDownSeconds() != null && settings.coolDownSeconds() > 0) {
       put(facts, R.string.setting_cool_down, Formats.seconds(settings.coolDownSeconds(), locale));

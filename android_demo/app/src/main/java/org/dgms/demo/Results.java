@@ -11,10 +11,14 @@ import org.dgms.demo.bench.ResultStore;
 final class Results {
   private Results() {}
 
-  /** The app's results: in its external files, where adb can fetch them; inside where the external storage is missing. */
+  /**
+   * The app's results: in its external files, where adb can fetch them; inside where the external
+   * storage is missing.
+   */
   static ResultStore store(Context context) {
     File external = context.getExternalFilesDir("results");
-    return new ResultStore(external != null ? external : new File(context.getFilesDir(), "results"));
+    return new ResultStore(
+        external != null ? external : new File(context.getFilesDir(), "results"));
   }
 
   /** Lets the reader send a result to another app. */
@@ -27,6 +31,8 @@ final class Results {
             .putExtra(Intent.EXTRA_SUBJECT, uri.getLastPathSegment())
             .addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION);
     send.setClipData(ClipData.newUri(context.getContentResolver(), uri.getLastPathSegment(), uri));
-    context.startActivity(Intent.createChooser(send, context.getString(csv ? R.string.share_csv : R.string.share_json)));
+    context.startActivity(
+        Intent.createChooser(
+            send, context.getString(csv ? R.string.share_csv : R.string.share_json)));
   }
 }

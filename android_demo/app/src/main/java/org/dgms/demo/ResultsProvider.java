@@ -17,8 +17,9 @@ import java.util.List;
 import org.dgms.demo.bench.ResultStore;
 
 /**
- * Read-only access to single results for the apps that they are shared with: {@code .../json/NAME.json} is the file itself,
- * {@code .../csv/NAME.csv} the runs of the same file as a table. The manifest keeps everyone out who was not given a grant.
+ * Read-only access to single results for the apps that they are shared with: {@code
+ * .../json/NAME.json} is the file itself, {@code .../csv/NAME.csv} the runs of the same file as a
+ * table. The manifest keeps everyone out who was not given a grant.
  */
 public final class ResultsProvider extends ContentProvider {
   static final String AUTHORITY = "org.dgms.demo.results";
@@ -39,7 +40,12 @@ public final class ResultsProvider extends ContentProvider {
   }
 
   private static Uri uri(String kind, String name) {
-    return new Uri.Builder().scheme("content").authority(AUTHORITY).appendPath(kind).appendPath(name).build();
+    return new Uri.Builder()
+        .scheme("content")
+        .authority(AUTHORITY)
+        .appendPath(kind)
+        .appendPath(name)
+        .build();
   }
 
   @Override
@@ -49,20 +55,27 @@ public final class ResultsProvider extends ContentProvider {
 
   @Override
   public String getType(Uri uri) {
-    return uri.getPathSegments().size() == 2 && CSV.equals(uri.getPathSegments().get(0)) ? CSV_TYPE : JSON_TYPE;
+    return uri.getPathSegments().size() == 2 && CSV.equals(uri.getPathSegments().get(0))
+        ? CSV_TYPE
+        : JSON_TYPE;
   }
 
   @Override
   public ParcelFileDescriptor openFile(Uri uri, String mode) throws FileNotFoundException {
     if (!"r".equals(mode)) {
-      throw new SecurityException("results can only be read (mode r). Received: mode " + mode + " for " + uri);
+      throw new SecurityException(
+          "results can only be read (mode r). Received: mode " + mode + " for " + uri);
     }
     return ParcelFileDescriptor.open(content(uri), ParcelFileDescriptor.MODE_READ_ONLY);
   }
 
   @Override
-  public Cursor query(Uri uri, String[] columns, String selection, String[] arguments, String order) {
-    String[] shown = columns == null ? new String[] {OpenableColumns.DISPLAY_NAME, OpenableColumns.SIZE} : columns;
+  public Cursor query(
+      Uri uri, String[] columns, String selection, String[] arguments, String order) {
+    String[] shown =
+        columns == null
+            ? new String[] {OpenableColumns.DISPLAY_NAME, OpenableColumns.SIZE}
+            : columns;
     MatrixCursor cursor = new MatrixCursor(shown, 1);
     Object[] row = new Object[shown.length];
     try {
@@ -85,8 +98,11 @@ public final class ResultsProvider extends ContentProvider {
     List<String> path = uri.getPathSegments();
     boolean csv = path.size() == 2 && CSV.equals(path.get(0));
     // The names that ResultStore gives; nothing with a slash, so nothing outside of its folder.
-    if (path.size() != 2 || (!csv && !JSON.equals(path.get(0))) || !path.get(1).matches("[A-Za-z0-9_-][A-Za-z0-9._-]*")) {
-      throw new FileNotFoundException("a result is json/NAME.json or csv/NAME.csv. Received: " + uri);
+    if (path.size() != 2
+        || (!csv && !JSON.equals(path.get(0)))
+        || !path.get(1).matches("[A-Za-z0-9_-][A-Za-z0-9._-]*")) {
+      throw new FileNotFoundException(
+          "a result is json/NAME.json or csv/NAME.csv. Received: " + uri);
     }
     String name = csv ? path.get(1).replaceAll("\\.csv$", "") + ".json" : path.get(1);
     File file = new File(Results.store(getContext()).folder(), name);
@@ -135,6 +151,7 @@ public final class ResultsProvider extends ContentProvider {
   }
 
   private static UnsupportedOperationException readOnly(Uri uri) {
-    return new UnsupportedOperationException("results can only be read. Received: a change of " + uri);
+    return new UnsupportedOperationException(
+        "results can only be read. Received: a change of " + uri);
   }
 }

@@ -15,8 +15,9 @@ import android.widget.TextView;
 import android.widget.Toolbar;
 
 /**
- * Shows a {@link RunSession}: phase, round, chart, cancel. An intent with the extras of {@link RunRequest} starts one, from the
- * main screen and from {@code adb shell am start} alike. Exactly one line with the tag DGMS_BENCH says how it ended.
+ * Shows a {@link RunSession}: phase, round, chart, cancel. An intent with the extras of {@link
+ * RunRequest} starts one, from the main screen and from {@code adb shell am start} alike. Exactly
+ * one line with the tag DGMS_BENCH says how it ended.
  */
 public final class RunActivity extends Activity {
   private static final String WATCH = "org.dgms.demo.WATCH";
@@ -63,7 +64,8 @@ public final class RunActivity extends Activity {
       begin(getIntent());
     } else {
       session = RunSession.of(saved.getInt(SESSION));
-      problem = session == null ? saved.getString(PROBLEM, getString(R.string.run_interrupted)) : null;
+      problem =
+          session == null ? saved.getString(PROBLEM, getString(R.string.run_interrupted)) : null;
     }
   }
 
@@ -72,7 +74,9 @@ public final class RunActivity extends Activity {
   protected void onNewIntent(Intent intent) {
     super.onNewIntent(intent);
     setIntent(intent);
+    showRun();
     begin(intent);
+    refresh();
   }
 
   private void begin(Intent intent) {
@@ -182,7 +186,8 @@ public final class RunActivity extends Activity {
       getWindow().clearFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON);
     }
     boolean wanted = running && now.sustained;
-    if (wanted != sustained && getSystemService(PowerManager.class).isSustainedPerformanceModeSupported()) {
+    if (wanted != sustained
+        && getSystemService(PowerManager.class).isSustainedPerformanceModeSupported()) {
       getWindow().setSustainedPerformanceMode(wanted);
       sustained = wanted;
     }
@@ -191,7 +196,8 @@ public final class RunActivity extends Activity {
   private void show(RunSession.Snapshot now) {
     ((TextView) findViewById(R.id.run_model)).setText(now.model);
     setIfChanged(R.id.run_phase, now.phase);
-    ((TextView) findViewById(R.id.run_settings)).setText(RunText.settings(this, session.request().settings));
+    ((TextView) findViewById(R.id.run_settings))
+        .setText(RunText.settings(this, session.request().settings));
     ProgressBar bar = findViewById(R.id.run_progress);
     bar.setIndeterminate(now.total == 0);
     bar.setMax(Math.max(1, now.total));
@@ -212,6 +218,13 @@ public final class RunActivity extends Activity {
     if (!text.contentEquals(view.getText())) {
       view.setText(text);
     }
+  }
+
+  /** Back from {@link #showProblem}. */
+  private void showRun() {
+    findViewById(R.id.run_content).setVisibility(View.VISIBLE);
+    findViewById(R.id.message).setVisibility(View.GONE);
+    ((Button) findViewById(R.id.cancel)).setText(R.string.cancel_run);
   }
 
   private void showProblem(String reason) {

@@ -12,9 +12,10 @@ import org.dgms.demo.bench.PathKind;
 
 /**
  * What an intent to {@link RunActivity} asks for. The extras are the app's interface for automation
- * ({@code adb shell am start -n org.dgms.demo/.RunActivity --es model NAME --ei runs 50 ...}) and what {@link MainActivity}
- * sends, so there is one way in. Extras that are left out have the defaults of {@link BenchmarkSettings}, not what was last
- * chosen on the screen: a script means the same on every phone.
+ * ({@code adb shell am start -n org.dgms.demo/.RunActivity --es model NAME --ei runs 50 ...}) and
+ * what {@link MainActivity} sends, so there is one way in. Extras that are left out have the
+ * defaults of {@link BenchmarkSettings}, not what was last chosen on the screen: a script means the
+ * same on every phone.
  */
 final class RunRequest {
   private static final String MODEL = "model";
@@ -32,7 +33,18 @@ final class RunRequest {
   private static final String FINISH = "finish";
   private static final List<String> EXTRAS =
       Arrays.asList(
-          MODEL, PATHS, THREADS, AFFINITY, WARMUP, RUNS, MIN_SECONDS, ACTIVATIONS, PROFILE, SUSTAINED, COOL_DOWN, OUTPUT,
+          MODEL,
+          PATHS,
+          THREADS,
+          AFFINITY,
+          WARMUP,
+          RUNS,
+          MIN_SECONDS,
+          ACTIVATIONS,
+          PROFILE,
+          SUSTAINED,
+          COOL_DOWN,
+          OUTPUT,
           FINISH);
 
   /** Name of a model in one of the app's folders, or the path of a file. */
@@ -95,31 +107,39 @@ final class RunRequest {
     }
     String model = value(extras, MODEL, String.class, "--es", null);
     if (model == null || model.isEmpty()) {
-      throw new IllegalArgumentException("the extra model must name a model or a file. Received: " + model);
+      throw new IllegalArgumentException(
+          "the extra model must name a model or a file. Received: " + model);
     }
     String output = value(extras, OUTPUT, String.class, "--es", null);
     if (output != null && !output.matches("[A-Za-z0-9][A-Za-z0-9._-]*\\.json")) {
       throw new IllegalArgumentException(
-          "the extra output must be a file name of letters, digits, . _ - that ends in .json. Received: " + output);
+          "the extra output must be a file name of letters, digits, . _ - that ends in .json."
+              + " Received: "
+              + output);
     }
-    return new RunRequest(model, settings(extras), output, value(extras, FINISH, Boolean.class, "--ez", false));
+    return new RunRequest(
+        model, settings(extras), output, value(extras, FINISH, Boolean.class, "--ez", false));
   }
 
   private static BenchmarkSettings settings(Bundle extras) {
     BenchmarkSettings defaults = BenchmarkSettings.builder().build();
     BenchmarkSettings.Builder builder =
-        defaults
-            .toBuilder()
+        defaults.toBuilder()
             .setNumThreads(value(extras, THREADS, Integer.class, "--ei", defaults.numThreads()))
-            .setAffinity(Affinity.of(value(extras, AFFINITY, String.class, "--es", defaults.affinity().id())))
+            .setAffinity(
+                Affinity.of(
+                    value(extras, AFFINITY, String.class, "--es", defaults.affinity().id())))
             .setWarmup(value(extras, WARMUP, Integer.class, "--ei", defaults.warmup()))
             .setRuns(value(extras, RUNS, Integer.class, "--ei", defaults.runs()))
-            .setMinSeconds(value(extras, MIN_SECONDS, Float.class, "--ef", (float) defaults.minSeconds()))
+            .setMinSeconds(
+                value(extras, MIN_SECONDS, Float.class, "--ef", (float) defaults.minSeconds()))
             .setActivations(
-                Activations.of(value(extras, ACTIVATIONS, String.class, "--es", defaults.activations().id())))
+                Activations.of(
+                    value(extras, ACTIVATIONS, String.class, "--es", defaults.activations().id())))
             .setProfile(value(extras, PROFILE, Boolean.class, "--ez", defaults.profile()))
             .setSustained(value(extras, SUSTAINED, Boolean.class, "--ez", defaults.sustained()))
-            .setCoolDownSeconds(value(extras, COOL_DOWN, Integer.class, "--ei", defaults.coolDownSeconds()));
+            .setCoolDownSeconds(
+                value(extras, COOL_DOWN, Integer.class, "--ei", defaults.coolDownSeconds()));
     String paths = value(extras, PATHS, String.class, "--es", null);
     return (paths == null ? builder : builder.setPaths(paths)).build();
   }
@@ -133,8 +153,17 @@ final class RunRequest {
     }
     if (!type.isInstance(value)) {
       throw new IllegalArgumentException(
-          "the extra " + key + " is given by " + option + " (" + type.getSimpleName() + "). Received: " + value + " ("
-              + value.getClass().getSimpleName() + ")");
+          "the extra "
+              + key
+              + " is given by "
+              + option
+              + " ("
+              + type.getSimpleName()
+              + "). Received: "
+              + value
+              + " ("
+              + value.getClass().getSimpleName()
+              + ")");
     }
     return type.cast(value);
   }

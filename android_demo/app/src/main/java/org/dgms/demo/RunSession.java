@@ -18,9 +18,9 @@ import org.dgms.demo.bench.PathResult;
 import org.dgms.demo.bench.ResultStore;
 
 /**
- * One benchmark on its own thread. It belongs to the process, not to a screen: activities come and go with rotation, look at
- * {@link #snapshot} as long as they are there, and are never referred to from here. Only one can run at a time, for two would
- * disturb each other's times.
+ * One benchmark on its own thread. It belongs to the process, not to a screen: activities come and
+ * go with rotation, look at {@link #snapshot} as long as they are there, and are never referred to
+ * from here. Only one can run at a time, for two would disturb each other's times.
  */
 final class RunSession {
   /** How far a session has got. */
@@ -187,7 +187,9 @@ final class RunSession {
       }
       BenchmarkResult outcome = created.run(new Progress());
       ResultStore store = Results.store(context);
-      finished(outcome, request.output == null ? store.save(outcome) : store.save(outcome, request.output));
+      finished(
+          outcome,
+          request.output == null ? store.save(outcome) : store.save(outcome, request.output));
     } catch (BenchmarkException e) {
       if (e.reason() == BenchmarkException.Reason.CANCELLED) {
         ended(State.CANCELLED, null);
@@ -213,7 +215,8 @@ final class RunSession {
       for (String problem : listing.problems) {
         names.append('\n').append(problem);
       }
-      throw new IOException(context.getString(R.string.problem_no_such_model, request.model, names));
+      throw new IOException(
+          context.getString(R.string.problem_no_such_model, request.model, names));
     }
     return found;
   }
@@ -243,7 +246,8 @@ final class RunSession {
     line.append(" model=").append(outcome.model().name());
     for (PathResult each : outcome.paths()) {
       line.append(' ').append(each.kind().id()).append('=');
-      line.append(each.succeeded() ? String.format(Locale.ROOT, "%.3f ms", each.medianMs()) : "failed");
+      line.append(
+          each.succeeded() ? String.format(Locale.ROOT, "%.3f ms", each.medianMs()) : "failed");
     }
     PathKind peer = outcome.peer();
     Double ratio = peer == null ? null : outcome.ratio(PathKind.DELEGATE, peer);

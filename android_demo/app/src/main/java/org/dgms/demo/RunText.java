@@ -17,13 +17,19 @@ final class RunText {
     List<String> parts = new ArrayList<String>();
     int threads = settings.numThreads();
     parts.add(context.getResources().getQuantityString(R.plurals.threads, threads, threads));
-    parts.add(context.getResources().getQuantityString(R.plurals.rounds, settings.runs(), settings.runs()));
+    parts.add(
+        context
+            .getResources()
+            .getQuantityString(R.plurals.rounds, settings.runs(), settings.runs()));
     if (settings.minSeconds() > 0) {
-      parts.add(context.getString(R.string.at_least_seconds, String.valueOf(settings.minSeconds())));
+      parts.add(
+          context.getString(R.string.at_least_seconds, String.valueOf(settings.minSeconds())));
     }
     parts.add(context.getString(R.string.warmup_rounds, settings.warmup()));
     if (settings.affinity() != Affinity.ALL) {
-      parts.add(context.getString(settings.affinity() == Affinity.BIG ? R.string.big_cores : R.string.little_cores));
+      parts.add(
+          context.getString(
+              settings.affinity() == Affinity.BIG ? R.string.big_cores : R.string.little_cores));
     }
     if (settings.activations() == Activations.DYNAMIC_INT8) {
       parts.add(context.getString(R.string.activations_dynamic_int8));

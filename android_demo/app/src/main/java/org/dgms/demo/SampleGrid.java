@@ -23,7 +23,10 @@ final class SampleGrid {
    * @param images thumbnails by file name; those that are missing are left out
    */
   static void show(
-      Activity activity, List<Classification> samples, List<String> labels, Map<String, Bitmap> images) {
+      Activity activity,
+      List<Classification> samples,
+      List<String> labels,
+      Map<String, Bitmap> images) {
     GridLayout grid = activity.findViewById(R.id.samples);
     grid.removeAllViews();
     // Large letters need the whole width.
@@ -35,14 +38,20 @@ final class SampleGrid {
       View cell = activity.getLayoutInflater().inflate(R.layout.sample, grid, false);
       fill(activity, cell, sample, labels, images.get(sample.file()), locale);
       GridLayout.LayoutParams params =
-          new GridLayout.LayoutParams(GridLayout.spec(i / columns), GridLayout.spec(i % columns, 1f));
+          new GridLayout.LayoutParams(
+              GridLayout.spec(i / columns), GridLayout.spec(i % columns, 1f));
       params.width = 0;
       grid.addView(cell, params);
     }
   }
 
   private static void fill(
-      Activity activity, View cell, Classification sample, List<String> labels, Bitmap image, Locale locale) {
+      Activity activity,
+      View cell,
+      Classification sample,
+      List<String> labels,
+      Bitmap image,
+      Locale locale) {
     ImageView picture = cell.findViewById(R.id.sample_image);
     if (image != null) {
       BitmapDrawable drawable = new BitmapDrawable(activity.getResources(), image);
@@ -61,16 +70,24 @@ final class SampleGrid {
     String probability = Formats.percent(sample.probability(), locale);
     boolean wrong = sample.label() != null && !sample.isRight();
     String note =
-        wrong ? activity.getString(R.string.sample_truth, probability, name(activity, labels, sample.label())) : probability;
-    ((TextView) cell.findViewById(R.id.sample_text)).setText(ModelText.titled(activity, predicted, note));
+        wrong
+            ? activity.getString(
+                R.string.sample_truth, probability, name(activity, labels, sample.label()))
+            : probability;
+    ((TextView) cell.findViewById(R.id.sample_text))
+        .setText(ModelText.titled(activity, predicted, note));
     cell.setContentDescription(
         activity.getString(
-            sample.label() == null ? R.string.sample_unknown : wrong ? R.string.sample_wrong : R.string.sample_right,
+            sample.label() == null
+                ? R.string.sample_unknown
+                : wrong ? R.string.sample_wrong : R.string.sample_right,
             predicted,
             note));
   }
 
   private static String name(Activity activity, List<String> labels, int index) {
-    return index < labels.size() ? labels.get(index) : activity.getString(R.string.sample_class, index);
+    return index < labels.size()
+        ? labels.get(index)
+        : activity.getString(R.string.sample_class, index);
   }
 }

@@ -24,7 +24,10 @@ import org.dgms.demo.bench.CpuTopology;
 import org.dgms.demo.bench.ModelSpec;
 import org.dgms.demo.bench.PathKind;
 
-/** The paths and settings of the main screen: shows {@link BenchmarkSettings} and reads them back, checked. */
+/**
+ * The paths and settings of the main screen: shows {@link BenchmarkSettings} and reads them back,
+ * checked.
+ */
 final class SettingsForm {
   /** The order on the screen: the delegate, then the peer that it has to beat. */
   static final PathKind[] ORDER = {
@@ -58,23 +61,33 @@ final class SettingsForm {
     number(R.id.warmup).setText(String.valueOf(settings.warmup()));
     number(R.id.cool_down).setText(String.valueOf(settings.coolDownSeconds()));
     double seconds = settings.minSeconds();
-    number(R.id.min_seconds).setText(seconds == (long) seconds ? String.valueOf((long) seconds) : String.valueOf(seconds));
+    number(R.id.min_seconds)
+        .setText(
+            seconds == (long) seconds ? String.valueOf((long) seconds) : String.valueOf(seconds));
     toggle(R.id.profile).setChecked(settings.profile());
-    boolean sustained = activity.getSystemService(PowerManager.class).isSustainedPerformanceModeSupported();
+    boolean sustained =
+        activity.getSystemService(PowerManager.class).isSustainedPerformanceModeSupported();
     toggle(R.id.sustained).setEnabled(sustained);
     toggle(R.id.sustained).setChecked(sustained && settings.sustained());
-    activity.findViewById(R.id.sustained_missing).setVisibility(sustained ? View.GONE : View.VISIBLE);
+    activity
+        .findViewById(R.id.sustained_missing)
+        .setVisibility(sustained ? View.GONE : View.VISIBLE);
   }
 
   private void addPaths(BenchmarkSettings settings) {
     ViewGroup list = activity.findViewById(R.id.paths);
     for (PathKind kind : ORDER) {
-      CheckBox box = (CheckBox) activity.getLayoutInflater().inflate(R.layout.path_choice, list, false);
+      CheckBox box =
+          (CheckBox) activity.getLayoutInflater().inflate(R.layout.path_choice, list, false);
       SpannableStringBuilder text = new SpannableStringBuilder("■  ");
       text.setSpan(
-          new ForegroundColorSpan(PathStyle.color(activity, kind)), 0, 1, Spanned.SPAN_EXCLUSIVE_EXCLUSIVE);
+          new ForegroundColorSpan(PathStyle.color(activity, kind)),
+          0,
+          1,
+          Spanned.SPAN_EXCLUSIVE_EXCLUSIVE);
       text.append(
-          ModelText.titled(activity, PathStyle.name(activity, kind), PathStyle.explanation(activity, kind)));
+          ModelText.titled(
+              activity, PathStyle.name(activity, kind), PathStyle.explanation(activity, kind)));
       box.setText(text);
       box.setContentDescription(
           PathStyle.name(activity, kind) + ". " + PathStyle.explanation(activity, kind));
@@ -86,7 +99,10 @@ final class SettingsForm {
   }
 
   private void showThreads(int wanted) {
-    int cores = Math.max(wanted, Math.min(Runtime.getRuntime().availableProcessors(), BenchmarkSettings.MAX_THREADS));
+    int cores =
+        Math.max(
+            wanted,
+            Math.min(Runtime.getRuntime().availableProcessors(), BenchmarkSettings.MAX_THREADS));
     List<String> names = new ArrayList<String>();
     for (int count = 1; count <= cores; count++) {
       names.add(activity.getResources().getQuantityString(R.plurals.threads, count, count));
@@ -94,7 +110,10 @@ final class SettingsForm {
     fill(threads, names, wanted - 1);
   }
 
-  /** Names the cores behind each choice; kinds that the device does not have cannot be chosen. Null: not known yet. */
+  /**
+   * Names the cores behind each choice; kinds that the device does not have cannot be chosen. Null:
+   * not known yet.
+   */
   void showTopology(CpuTopology topology) {
     if (affinity.getAdapter() != null && !affinities.isEmpty()) {
       wantedAffinity = affinities.get(affinity.getSelectedItemPosition());
@@ -219,7 +238,8 @@ final class SettingsForm {
   }
 
   private void fill(Spinner spinner, List<String> names, int selected) {
-    ArrayAdapter<String> adapter = new ArrayAdapter<String>(activity, R.layout.spinner_value, names);
+    ArrayAdapter<String> adapter =
+        new ArrayAdapter<String>(activity, R.layout.spinner_value, names);
     adapter.setDropDownViewResource(android.R.layout.simple_spinner_dropdown_item);
     spinner.setAdapter(adapter);
     spinner.setSelection(selected);

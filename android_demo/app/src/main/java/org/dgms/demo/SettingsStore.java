@@ -47,23 +47,31 @@ final class SettingsStore {
         .apply();
   }
 
-  /** The settings that were last chosen; the defaults where none were, or where another version left what this one refuses. */
+  /**
+   * The settings that were last chosen; the defaults where none were, or where another version left
+   * what this one refuses.
+   */
   BenchmarkSettings settings() {
     BenchmarkSettings defaults = BenchmarkSettings.builder().setProfile(true).build();
     try {
       BenchmarkSettings.Builder builder =
-          defaults
-              .toBuilder()
+          defaults.toBuilder()
               .setNumThreads(preferences.getInt(SETTINGS + ".threads", defaults.numThreads()))
-              .setAffinity(Affinity.of(preferences.getString(SETTINGS + ".affinity", defaults.affinity().id())))
+              .setAffinity(
+                  Affinity.of(
+                      preferences.getString(SETTINGS + ".affinity", defaults.affinity().id())))
               .setWarmup(preferences.getInt(SETTINGS + ".warmup", defaults.warmup()))
               .setRuns(preferences.getInt(SETTINGS + ".runs", defaults.runs()))
-              .setMinSeconds(preferences.getFloat(SETTINGS + ".min_seconds", (float) defaults.minSeconds()))
+              .setMinSeconds(
+                  preferences.getFloat(SETTINGS + ".min_seconds", (float) defaults.minSeconds()))
               .setActivations(
-                  Activations.of(preferences.getString(SETTINGS + ".activations", defaults.activations().id())))
+                  Activations.of(
+                      preferences.getString(
+                          SETTINGS + ".activations", defaults.activations().id())))
               .setProfile(preferences.getBoolean(SETTINGS + ".profile", defaults.profile()))
               .setSustained(preferences.getBoolean(SETTINGS + ".sustained", defaults.sustained()))
-              .setCoolDownSeconds(preferences.getInt(SETTINGS + ".cool_down", defaults.coolDownSeconds()));
+              .setCoolDownSeconds(
+                  preferences.getInt(SETTINGS + ".cool_down", defaults.coolDownSeconds()));
       String paths = preferences.getString(SETTINGS + ".paths", null);
       return (paths == null ? builder : builder.setPaths(paths)).build();
     } catch (IllegalArgumentException | ClassCastException e) {

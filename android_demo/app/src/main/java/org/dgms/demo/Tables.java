@@ -16,12 +16,15 @@ final class Tables {
   static void addHeading(TableLayout table, CharSequence[] cells, int[] colors) {
     TableRow row = new TableRow(table.getContext());
     for (int i = 0; i < cells.length; i++) {
-      TextView cell = cell(table.getContext(), cells[i], i == 0);
+      // Words below each other: a column is no wider than its longest one.
+      String heading = cells[i].toString();
+      TextView cell =
+          cell(table.getContext(), i == 0 ? heading : heading.replace(' ', '\n'), i == 0);
       cell.setTypeface(Typeface.create("sans-serif-medium", Typeface.NORMAL));
       cell.setGravity((i == 0 ? Gravity.START : Gravity.END) | Gravity.BOTTOM);
       cell.setTextSize(TypedValue.COMPLEX_UNIT_SP, 12);
-      cell.setMaxWidth(Math.round(7 * cell.getTextSize())); // Two words go below each other.
-      cell.setTextColor(colors == null ? table.getContext().getColor(R.color.text_primary) : colors[i]);
+      cell.setTextColor(
+          colors == null ? table.getContext().getColor(R.color.text_primary) : colors[i]);
       row.addView(cell);
     }
     table.addView(row);

@@ -29,7 +29,12 @@ final class Ticks {
   static Ticks of(double low, double high, int most) {
     if (!(high > low) || most < 2) {
       throw new IllegalArgumentException(
-          "an axis needs low < high and room for 2 ticks. Received: low=" + low + ", high=" + high + ", most=" + most);
+          "an axis needs low < high and room for 2 ticks. Received: low="
+              + low
+              + ", high="
+              + high
+              + ", most="
+              + most);
     }
     double rough = (high - low) / most;
     double power = Math.pow(10, Math.floor(Math.log10(rough)));

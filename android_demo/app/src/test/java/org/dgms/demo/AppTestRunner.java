@@ -6,8 +6,9 @@ import org.robolectric.RobolectricTestRunner;
 import org.robolectric.internal.bytecode.InstrumentationConfiguration;
 
 /**
- * Robolectric with the real runtime underneath. A native library belongs to the class loader that loaded it first, so the
- * classes with native methods stay outside of Robolectric's own class loader, where every test of this JVM shares them.
+ * Robolectric with the real runtime underneath. A native library belongs to the class loader that
+ * loaded it first, so the classes with native methods stay outside of Robolectric's own class
+ * loader, where every test of this JVM shares them.
  */
 public final class AppTestRunner extends RobolectricTestRunner {
   /** Made by JUnit. */

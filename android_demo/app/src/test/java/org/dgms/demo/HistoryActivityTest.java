@@ -67,7 +67,9 @@ public final class HistoryActivityTest {
     ListView list = controller.get().findViewById(R.id.history);
     assertEquals(4, list.getCount());
     assertEquals("Shapes, 4-bit weights", row(list, 0, R.id.row_title));
-    assertTrue(row(list, 0, R.id.row_verdict), row(list, 0, R.id.row_verdict).contains("× the time of XNNPACK"));
+    assertTrue(
+        row(list, 0, R.id.row_verdict),
+        row(list, 0, R.id.row_verdict).contains("× the time of XNNPACK"));
     assertEquals("Digits, 4-bit weights", row(list, 1, R.id.row_title));
     assertTrue(row(list, 2, R.id.row_note), row(list, 2, R.id.row_note).endsWith("· throttled"));
     assertEquals("cut.json", row(list, 3, R.id.row_title));
@@ -105,8 +107,11 @@ public final class HistoryActivityTest {
     assertEquals("application/json", resolver.getType(uri));
     try (Cursor cursor = resolver.query(uri, null, null, null, null)) {
       assertTrue(cursor.moveToFirst());
-      assertEquals(file.getName(), cursor.getString(cursor.getColumnIndexOrThrow(OpenableColumns.DISPLAY_NAME)));
-      assertEquals(file.length(), cursor.getLong(cursor.getColumnIndexOrThrow(OpenableColumns.SIZE)));
+      assertEquals(
+          file.getName(),
+          cursor.getString(cursor.getColumnIndexOrThrow(OpenableColumns.DISPLAY_NAME)));
+      assertEquals(
+          file.length(), cursor.getLong(cursor.getColumnIndexOrThrow(OpenableColumns.SIZE)));
     }
 
     choose(controller.get(), R.id.share_csv);

@@ -12,6 +12,7 @@ import android.content.Intent;
 import android.net.Uri;
 import android.view.View;
 import android.view.ViewGroup;
+import android.view.WindowInsets;
 import android.widget.CheckBox;
 import android.widget.EditText;
 import android.widget.RadioButton;
@@ -71,7 +72,8 @@ public final class MainActivityTest {
     RunRequest request = RunRequest.fromIntent(intent);
     assertTrue(request.model, request.model.endsWith("digits_w4.tflite"));
     assertEquals(
-        Arrays.asList(PathKind.DELEGATE, PathKind.DENSE_XNNPACK, PathKind.BUILTIN), request.settings.paths());
+        Arrays.asList(PathKind.DELEGATE, PathKind.DENSE_XNNPACK, PathKind.BUILTIN),
+        request.settings.paths());
     assertEquals(2, request.settings.numThreads());
     assertEquals("dynamic_int8", request.settings.activations().id());
     assertEquals(7, request.settings.runs());
@@ -86,7 +88,9 @@ public final class MainActivityTest {
     for (String wrong : new String[] {"0", "", "100001", "x", "-5"}) {
       type(activity, R.id.runs, wrong);
       activity.findViewById(R.id.run).performClick();
-      assertEquals("A number from 1 to 100000", ((EditText) activity.findViewById(R.id.runs)).getError().toString());
+      assertEquals(
+          "A number from 1 to 100000",
+          ((EditText) activity.findViewById(R.id.runs)).getError().toString());
       assertNull(shadowOf(activity).getNextStartedActivity());
     }
     type(activity, R.id.runs, "5");
@@ -115,7 +119,8 @@ public final class MainActivityTest {
 
     RuntimeEnvironment.setQualifiers("+land");
     controller.recreate();
-    Screens.await("models are listed", 30, () -> Screens.models(controller.get()).getChildCount() > 0);
+    Screens.await(
+        "models are listed", 30, () -> Screens.models(controller.get()).getChildCount() > 0);
     assertChosen(controller.get());
     controller.pause().stop().destroy();
 
@@ -133,18 +138,25 @@ public final class MainActivityTest {
   @Test
   public void aFileThatIsOpenedIsCopiedAndChosen() throws Exception {
     ActivityController<MainActivity> controller = Screens.main();
-    byte[] model = Files.readAllBytes(new File(Screens.app().getFilesDir(), "bundled/digits_w4.tflite").toPath());
+    byte[] model =
+        Files.readAllBytes(
+            new File(Screens.app().getFilesDir(), "bundled/digits_w4.tflite").toPath());
     Uri document = Uri.parse("content://some.files/my%20net%2Fmy%20net.tflite");
-    shadowOf(Screens.app().getContentResolver()).registerInputStream(document, new ByteArrayInputStream(model));
+    shadowOf(Screens.app().getContentResolver())
+        .registerInputStream(document, new ByteArrayInputStream(model));
     controller.get().findViewById(R.id.open_file).performClick();
     Intent picker = shadowOf(controller.get()).getNextStartedActivity();
     assertEquals(Intent.ACTION_OPEN_DOCUMENT, picker.getAction());
-    shadowOf(controller.get()).receiveResult(picker, Activity.RESULT_OK, new Intent().setData(document));
-    Screens.await("the model is listed", 30, () -> Screens.models(controller.get()).getChildCount() == 5);
+    shadowOf(controller.get())
+        .receiveResult(picker, Activity.RESULT_OK, new Intent().setData(document));
+    Screens.await(
+        "the model is listed", 30, () -> Screens.models(controller.get()).getChildCount() == 5);
 
     RadioButton opened = row(controller.get(), 4);
     assertTrue(opened.isChecked());
-    assertTrue(opened.getText().toString(), opened.getText().toString().contains("opened from a file · no dense twin"));
+    assertTrue(
+        opened.getText().toString(),
+        opened.getText().toString().contains("opened from a file · no dense twin"));
     assertFalse(path(controller.get(), PathKind.DENSE_XNNPACK).isEnabled());
     File copy = new File(Screens.app().getFilesDir(), "opened/my_net.tflite");
     assertEquals(model.length, copy.length());
@@ -166,7 +178,8 @@ public final class MainActivityTest {
             });
     controller.get().findViewById(R.id.open_file).performClick();
     Intent picker = shadowOf(controller.get()).getNextStartedActivity();
-    shadowOf(controller.get()).receiveResult(picker, Activity.RESULT_OK, new Intent().setData(document));
+    shadowOf(controller.get())
+        .receiveResult(picker, Activity.RESULT_OK, new Intent().setData(document));
     Screens.await("it is told", 30, () -> message().contains("The storage is full"));
     assertEquals(0, new File(Screens.app().getFilesDir(), "opened").list().length);
     assertEquals(4, Screens.models(controller.get()).getChildCount());
@@ -184,8 +197,11 @@ public final class MainActivityTest {
     File bundled = new File(Screens.app().getFilesDir(), "bundled");
     File pushed = Screens.app().getExternalFilesDir("models");
     Files.createDirectories(pushed.toPath());
-    Files.copy(new File(bundled, "shapes_w4.tflite").toPath(), new File(pushed, "mine.tflite").toPath());
-    Files.copy(new File(bundled, "shapes_float.tflite").toPath(), new File(pushed, "mine.dense.tflite").toPath());
+    Files.copy(
+        new File(bundled, "shapes_w4.tflite").toPath(), new File(pushed, "mine.tflite").toPath());
+    Files.copy(
+        new File(bundled, "shapes_float.tflite").toPath(),
+        new File(pushed, "mine.dense.tflite").toPath());
     MainActivity activity = Screens.main().get();
     assertEquals(5, Screens.models(activity).getChildCount());
     row(activity, 4).performClick();
@@ -196,11 +212,29 @@ public final class MainActivityTest {
 
   @Test
   public void aDamagedListOfModelsHidesNoOthers() throws Exception {
-    Screens.write(new File(Screens.app().getExternalFilesDir("models"), "models.json"), "{\"schema\": ");
+    Screens.write(
+        new File(Screens.app().getExternalFilesDir("models"), "models.json"), "{\"schema\": ");
     MainActivity activity = Screens.main().get();
     assertEquals(4, Screens.models(activity).getChildCount());
     assertTrue(Screens.isShown(activity, R.id.models_problem));
     assertTrue(Screens.text(activity, R.id.models_problem).startsWith("The models in "));
+  }
+
+  @Test
+  public void nothingLiesUnderTheSystemBars() throws Exception {
+    MainActivity activity = Screens.main().get();
+    View root = activity.findViewById(R.id.root);
+    WindowInsets insets =
+        new WindowInsets.Builder()
+            .setInsets(WindowInsets.Type.systemBars(), android.graphics.Insets.of(0, 63, 0, 126))
+            .setInsets(WindowInsets.Type.displayCutout(), android.graphics.Insets.of(80, 0, 0, 0))
+            .build();
+    for (int twice = 0; twice < 2; twice++) { // They are set, not added up.
+      root.dispatchApplyWindowInsets(insets);
+      assertEquals(80, root.getPaddingLeft());
+      assertEquals(63, root.getPaddingTop());
+      assertEquals(126, root.getPaddingBottom());
+    }
   }
 
   @Test

@@ -15,7 +15,10 @@ import org.robolectric.RuntimeEnvironment;
 import org.robolectric.android.controller.ActivityController;
 import org.robolectric.annotation.Config;
 
-/** Run by {@link NoDelegateTest} in a JVM without the delegate's library; its name hides it from the usual search for tests. */
+/**
+ * Run by {@link NoDelegateTest} in a JVM without the delegate's library; its name hides it from the
+ * usual search for tests.
+ */
 @RunWith(AppTestRunner.class)
 @Config(sdk = 35)
 public final class NoDelegateScreens {

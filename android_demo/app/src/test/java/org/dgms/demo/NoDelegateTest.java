@@ -21,13 +21,16 @@ public final class NoDelegateTest {
 
   @Test
   public void screens() throws Exception {
-    assumeNotNull("the Android runtime runs on a desktop only through the shims", System.getProperty("dgms.shim.dir"));
+    assumeNotNull(
+        "the Android runtime runs on a desktop only through the shims",
+        System.getProperty("dgms.shim.dir"));
     List<String> command =
         new ArrayList<String>(
             Arrays.asList(
                 new File(System.getProperty("java.home"), "bin/java").getPath(),
                 "-cp",
-                System.getProperty("surefire.test.class.path", System.getProperty("java.class.path")),
+                System.getProperty(
+                    "surefire.test.class.path", System.getProperty("java.class.path")),
                 "--add-opens=java.base/java.io=ALL-UNNAMED",
                 "-Djava.library.path=" + librariesWithoutDelegate()));
     for (String key : System.getProperties().stringPropertyNames()) {
@@ -38,7 +41,8 @@ public final class NoDelegateTest {
     command.add("org.junit.runner.JUnitCore");
     command.add(NoDelegateScreens.class.getName());
     File log = folder.newFile();
-    Process process = new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log).start();
+    Process process =
+        new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log).start();
     try {
       assertTrue("still running", process.waitFor(300, TimeUnit.SECONDS));
     } finally {

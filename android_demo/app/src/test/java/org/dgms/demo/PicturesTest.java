@@ -15,7 +15,10 @@ import org.robolectric.RuntimeEnvironment;
 import org.robolectric.android.controller.ActivityController;
 import org.robolectric.annotation.Config;
 
-/** Every screen on phones upright and across, narrow, dark, with large letters, and on a tablet: drawn, and nothing cut off. */
+/**
+ * Every screen on phones upright and across, narrow, dark, with large letters, and on a tablet:
+ * drawn, and nothing cut off.
+ */
 @RunWith(AppTestRunner.class)
 @Config(sdk = 35)
 public final class PicturesTest {
@@ -43,7 +46,9 @@ public final class PicturesTest {
       RuntimeEnvironment.setFontScale(Float.parseFloat(look[2]));
       check(Screens.main(), "main_" + look[0]);
       ActivityController<ResultActivity> result = Screens.result(shapes);
-      assertTrue(Screens.text(result.get(), R.id.message_text), Screens.isShown(result.get(), R.id.result));
+      assertTrue(
+          Screens.text(result.get(), R.id.message_text),
+          Screens.isShown(result.get(), R.id.result));
       scrollThrough(result.get(), "result_" + look[0]);
       check(result, "result_" + look[0]);
       check(Screens.history(), "history_" + look[0]);
@@ -75,7 +80,8 @@ public final class PicturesTest {
     controller.pause().stop().destroy();
   }
 
-  private static void check(ActivityController<? extends Activity> controller, String name) throws Exception {
+  private static void check(ActivityController<? extends Activity> controller, String name)
+      throws Exception {
     Screens.picture(controller.get(), name);
     assertFits(controller.get().findViewById(R.id.root), name);
     controller.pause().stop().destroy();
@@ -87,7 +93,9 @@ public final class PicturesTest {
       return;
     }
     float density = view.getResources().getDisplayMetrics().density;
-    boolean selectable = view instanceof TextView && ((TextView) view).isTextSelectable(); // to be copied, not pressed
+    boolean selectable =
+        view instanceof TextView
+            && ((TextView) view).isTextSelectable(); // to be copied, not pressed
     if (view.isClickable() && !selectable && view.getHeight() > 0) {
       assertTrue(name + ": " + view + " must be 48 dp high", view.getHeight() >= 48 * density - 1);
     }

@@ -51,7 +51,10 @@ public final class RunActivityTest {
   /** Long enough to look at while it runs. */
   private static RunRequest slow() {
     return new RunRequest(
-        "shapes_w4", BenchmarkSettings.builder().setRuns(40).setMinSeconds(60).setWarmup(1).build(), null, false);
+        "shapes_w4",
+        BenchmarkSettings.builder().setRuns(40).setMinSeconds(60).setWarmup(1).build(),
+        null,
+        false);
   }
 
   private static ActivityController<RunActivity> startSlow(int rounds) throws Exception {
@@ -84,7 +87,10 @@ public final class RunActivityTest {
   @Test
   public void theScreenShowsHowFarItIs() throws Exception {
     ActivityController<RunActivity> controller = startSlow(60);
-    Screens.await("the screen follows", 10, () -> Screens.text(controller.get(), R.id.run_round).startsWith("Round"));
+    Screens.await(
+        "the screen follows",
+        10,
+        () -> Screens.text(controller.get(), R.id.run_round).startsWith("Round"));
     int keepOn = WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON;
     assertEquals(keepOn, controller.get().getWindow().getAttributes().flags & keepOn);
     String words = controller.get().findViewById(R.id.run_chart).getContentDescription().toString();
@@ -116,7 +122,10 @@ public final class RunActivityTest {
     assertSame("the run goes on", session, Screens.session(controller.get()));
     assertSame("no second one", session, RunSession.running());
     Screens.await("more rounds are timed", 30, () -> session.snapshot().done > before);
-    Screens.await("the new screen shows them", 10, () -> Screens.text(controller.get(), R.id.run_round).startsWith("Round"));
+    Screens.await(
+        "the new screen shows them",
+        10,
+        () -> Screens.text(controller.get(), R.id.run_round).startsWith("Round"));
     assertNotReachableFromRun(old.get());
 
     controller.get().findViewById(R.id.cancel).performClick();
@@ -193,12 +202,17 @@ public final class RunActivityTest {
     assertEquals(2, result.settings().numThreads());
     assertEquals(
         Arrays.asList(PathKind.DELEGATE, PathKind.XNNPACK, PathKind.BUILTIN),
-        Arrays.asList(result.paths().get(0).kind(), result.paths().get(1).kind(), result.paths().get(2).kind()));
+        Arrays.asList(
+            result.paths().get(0).kind(),
+            result.paths().get(1).kind(),
+            result.paths().get(2).kind()));
     String last = lastLine();
     assertTrue(
         last,
         last.matches(
-            "DONE file=\\Q" + file + "\\E model=shapes_w2 delegate=[0-9.]+ ms xnnpack=[0-9.]+ ms builtin=[0-9.]+ ms"
+            "DONE file=\\Q"
+                + file
+                + "\\E model=shapes_w2 delegate=[0-9.]+ ms xnnpack=[0-9.]+ ms builtin=[0-9.]+ ms"
                 + " ratio=[0-9.]+ to=xnnpack"));
   }
 
@@ -209,6 +223,19 @@ public final class RunActivityTest {
     controller.newIntent(Screens.quick("shapes_w2", 5).toIntent(Screens.app()));
     assertSame(session, RunSession.running());
     assertTrue(lastLine(), lastLine().startsWith("FAILED reason=Another benchmark is running"));
+  }
+
+  @Test
+  public void aStartAfterAFailureRuns() throws Exception {
+    ActivityController<RunActivity> controller =
+        Screens.start(Screens.quick("nothing", 5).toIntent(Screens.app()));
+    Screens.awaitEnd(controller);
+    assertTrue(Screens.isShown(controller.get(), R.id.message));
+    controller.newIntent(Screens.quick("digits_w4", 5).toIntent(Screens.app()));
+    assertFalse(Screens.isShown(controller.get(), R.id.message));
+    Screens.awaitEnd(controller);
+    assertTrue(controller.get().isFinishing());
+    assertTrue(lastLine(), lastLine().startsWith("DONE file="));
   }
 
   @Test
@@ -229,7 +256,9 @@ public final class RunActivityTest {
       }
       ActivityController<RunActivity> controller = Screens.start(intent);
       assertNull(RunSession.running());
-      assertTrue(lastLine(), lastLine().startsWith("FAILED reason=") && lastLine().contains((String) each[2]));
+      assertTrue(
+          lastLine(),
+          lastLine().startsWith("FAILED reason=") && lastLine().contains((String) each[2]));
       assertTrue(Screens.isShown(controller.get(), R.id.message));
       controller.recreate();
       String text = Screens.text(controller.get(), R.id.message_text);
@@ -256,11 +285,14 @@ public final class RunActivityTest {
   @Test
   public void aModelCutShortIsExplained() throws Exception {
     new ModelLibrary(Screens.app()).list(); // unpacks
-    byte[] whole = Files.readAllBytes(new File(Screens.app().getFilesDir(), "bundled/shapes_w4.tflite").toPath());
+    byte[] whole =
+        Files.readAllBytes(
+            new File(Screens.app().getFilesDir(), "bundled/shapes_w4.tflite").toPath());
     File folder = Screens.app().getExternalFilesDir("models");
     Files.createDirectories(folder.toPath());
     Files.write(new File(folder, "short.tflite").toPath(), Arrays.copyOf(whole, whole.length / 2));
-    ActivityController<RunActivity> controller = Screens.start(Screens.quick("short", 5).toIntent(Screens.app()));
+    ActivityController<RunActivity> controller =
+        Screens.start(Screens.quick("short", 5).toIntent(Screens.app()));
     Screens.awaitEnd(controller);
     String text = Screens.text(controller.get(), R.id.message_text);
     assertTrue(text, text.contains("damaged, cut short, or no .tflite model"));
@@ -268,7 +300,8 @@ public final class RunActivityTest {
 
   @Test
   public void anUnknownModelNamesTheKnownOnes() throws Exception {
-    ActivityController<RunActivity> controller = Screens.start(Screens.quick("nothing", 5).toIntent(Screens.app()));
+    ActivityController<RunActivity> controller =
+        Screens.start(Screens.quick("nothing", 5).toIntent(Screens.app()));
     Screens.awaitEnd(controller);
     String text = Screens.text(controller.get(), R.id.message_text);
     assertTrue(text, text.contains("There is no model nothing") && text.contains("shapes_w4"));

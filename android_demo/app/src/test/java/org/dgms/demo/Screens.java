@@ -33,9 +33,13 @@ final class Screens {
 
   private Screens() {}
 
-  /** Loads what stands for Android's C library; without it (a build by Gradle) the test is skipped. */
+  /**
+   * Loads what stands for Android's C library; without it (a build by Gradle) the test is skipped.
+   */
   static void loadRuntime() throws Exception {
-    assumeNotNull("the Android runtime runs on a desktop only through the shims", System.getProperty("dgms.shim.dir"));
+    assumeNotNull(
+        "the Android runtime runs on a desktop only through the shims",
+        System.getProperty("dgms.shim.dir"));
     Class.forName("org.dgms.host.ShimLoader").getMethod("load").invoke(null);
   }
 
@@ -47,7 +51,8 @@ final class Screens {
   static void await(String what, int seconds, Callable<Boolean> condition) throws Exception {
     long end = System.nanoTime() + seconds * 1_000_000_000L;
     while (!condition.call()) {
-      assertTrue("not within " + seconds + " s: " + what + "\n" + logcat(), System.nanoTime() < end);
+      assertTrue(
+          "not within " + seconds + " s: " + what + "\n" + logcat(), System.nanoTime() < end);
       shadowOf(Looper.getMainLooper()).idleFor(Duration.ofMillis(50));
       Thread.sleep(10);
     }
@@ -56,7 +61,8 @@ final class Screens {
 
   /** The main screen with its models listed. */
   static ActivityController<MainActivity> main() throws Exception {
-    final ActivityController<MainActivity> controller = Robolectric.buildActivity(MainActivity.class).setup();
+    final ActivityController<MainActivity> controller =
+        Robolectric.buildActivity(MainActivity.class).setup();
     await("models are listed", 30, () -> models(controller.get()).getChildCount() > 0);
     return controller;
   }
@@ -81,7 +87,10 @@ final class Screens {
 
   static void awaitEnd(ActivityController<RunActivity> controller) throws Exception {
     await("the run ends", 120, () -> RunSession.running() == null);
-    await("the screen notices", 10, () -> controller.get().isFinishing() || isShown(controller.get(), R.id.message));
+    await(
+        "the screen notices",
+        10,
+        () -> controller.get().isFinishing() || isShown(controller.get(), R.id.message));
   }
 
   static RunSession session(RunActivity activity) throws Exception {
@@ -93,7 +102,10 @@ final class Screens {
   /** A quick benchmark of a bundled model. */
   static RunRequest quick(String model, int runs) {
     return new RunRequest(
-        model, BenchmarkSettings.builder().setRuns(runs).setWarmup(2).setProfile(true).build(), null, false);
+        model,
+        BenchmarkSettings.builder().setRuns(runs).setWarmup(2).setProfile(true).build(),
+        null,
+        false);
   }
 
   /** The result screen with its result shown. */
@@ -108,19 +120,24 @@ final class Screens {
   }
 
   static ActivityController<HistoryActivity> history() throws Exception {
-    ActivityController<HistoryActivity> controller = Robolectric.buildActivity(HistoryActivity.class).setup();
+    ActivityController<HistoryActivity> controller =
+        Robolectric.buildActivity(HistoryActivity.class).setup();
     await(
         "the history is listed",
         30,
         () ->
             isShown(controller.get(), R.id.message)
-                || ((android.widget.ListView) controller.get().findViewById(R.id.history)).getCount() > 0);
+                || ((android.widget.ListView) controller.get().findViewById(R.id.history))
+                        .getCount()
+                    > 0);
     return controller;
   }
 
   /** Presses a button of the dialog that is open. */
   static void press(int button) {
-    ((android.app.AlertDialog) org.robolectric.shadows.ShadowDialog.getLatestDialog()).getButton(button).performClick();
+    ((android.app.AlertDialog) org.robolectric.shadows.ShadowDialog.getLatestDialog())
+        .getButton(button)
+        .performClick();
     shadowOf(Looper.getMainLooper()).idle();
   }
 
@@ -150,7 +167,9 @@ final class Screens {
     return lines.toString();
   }
 
-  /** Draws the window into a PNG in the folder that -Ddgms.screenshots.dir names, if it names one. */
+  /**
+   * Draws the window into a PNG in the folder that -Ddgms.screenshots.dir names, if it names one.
+   */
   static void picture(Activity activity, String name) throws Exception {
     picture(activity.getWindow().getDecorView(), name);
   }

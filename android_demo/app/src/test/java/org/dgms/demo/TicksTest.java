@@ -39,7 +39,9 @@ public final class TicksTest {
       String range = low + " to " + high + ", at most " + most;
       assertTrue(range + ": " + ticks.count, ticks.count >= 0 && ticks.count <= most + 1);
       for (int k = 0; k < ticks.count; k++) {
-        assertTrue(range, ticks.at(k) >= low - 1e-5 * ticks.step && ticks.at(k) <= high + 1e-5 * ticks.step);
+        assertTrue(
+            range,
+            ticks.at(k) >= low - 1e-5 * ticks.step && ticks.at(k) <= high + 1e-5 * ticks.step);
       }
     }
   }
@@ -50,7 +52,8 @@ public final class TicksTest {
       Ticks.of(2, 2, 5);
       fail("no ticks between 2 and 2");
     } catch (IllegalArgumentException expected) {
-      assertTrue(expected.getMessage(), expected.getMessage().contains("Received: low=2.0, high=2.0"));
+      assertTrue(
+          expected.getMessage(), expected.getMessage().contains("Received: low=2.0, high=2.0"));
     }
   }
 }
