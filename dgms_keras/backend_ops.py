@@ -89,8 +89,20 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def traced(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as a graph function of its own on TensorFlow, so that a graph that calls it often holds it once. Its arguments
-    are tensors, variables, None, or sequences of these."""
-    return _graph_functions(function) if keras.backend.backend() == "tensorflow" else function
+    are tensors, variables, None, or sequences of these.
+
+    Not in code that XLA compiles: the shapes that a gradient reads off a call there would make XLA take all arguments of the call
+    for constants, and compile the training step anew for each value of a variable, that is for each step.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return function
+    graph = _graph_functions(function)
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        return function(*args) if inside_xla() else graph(*args)
+
+    return call
 
 
 def _graph_functions(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

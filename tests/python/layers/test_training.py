@@ -1,3 +1,4 @@
+import time
 import warnings
 
 import keras
@@ -82,6 +83,32 @@ def test_graph_eager_xla_and_several_steps_per_execution_agree(small_model, smal
         # The same computation in another order of summation. After 12 steps of Adam, whose first ones divide by gradients'
         # sizes near 0, rounding has grown to some 1e-3 of the loss; another gradient anywhere shows from 1e-2 on.
         np.testing.assert_allclose(other, losses[0], rtol=5e-3)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="about TensorFlow's way to XLA")
+def test_xla_compiles_a_training_step_once():
+    """A variable that XLA takes for a constant would mean a compilation for each of its values, that is for each step."""
+    import tensorflow as tf
+
+    model = quantize_apply(keras.Sequential([keras.Input((8,)), L.Dense(6, name="a")]), bits=2, skip_first_last=False)
+    x = tf.ones((4, 8))
+
+    @tf.function(jit_compile=True)
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(x, training=True) ** 2)
+        return tape.gradient(loss, [v.value for v in model.trainable_variables])
+
+    step.get_concrete_function()  # traces
+    seconds = []
+    for _ in range(2):
+        start = time.process_time()
+        gradients = step()
+        seconds.append(time.process_time() - start)
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+            variable.assign_sub(1e-3 * gradient)
+    # Running takes a few milliseconds, compiling some hundred times as long.
+    assert seconds[1] < 0.2 * seconds[0], seconds
 
 
 OPTIMIZERS = {
