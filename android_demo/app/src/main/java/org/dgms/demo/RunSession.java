@@ -187,13 +187,13 @@ final class RunSession {
       }
       BenchmarkResult outcome = created.run(new Progress());
       ResultStore store = Results.store(context);
-      finished(
-          outcome,
-          request.output == null ? store.save(outcome) : store.save(outcome, request.output));
+      File file =
+          request.output == null ? store.save(outcome) : store.save(outcome, request.output);
+      ended(State.DONE, file, null, Log.INFO, doneLine(outcome, file));
     } catch (BenchmarkException e) {
       if (e.reason() == BenchmarkException.Reason.CANCELLED) {
-        ended(State.CANCELLED, null);
-        logFailure(context.getString(R.string.reason_cancelled));
+        String cancelledLine = failedLine(context.getString(R.string.reason_cancelled));
+        ended(State.CANCELLED, null, null, Log.ERROR, cancelledLine);
       } else {
         failed(e);
       }
@@ -221,23 +221,29 @@ final class RunSession {
     return found;
   }
 
-  private void finished(BenchmarkResult outcome, File file) {
-    synchronized (this) {
-      result = file;
-    }
-    ended(State.DONE, null);
-    Log.i(AndroidEnvironment.TAG, doneLine(outcome, file));
-  }
-
   private void failed(Throwable reason) {
-    ended(State.FAILED, Reasons.of(context, reason));
-    logFailure(Reasons.message(reason));
+    ended(
+        State.FAILED,
+        null,
+        Reasons.of(context, reason),
+        Log.ERROR,
+        failedLine(Reasons.message(reason)));
   }
 
-  private synchronized void ended(State end, String reason) {
-    failure = reason;
-    runner = null;
-    state = end;
+  /**
+   * State and log line at once: whoever sees the end finds the line, and a script that sees the
+   * line can start the next benchmark.
+   */
+  private void ended(State end, File file, String reason, int priority, String line) {
+    synchronized (RunSession.class) {
+      synchronized (this) {
+        result = file;
+        failure = reason;
+        runner = null;
+        state = end;
+      }
+      Log.println(priority, AndroidEnvironment.TAG, line);
+    }
   }
 
   /** The one line that scripts wait for. */
@@ -258,8 +264,13 @@ final class RunSession {
   }
 
   /** The other line that scripts wait for. */
+  private static String failedLine(String reason) {
+    return "FAILED reason=" + reason.replaceAll("\\s+", " ");
+  }
+
+  /** Logs that line for a benchmark that never began. */
   static void logFailure(String reason) {
-    Log.e(AndroidEnvironment.TAG, "FAILED reason=" + reason.replaceAll("\\s+", " "));
+    Log.e(AndroidEnvironment.TAG, failedLine(reason));
   }
 
   /** Hears from the runner, on its thread, between runs: only takes notes. */
