@@ -28,11 +28,13 @@ TESTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="these tests run on JAX anyway")
-def test_the_same_on_jax():
+@pytest.mark.parametrize("tests", [TESTS[::2], TESTS[1::2]], ids=["one half", "the other"])  # side by side
+def test_the_same_on_jax(tests):
     folder = pathlib.Path(__file__).parent
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(folder.parents[2])}
-    tests = [str(folder / test) for test in TESTS]
+    tests = [str(folder / test) for test in tests]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder.parents[2])
     assert run.returncode == 0, run.stdout[-5000:]
