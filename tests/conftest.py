@@ -1,8 +1,12 @@
 """What all the tests of a process share: cheap garbage collections, and long tests first."""
 
 import gc
+import os
 
 import pytest
+
+# As the Makefile: with oneDNN's own order of sums the same weights may not give the same bytes. Read when TensorFlow is imported.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 # TensorFlow's converter and Keras's `clear_session` collect garbage each time, and a full collection looks at every object alive:
