@@ -169,7 +169,7 @@ def benchmark(
     if dense is not None:
         runners.append(plan.start("dense:xnnpack", "xnnpack", os.fspath(dense)))
     reference = next((r for r in runners if r.name == "builtin"), None) or plan.start("builtin", "builtin", model)
-    _time(runners, warmup, runs, min_seconds, progress)
+    _time(runners, warmup, runs, min_seconds, settle_ms(num_threads), progress)
     from dgms_keras.litert import runtime_version
 
     return BenchmarkReport(
@@ -182,6 +182,7 @@ def benchmark(
             "warmup": warmup,
             "interleaved": True,
             "inputs": "random",
+            "settle_ms": settle_ms(plan.num_threads),
         },
         runtime=runtime_version(),
         machine=machine_info(),
@@ -196,6 +197,7 @@ def _time(
     warmup: int,
     runs: int,
     min_seconds: float,
+    settle: float,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """The rounds: those of the warm-up, then the timed ones."""
@@ -207,6 +209,9 @@ def _time(
             if done <= warmup:
                 begin = time.perf_counter()
             for runner in (runners[i] for i in round_order(len(runners), done)):
+                settled = time.perf_counter() + settle / 1e3
+                while time.perf_counter() < settled:  # busy, lest the core's clock goes down
+                    pass
                 start = time.perf_counter()
                 elapsed = runner.invoke()
                 if done >= warmup:
@@ -241,6 +246,12 @@ def round_order(paths: int, number: int) -> tuple[int, ...]:
     """
     cycle = _ROUNDS[paths]
     return cycle[number % len(cycle)]
+
+
+def settle_ms(num_threads: int) -> float:
+    """Milliseconds between two runs, in which the threads of the path before fall asleep: where they spin on, as XNNPACK's do for
+    10 to 20 ms in some runtimes (TFLite 2.16.1), they would take cores from the next path. A single thread leaves nobody behind."""
+    return 30.0 if num_threads > 1 else 0.0
 
 
 def random_input(generator: np.random.Generator, shape: Sequence[int], dtype: Any) -> np.ndarray:

@@ -47,7 +47,7 @@ def phone():
         "runtime": "litert 1.4.2",
         "settings": {
             "num_threads": 2, "warmup": 1, "runs": 3, "min_seconds": 0, "interleaved": True, "affinity": "big", "cpus": [4, 5],
-            "activations": "float32", "seed": 0, "inputs": "samples", "sustained": True, "cool_down_s": 1.5, "profile": True,
+            "activations": "float32", "seed": 0, "inputs": "samples", "sustained": True, "cool_down_s": 1.5, "settle_ms": 30, "profile": True,
         },
         "paths": [
             timed("delegate", 2, 2, 3, claimed=claimed, counters=[counter], memory={"rss_growth_bytes": -4096}),

@@ -129,7 +129,7 @@ def test_report_is_json_and_knows_ratios(files):
     report = benchmark(files / "w4.tflite", paths=("delegate", "builtin"), runs=2, warmup=0)
     data = json.loads(json.dumps(report.to_json_dict()))
     assert data["schema"] == "dgms-bench" and data["schema_version"] == module.SCHEMA_VERSION
-    asked = {"num_threads": 1, "warmup": 0, "runs": 2, "interleaved": True}
+    asked = {"num_threads": 1, "warmup": 0, "runs": 2, "interleaved": True, "settle_ms": 0}
     assert asked.items() <= data["settings"].items()
     assert data["machine"]["kernel_set"] in data["machine"]["features"]
     assert data["model"]["name"] == "w4" and data["dense"] is None
@@ -192,3 +192,10 @@ def test_every_path_follows_every_other_one_alike(paths):
         assert set(pairs.values()) == set(places.values()) == {12 // paths}
         assert len(pairs) == paths * (paths - 1)
         assert len(places) == paths * paths
+
+
+def test_with_several_threads_each_run_waits_until_those_of_the_one_before_sleep(files):
+    report = benchmark(files / "w4.tflite", paths=("delegate", "builtin"), num_threads=2, runs=2, warmup=0)
+    assert report.settings["settle_ms"] == 30
+    spans = sorted((start, start + ms) for p in report.paths for start, ms in zip(p.starts_ms, p.runs_ms, strict=True))
+    assert all(start - end >= 30 for (_, end), (start, _) in itertools.pairwise(spans))

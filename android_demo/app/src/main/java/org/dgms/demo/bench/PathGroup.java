@@ -291,11 +291,24 @@ final class PathGroup implements Closeable {
   /** One run in milliseconds, or null if the path failed. */
   private Double runOnce(PathRun path) throws BenchmarkException {
     cancellation.check();
+    settle();
     try {
       return path.session().run();
     } catch (RuntimeException e) {
       fail(path, e);
       return null;
+    }
+  }
+
+  /**
+   * Waits until the threads of the path that ran before are asleep. XNNPACK's spin for 10 to 20 ms after a run (TFLite
+   * 2.16.1, by the process's CPU time) and would take cores from the path that runs next: with two threads on two
+   * cores, a run of 0.2 ms then took 7.7 ms. The wait is a busy one, lest the core's clock goes down.
+   */
+  private void settle() {
+    long end = System.nanoTime() + (long) (RunSettings.settleMs(settings.numThreads()) * 1e6);
+    while (System.nanoTime() - end < 0) {
+      // Nothing: see above.
     }
   }
 

@@ -25,6 +25,7 @@ public final class RunSettings {
   private final Integer agreementInputs;
   private final Boolean sustained;
   private final Double coolDownSeconds;
+  private final Double settleMs;
   private final Boolean profile;
   private final Integer batch;
 
@@ -42,6 +43,7 @@ public final class RunSettings {
     this.agreementInputs = agreementInputs;
     sustained = sustainedOn;
     coolDownSeconds = (double) s.coolDownSeconds();
+    settleMs = settleMs(s.numThreads());
     profile = s.profile();
     batch = 1;
   }
@@ -60,6 +62,7 @@ public final class RunSettings {
     agreementInputs = toInteger(json.integerOrNull("agreement_inputs"));
     sustained = json.flagOrNull("sustained");
     coolDownSeconds = json.numberOrNull("cool_down_s");
+    settleMs = json.numberOrNull("settle_ms");
     profile = json.flagOrNull("profile");
   }
 
@@ -140,6 +143,16 @@ public final class RunSettings {
     return coolDownSeconds;
   }
 
+  /** Milliseconds between two runs, for the threads of the one before to fall asleep; or null. */
+  public Double settleMs() {
+    return settleMs;
+  }
+
+  /** The same for this number of threads: a single one leaves nobody behind. */
+  static double settleMs(int numThreads) {
+    return numThreads > 1 ? 30 : 0;
+  }
+
   /** Whether the delegate's node counters were read, or null. */
   public Boolean profile() {
     return profile;
@@ -161,6 +174,7 @@ public final class RunSettings {
     putIfKnown(map, "agreement_inputs", agreementInputs);
     putIfKnown(map, "sustained", sustained);
     putIfKnown(map, "cool_down_s", coolDownSeconds);
+    putIfKnown(map, "settle_ms", settleMs);
     putIfKnown(map, "profile", profile);
     return map;
   }

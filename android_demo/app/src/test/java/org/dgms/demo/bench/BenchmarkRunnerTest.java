@@ -161,6 +161,24 @@ public class BenchmarkRunnerTest {
   }
 
   @Test
+  public void withSeveralThreadsEachRunWaitsUntilThoseOfTheOneBeforeSleep() throws Exception {
+    BenchmarkResult result =
+        run(
+            TestModels.first("float32"),
+            quick().setNumThreads(2).setWarmup(0).setRuns(2).setPaths("delegate,builtin"));
+    assertEquals(30, result.settings().settleMs(), 0);
+    double free = -30; // when the run before had ended
+    for (int round = 0; round < 2; round++) {
+      for (int i : Statistics.order(2, round)) {
+        PathResult path = result.paths().get(i);
+        assertTrue(path.startsMs()[round] >= free + 30);
+        free = path.startsMs()[round] + path.runsMs()[round];
+      }
+    }
+    assertEquals(0, run(TestModels.first("float32"), quick().setRuns(1)).settings().settleMs(), 0);
+  }
+
+  @Test
   public void minSecondsAddsRounds() throws Exception {
     BenchmarkResult result =
         run(TestModels.first("float32"), quick().setRuns(2).setMinSeconds(0.3).setPaths("delegate"));
