@@ -237,8 +237,9 @@ _ROUNDS = {
 def round_order(paths: int, number: int) -> tuple[int, ...]:
     """The order in which a round runs its paths: their positions, the first to run first.
 
-    What ran just before decides what a path finds in the caches, so within a cycle of rounds (3 paths: six, 4 paths: four) every
-    path follows every other one equally often, comes at every place equally often, and never follows itself.
+    What ran just before decides what a path finds in the caches, so within the rounds of a cycle (3 paths: six, 4 paths: four) every
+    path follows every other one equally often and comes at every place equally often. No path follows itself, from one round to
+    the next either; with 4 paths these steps favour one predecessor of each.
 
     Args:
         paths: how many there are, 1 to 4.
