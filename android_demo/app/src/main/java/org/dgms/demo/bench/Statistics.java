@@ -104,9 +104,9 @@ public final class Statistics {
 
   /**
    * The order in which a round runs its paths. What ran just before decides what a path finds in the caches,
-   * so within a cycle of rounds (3 paths: six, 4 paths: four) every path follows every other one equally
-   * often, comes at every place equally often, and never follows itself, not from one round to the next
-   * either.
+   * so within the rounds of a cycle (3 paths: six, 4 paths: four) every path follows every other one equally
+   * often and comes at every place equally often. No path follows itself, from one round to the next either;
+   * with 4 paths these steps favour one predecessor of each.
    *
    * @param paths how many there are, at most 4
    * @param round counted from 0, warm-up rounds included
