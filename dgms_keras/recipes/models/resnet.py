@@ -1,12 +1,14 @@
 """ResNet-18 and ResNet-50 (He et al., 2016, Table 1) with random weights, as the paper's Table 4 uses them.
 
-Stride 2 sits in the 3x3 convolution of a bottleneck (the widespread "v1.5"), as in torchvision, whose parameter counts these
-builders match: 11,689,512 and 25,557,032 trainable parameters.
+Stride 2 sits in the 3x3 convolution of a bottleneck (the widespread "v1.5"), and padding is symmetric, as in torchvision, whose
+parameter counts these builders match: 11,689,512 and 25,557,032 trainable parameters.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from dgms_keras.recipes.models.blocks import Builder
 
 
 def resnet18(side: int = 224, classes: int = 1000, seed: int = 0) -> Any:
@@ -19,37 +21,12 @@ def resnet50(side: int = 224, classes: int = 1000, seed: int = 0) -> Any:
     return _resnet("resnet50", (3, 4, 6, 3), _bottleneck, 4, side, classes, seed)
 
 
-class _Builder:
-    """Layers with names and a seed each, so that two builds are equal."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def conv_bn(self, x: Any, width: int, kernel: int, stride: int, name: str, relu: bool = True) -> Any:
-        import keras
-        from keras import layers
-
-        self.seed += 1
-        if kernel > 1:  # explicit symmetric padding, as the published networks were trained with
-            x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-        x = layers.Conv2D(
-            width,
-            kernel,
-            stride,
-            use_bias=False,
-            kernel_initializer=keras.initializers.HeNormal(self.seed),
-            name=f"{name}_conv",
-        )(x)
-        x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_bn")(x)
-        return layers.ReLU(name=f"{name}_relu")(x) if relu else x
-
-
-def _basic_block(build: _Builder, x: Any, width: int, stride: int, name: str) -> Any:
+def _basic_block(build: Builder, x: Any, width: int, stride: int, name: str) -> Any:
     y = build.conv_bn(x, width, 3, stride, f"{name}_1")
     return build.conv_bn(y, width, 3, 1, f"{name}_2", relu=False)
 
 
-def _bottleneck(build: _Builder, x: Any, width: int, stride: int, name: str) -> Any:
+def _bottleneck(build: Builder, x: Any, width: int, stride: int, name: str) -> Any:
     y = build.conv_bn(x, width, 1, 1, f"{name}_1")
     y = build.conv_bn(y, width, 3, stride, f"{name}_2")
     return build.conv_bn(y, 4 * width, 1, 1, f"{name}_3", relu=False)
@@ -59,7 +36,7 @@ def _resnet(name: str, blocks: tuple[int, ...], block: Any, expansion: int, side
     import keras
     from keras import layers
 
-    build = _Builder(seed)
+    build = Builder(seed, explicit_padding=True, epsilon=1e-5)
     inputs = keras.Input((side, side, 3), name="image")
     x = build.conv_bn(inputs, 64, 7, 2, "stem")
     x = layers.MaxPooling2D(3, 2, name="stem_pool")(layers.ZeroPadding2D(1, name="stem_pool_pad")(x))
@@ -72,6 +49,4 @@ def _resnet(name: str, blocks: tuple[int, ...], block: Any, expansion: int, side
             if stride != 1 or x.shape[-1] != width * expansion:
                 x = build.conv_bn(x, width * expansion, 1, stride, f"{where}_shortcut", relu=False)
             x = layers.ReLU(name=f"{where}_relu")(layers.Add(name=f"{where}_add")([y, x]))
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    initializer = keras.initializers.GlorotUniform(build.seed + 1)
-    return keras.Model(inputs, layers.Dense(classes, kernel_initializer=initializer, name="logits")(x), name=name)
+    return keras.Model(inputs, build.classifier(x, classes), name=name)
