@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/kernel_s8.h"
+#include "kernels/requantize_s8.h"
 
 #define DGMS_INLINE inline __attribute__((always_inline))
 
@@ -50,6 +51,17 @@ DGMS_INLINE __m128i Rounded(__m128i x, __m256d factor) {
   return _mm256_cvttpd_epi32(_mm256_add_pd(whole, _mm256_sub_pd(up, down)));
 }
 
+// The first `count` of eight bytes.
+DGMS_INLINE void StoreBytes(__m128i eight, int count, int8_t* output) {
+  if (count == kLanes) {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(output), eight);
+  } else {
+    int8_t all[2 * kLanes];
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(all), eight);
+    memcpy(output, all, static_cast<size_t>(count));
+  }
+}
+
 // The low bytes of the first `count` lanes of x + zero, clamped.
 struct ByteStore {
   __m256i zero, min, max;
@@ -61,31 +73,105 @@ struct ByteStore {
     const __m256i y = _mm256_min_epi32(_mm256_max_epi32(_mm256_add_epi32(x, zero), min), max);
     const __m256i bytes = _mm256_shuffle_epi8(y, gather);
     const __m128i eight = _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
-    if (count == kLanes) {
-      _mm_storel_epi64(reinterpret_cast<__m128i*>(output), eight);
-    } else {
-      int8_t all[2 * kLanes];
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(all), eight);
-      memcpy(output, all, static_cast<size_t>(count));
+    StoreBytes(eight, count, output);
+  }
+};
+
+// The 64-bit way, for rows row..end-1 of eight columns. Not inline, and all loaded anew: it is rare, and must not take
+// the registers of what is not.
+__attribute__((noinline)) void RequantizeExactly(const RequantizeArgs& args, int j, int row, int end) {
+  const ByteStore store(args.zero, args.min, args.max);
+  const int count = args.n - j < kLanes ? args.n - j : kLanes;
+  const __m256i bias = Load(args.bias + j), multiplier = Load(args.multiplier + j);
+  const __m256i left = Load(args.left + j), right = Load(args.right + j), one = _mm256_set1_epi32(1);
+  const __m256i mask = _mm256_sub_epi32(_mm256_sllv_epi32(one, right), one);
+  for (; row < end; ++row) {
+    const __m256i sums = LoadFirst(args.sums + row * args.sums_row_stride + j, count);
+    const __m256i high = HighProduct(_mm256_sllv_epi32(_mm256_add_epi32(sums, bias), left), multiplier);
+    store(RoundingShiftRight(high, right, mask), count, args.output + row * args.output_row_stride + j);
+  }
+}
+
+// Requantises in float where that cannot make a difference: requantize_s8.h says why.
+constexpr int kGroup = 4;  // rows whose bytes are packed and stored together
+
+struct RequantizeColumns {
+  int first, count;
+  bool near_enough;
+  __m256i bias;
+  __m256 scale, offset;
+  __m256i zero, min, max;
+
+  DGMS_INLINE RequantizeColumns(const RequantizeArgs& args, int j)
+      : first(j),
+        count(args.n - j < kLanes ? args.n - j : kLanes),
+        bias(Load(args.bias + j)),
+        zero(_mm256_set1_epi16(static_cast<int16_t>(args.zero))),
+        min(_mm256_set1_epi8(static_cast<char>(args.min))),
+        max(_mm256_set1_epi8(static_cast<char>(args.max))) {
+    const __m256i left = Load(args.left + j), right = Load(args.right + j);
+    const __m256i none = _mm256_setzero_si256();
+    const __m256i unfit = _mm256_or_si256(_mm256_cmpgt_epi32(left, none), _mm256_cmpeq_epi32(right, none));
+    near_enough = (static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(unfit))) & Mask()) == 0;
+    // 2^-(31 + right) and 2^-(right + 1), made from their exponents.
+    const __m256i exponent = _mm256_slli_epi32(_mm256_sub_epi32(_mm256_set1_epi32(127 - 1), right), 23);
+    offset = _mm256_castsi256_ps(exponent);
+    const __m256 power = _mm256_castsi256_ps(_mm256_sub_epi32(exponent, _mm256_set1_epi32(30 << 23)));
+    scale = _mm256_mul_ps(_mm256_cvtepi32_ps(Load(args.multiplier + j)), power);
+  }
+
+  DGMS_INLINE unsigned Mask() const { return (1u << count) - 1u; }
+
+  // Four rows, or the last few.
+  template <int rows>
+  DGMS_INLINE void Group(const RequantizeArgs& args, int row) const {
+    const int32_t* sums = args.sums + row * args.sums_row_stride + first;
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    __m256i y[kGroup];
+    __m256 farthest = _mm256_setzero_ps();
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; ++i) {
+      const __m256i x = _mm256_add_epi32(LoadFirst(sums + i * args.sums_row_stride, count), bias);
+      const __m256 signed_offset = _mm256_or_ps(_mm256_and_ps(_mm256_castsi256_ps(x), sign), offset);
+      const __m256 q = _mm256_fmadd_ps(_mm256_cvtepi32_ps(x), scale, signed_offset);
+      y[i] = _mm256_cvtps_epi32(q);
+      const __m256 distance = _mm256_andnot_ps(sign, _mm256_sub_ps(q, _mm256_cvtepi32_ps(y[i])));
+      farthest = _mm256_max_ps(farthest, distance);
     }
+    const __m256 doubtful = _mm256_cmp_ps(farthest, _mm256_set1_ps(kSurelyRounded), _CMP_NLT_UQ);
+    if ((static_cast<unsigned>(_mm256_movemask_ps(doubtful)) & Mask()) != 0)
+      return RequantizeExactly(args, first, row, row + rows);
+#pragma GCC unroll 4
+    for (int i = rows; i < kGroup; ++i) y[i] = y[0];
+    const __m256i low = _mm256_adds_epi16(_mm256_packs_epi32(y[0], y[1]), zero);
+    const __m256i high = _mm256_adds_epi16(_mm256_packs_epi32(y[2], y[3]), zero);
+    __m256i bytes = _mm256_packs_epi16(low, high);
+    bytes = _mm256_min_epi8(_mm256_max_epi8(bytes, min), max);
+    // Packing works within halves of the vector: half i has four columns of each row.
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    int8_t* output = args.output + row * args.output_row_stride + first;
+    const int64_t stride = args.output_row_stride;
+    const __m128i first_two = _mm256_castsi256_si128(bytes), last_two = _mm256_extracti128_si256(bytes, 1);
+    StoreBytes(first_two, count, output);
+    if (rows > 1) StoreBytes(_mm_unpackhi_epi64(first_two, first_two), count, output + stride);
+    if (rows > 2) StoreBytes(last_two, count, output + 2 * stride);
+    if (rows > 3) StoreBytes(_mm_unpackhi_epi64(last_two, last_two), count, output + 3 * stride);
   }
 };
 
 }  // namespace
 
 void s8_output_avx2_requantize(const RequantizeArgs& args) {
-  const ByteStore store(args.zero, args.min, args.max);
   for (int j = 0; j < args.n; j += kLanes) {
-    const int count = args.n - j < kLanes ? args.n - j : kLanes;
-    const __m256i bias = Load(args.bias + j), multiplier = Load(args.multiplier + j);
-    const __m256i left = Load(args.left + j), right = Load(args.right + j);
-    const __m256i one = _mm256_set1_epi32(1);
-    const __m256i mask = _mm256_sub_epi32(_mm256_sllv_epi32(one, right), one);
-    const int32_t* sums = args.sums + j;
-    int8_t* output = args.output + j;
-    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
-      const __m256i x = _mm256_sllv_epi32(_mm256_add_epi32(LoadFirst(sums, count), bias), left);
-      store(RoundingShiftRight(HighProduct(x, multiplier), right, mask), count, output);
+    const RequantizeColumns columns(args, j);
+    if (columns.near_enough) {
+      int r = 0;
+      for (; r + kGroup <= args.rows; r += kGroup) columns.Group<kGroup>(args, r);
+      if (args.rows - r == 3) columns.Group<3>(args, r);
+      if (args.rows - r == 2) columns.Group<2>(args, r);
+      if (args.rows - r == 1) columns.Group<1>(args, r);
+    } else {
+      RequantizeExactly(args, j, 0, args.rows);
     }
   }
 }

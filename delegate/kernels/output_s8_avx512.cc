@@ -7,6 +7,7 @@
 #include <immintrin.h>
 
 #include "kernels/kernel_s8.h"
+#include "kernels/requantize_s8.h"
 
 #define DGMS_INLINE inline __attribute__((always_inline))
 
@@ -49,6 +50,14 @@ DGMS_INLINE __m256i Rounded(__m256i x, __m512d factor) {
   return _mm256_mask_sub_epi32(_mm256_mask_add_epi32(whole, up, whole, one), down, whole, one);
 }
 
+DGMS_INLINE void StoreBytes(__m128i bytes, __mmask16 columns, int8_t* output) {
+  if (columns == 0xffff) {  // masked stores are slow on some processors
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(output), bytes);
+  } else {
+    _mm_mask_storeu_epi8(output, columns, bytes);
+  }
+}
+
 // The low bytes of the lanes of x + zero, clamped.
 struct ByteStore {
   __m512i zero, min, max;
@@ -56,32 +65,106 @@ struct ByteStore {
       : zero(_mm512_set1_epi32(zero_)), min(_mm512_set1_epi32(min_)), max(_mm512_set1_epi32(max_)) {}
   DGMS_INLINE void operator()(__m512i x, __mmask16 mask, int8_t* output) const {
     const __m512i y = _mm512_min_epi32(_mm512_max_epi32(_mm512_add_epi32(x, zero), min), max);
-    const __m128i bytes = _mm512_cvtepi32_epi8(y);
-    if (mask == 0xffff) {  // masked stores are slow on some processors
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(output), bytes);
-    } else {
-      _mm_mask_storeu_epi8(output, mask, bytes);
+    StoreBytes(_mm512_cvtepi32_epi8(y), mask, output);
+  }
+};
+
+// The 64-bit way, for rows row..end-1 of sixteen columns. Not inline, and all loaded anew: it is rare, and must not
+// take the registers of what is not.
+__attribute__((noinline)) void RequantizeExactly(const RequantizeArgs& args, int j, int row, int end) {
+  const ByteStore store(args.zero, args.min, args.max);
+  const __mmask16 columns = First(args.n - j);
+  const __m512i bias = _mm512_loadu_si512(args.bias + j), multiplier = _mm512_loadu_si512(args.multiplier + j);
+  const __m512i left = _mm512_loadu_si512(args.left + j), right = _mm512_loadu_si512(args.right + j);
+  const __m512i odd_multiplier = _mm512_srli_epi64(multiplier, 32), one = _mm512_set1_epi32(1);
+  const __m512i mask = _mm512_sub_epi32(_mm512_sllv_epi32(one, right), one);
+  for (; row < end; ++row) {
+    const __m512i sums = _mm512_maskz_loadu_epi32(columns, args.sums + row * args.sums_row_stride + j);
+    const __m512i x = _mm512_sllv_epi32(_mm512_add_epi32(sums, bias), left);
+    const __m512i high = HighProduct(x, multiplier, odd_multiplier);
+    store(RoundingShiftRight(high, right, mask), columns, args.output + row * args.output_row_stride + j);
+  }
+}
+
+// Requantises in float where that cannot make a difference: requantize_s8.h says why.
+constexpr int kGroup = 4;  // rows whose bytes are packed and stored together
+
+struct RequantizeColumns {
+  int first;
+  __mmask16 columns;
+  bool near_enough;
+  __m512i bias;
+  __m512 scale, offset;
+  __m512i zero, min, max;
+
+  DGMS_INLINE RequantizeColumns(const RequantizeArgs& args, int j)
+      : first(j),
+        columns(First(args.n - j)),
+        bias(_mm512_loadu_si512(args.bias + j)),
+        zero(_mm512_set1_epi16(static_cast<int16_t>(args.zero))),
+        min(_mm512_set1_epi8(static_cast<char>(args.min))),
+        max(_mm512_set1_epi8(static_cast<char>(args.max))) {
+    const __m512i left = _mm512_loadu_si512(args.left + j), right = _mm512_loadu_si512(args.right + j);
+    const __mmask16 unfit = _mm512_test_epi32_mask(left, left) | _mm512_testn_epi32_mask(right, right);
+    near_enough = (unfit & columns) == 0;
+    // 2^-(31 + right) and 2^-(right + 1), made from their exponents.
+    const __m512i exponent = _mm512_slli_epi32(_mm512_sub_epi32(_mm512_set1_epi32(127 - 1), right), 23);
+    offset = _mm512_castsi512_ps(exponent);
+    const __m512 power = _mm512_castsi512_ps(_mm512_sub_epi32(exponent, _mm512_set1_epi32(30 << 23)));
+    scale = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(args.multiplier + j)), power);
+  }
+
+  // Four rows, or the last few.
+  template <int rows>
+  DGMS_INLINE void Group(const RequantizeArgs& args, int row) const {
+    const int32_t* sums = args.sums + row * args.sums_row_stride + first;
+    const __m512i sign = _mm512_set1_epi32(INT32_MIN);
+    __m512i y[kGroup];
+    __m512 farthest = _mm512_setzero_ps();
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; ++i) {
+      const __m512i x = _mm512_add_epi32(_mm512_maskz_loadu_epi32(columns, sums + i * args.sums_row_stride), bias);
+      const __m512i signed_offset =
+          _mm512_ternarylogic_epi32(x, sign, _mm512_castps_si512(offset), (0xf0 & 0xcc) | 0xaa);  // (x & sign) | offset
+      const __m512 q = _mm512_fmadd_ps(_mm512_cvtepi32_ps(x), scale, _mm512_castsi512_ps(signed_offset));
+      y[i] = _mm512_cvtps_epi32(q);
+      // The larger one of the two magnitudes.
+      farthest = _mm512_range_ps(farthest, _mm512_sub_ps(q, _mm512_cvtepi32_ps(y[i])), 0x0b);
     }
+    if (_mm512_mask_cmp_ps_mask(columns, farthest, _mm512_set1_ps(kSurelyRounded), _CMP_NLT_UQ) != 0) {
+      return RequantizeExactly(args, first, row, row + rows);
+    }
+#pragma GCC unroll 4
+    for (int i = rows; i < kGroup; ++i) y[i] = y[0];
+    const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(y[0], y[1]), zero);
+    const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(y[2], y[3]), zero);
+    __m512i bytes = _mm512_packs_epi16(low, high);
+    bytes = _mm512_min_epi8(_mm512_max_epi8(bytes, min), max);
+    // Packing works within quarters of the vector: quarter i has four columns of each row.
+    const __m512i by_row = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    bytes = _mm512_permutexvar_epi32(by_row, bytes);
+    int8_t* output = args.output + row * args.output_row_stride + first;
+    const int64_t stride = args.output_row_stride;
+    StoreBytes(_mm512_castsi512_si128(bytes), columns, output);
+    if (rows > 1) StoreBytes(_mm512_extracti32x4_epi32(bytes, 1), columns, output + stride);
+    if (rows > 2) StoreBytes(_mm512_extracti32x4_epi32(bytes, 2), columns, output + 2 * stride);
+    if (rows > 3) StoreBytes(_mm512_extracti32x4_epi32(bytes, 3), columns, output + 3 * stride);
   }
 };
 
 }  // namespace
 
 void s8_output_avx512_requantize(const RequantizeArgs& args) {
-  const ByteStore store(args.zero, args.min, args.max);
   for (int j = 0; j < args.n; j += kLanes) {
-    const __mmask16 columns = First(args.n - j);
-    const __m512i bias = _mm512_loadu_si512(args.bias + j), multiplier = _mm512_loadu_si512(args.multiplier + j);
-    const __m512i odd_multiplier = _mm512_srli_epi64(multiplier, 32);
-    const __m512i left = _mm512_loadu_si512(args.left + j), right = _mm512_loadu_si512(args.right + j);
-    const __m512i one = _mm512_set1_epi32(1);
-    const __m512i mask = _mm512_sub_epi32(_mm512_sllv_epi32(one, right), one);
-    const int32_t* sums = args.sums + j;
-    int8_t* output = args.output + j;
-    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
-      const __m512i x = _mm512_add_epi32(_mm512_maskz_loadu_epi32(columns, sums), bias);
-      const __m512i high = HighProduct(_mm512_sllv_epi32(x, left), multiplier, odd_multiplier);
-      store(RoundingShiftRight(high, right, mask), columns, output);
+    const RequantizeColumns columns(args, j);
+    if (columns.near_enough) {
+      int r = 0;
+      for (; r + kGroup <= args.rows; r += kGroup) columns.Group<kGroup>(args, r);
+      if (args.rows - r == 3) columns.Group<3>(args, r);
+      if (args.rows - r == 2) columns.Group<2>(args, r);
+      if (args.rows - r == 1) columns.Group<1>(args, r);
+    } else {
+      RequantizeExactly(args, j, 0, args.rows);
     }
   }
 }

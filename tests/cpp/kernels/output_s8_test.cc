@@ -127,6 +127,53 @@ TEST_P(OutputS8, RequantizeTies) {
   }
 }
 
+// Sums chosen so that the result is on the edge between two integers: the last one that gives a value and the first one
+// that gives the next, for every value that 8 bits can show, with their neighbours. A kernel that rounds once, or in
+// float alone, fails here.
+TEST_P(OutputS8, RequantizeEdges) {
+  constexpr int kColumns = 17;
+  for (int right = 0; right <= 17; ++right) {
+    Random random(right + 100);
+    std::vector<int32_t> multiplier(kColumns);
+    for (int32_t& m : multiplier) m = static_cast<int32_t>(random.Int(1 << 30, INT32_MAX));
+    multiplier[3] = 1 << 30;  // exact halves
+    multiplier[5] = INT32_MAX;
+    std::vector<int32_t> sums;
+    for (int value = -256; value <= 256; ++value) {
+      for (const int near : {-2, -1, 0, 1}) {
+        for (int j = 0; j < kColumns; ++j) {
+          // The smallest sum that gives `value` or more: results never decrease with the sum.
+          int64_t low = INT32_MIN, high = INT32_MAX;
+          while (low < high) {
+            const int64_t middle = FloorShift(low + high, 1);
+            const double h = static_cast<double>(FloorShift(middle * multiplier[j] + (int64_t{1} << 30), 31));
+            if (std::round(h / std::pow(2.0, right)) >= value) {
+              high = middle;
+            } else {
+              low = middle + 1;
+            }
+          }
+          sums.push_back(Wrapped(low + near));
+        }
+      }
+    }
+    const int rows = static_cast<int>(sums.size()) / kColumns;
+    const auto bias = Columns(std::vector<int32_t>(kColumns, 0)), left = Columns(std::vector<int32_t>(kColumns, 0)),
+               shift = Columns(std::vector<int32_t>(kColumns, right)), multipliers = Columns(multiplier);
+    const GuardedBuffer<int32_t> x(sums);
+    for (const int32_t zero : {-128, 0, 127}) {
+      GuardedBuffer<int8_t> output(static_cast<int64_t>(sums.size()));
+      GetParam()->requantize({rows, kColumns, x.data(), kColumns, bias.data(), multipliers.data(), left.data(),
+                              shift.data(), zero, -128, 127, output.data(), kColumns});
+      for (int i = 0; i < rows * kColumns; ++i) {
+        ASSERT_EQ(output[i], ExpectedRequantized(sums[i], 0, multiplier[i % kColumns], 0, right, zero, -128, 127))
+            << "sum " << sums[i] << " multiplier " << multiplier[i % kColumns] << " right " << right << " zero "
+            << zero;
+      }
+    }
+  }
+}
+
 TEST_P(OutputS8, Rescale) {
   for (int n = 1; n <= 33; ++n) {
     for (const int64_t largest : {int64_t{600}, int64_t{1000000}, int64_t{INT32_MAX}}) {
