@@ -125,7 +125,7 @@ Instance MakeInstance(const Layer& layer, const Options& options, const KernelSe
   }
   std::vector<int8_t> int8_codebook(16);
   for (int8_t& value : int8_codebook) value = static_cast<int8_t>(static_cast<int>(random() % 255) - 127);
-  Int8Filter int8_filter;
+  Int8CodebookFilter int8_filter;
   static_cast<FilterCodes&>(int8_filter) = filter;
   int8_filter.codebooks = int8_codebook.data();
   const std::vector<double> factor(layer.out_channels, 0.0003);

@@ -2,14 +2,14 @@
 
 #include <utility>
 
-#include "ops/codebook_gemm.h"
 #include "ops/conv2d_plan.h"
+#include "ops/float_gemm.h"
 
 namespace dgms {
 
 struct Conv2D::State {
   Conv2DPlan plan;
-  CodebookGemm gemm;
+  FloatGemm gemm;
   bool ready = false;
   Workspace own;
   Workspace* workspace = &own;

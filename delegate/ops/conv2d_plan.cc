@@ -10,8 +10,8 @@ bool Conv2DPlan::ValidParams() const {
          (CheckedSize(p.kernel_h) * p.kernel_w * p.in_channels).ok();
 }
 
-PackedFilter::Shape Conv2DPlan::FilterShape() const {
-  PackedFilter::Shape shape;
+FilterMatrix Conv2DPlan::FilterShape() const {
+  FilterMatrix shape;
   const int64_t inputs = params.in_channels / params.groups;
   shape.groups = params.groups;
   shape.columns = params.out_channels / params.groups;

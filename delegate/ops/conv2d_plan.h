@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "ops/conv2d.h"
+#include "ops/filter_panels.h"
 #include "ops/memory.h"
-#include "ops/packed_filter.h"
 #include "ops/padded_input.h"
 #include "ops/row_tiles.h"
 #include "ops/shapes.h"
@@ -28,7 +28,7 @@ struct Conv2DPlan {
 
   // A kernel line's pixels are contiguous in the input: one long segment per kernel line, else one per tap.
   bool WholeLines() const { return params.groups == 1 && (params.dilation_w == 1 || params.kernel_w == 1); }
-  PackedFilter::Shape FilterShape() const;
+  FilterMatrix FilterShape() const;
   int64_t group_stride() const { return params.in_channels / params.groups; }
 
   // Makes room for the segments.

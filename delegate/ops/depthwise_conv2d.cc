@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "ops/depthwise_plan.h"
-#include "ops/packed_filter.h"
 
 namespace dgms {
 namespace {

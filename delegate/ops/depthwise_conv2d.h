@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "kernels/select_kernel.h"
-#include "ops/codebook_filter.h"
+#include "ops/filter.h"
 #include "ops/memory.h"
 #include "ops/status.h"
 #include "ops/thread_pool.h"

@@ -1,4 +1,4 @@
-// Cuts a filter's K into blocks that fit a decoded panel's buffer.
+// A filter as the matrices that the kernels see, and how K is cut into blocks that fit a decoded panel's buffer.
 #ifndef DGMS_OPS_FILTER_BLOCKS_H_
 #define DGMS_OPS_FILTER_BLOCKS_H_
 
@@ -8,6 +8,15 @@
 #include "ops/status.h"
 
 namespace dgms {
+
+// What a filter looks like to the kernels: `groups` matrices of [columns][k], where k is segment_count segments of
+// segment_length places that are contiguous in the input.
+struct FilterMatrix {
+  int64_t groups = 1;
+  int64_t columns = 0;  // output channels per group
+  int64_t segment_count = 1;
+  int64_t segment_length = 0;
+};
 
 // A range of K: segment_count whole segments, or a part of one (then segment_count is 1).
 struct FilterBlock {

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "ops/codebook_gemm.h"
+#include "ops/float_gemm.h"
 #include "ops/memory.h"
 #include "ops/shapes.h"
 
@@ -10,7 +10,7 @@ namespace dgms {
 
 struct FullyConnected::State {
   FullyConnectedParams params;
-  CodebookGemm gemm;
+  FloatGemm gemm;
   bool ready = false;
 };
 
@@ -23,7 +23,7 @@ std::unique_ptr<FullyConnected> FullyConnected::Create(const FullyConnectedParam
   if (state == nullptr) return nullptr;
   state->params = params;
   state->gemm.range = RangeOf(params.activation);
-  const PackedFilter::Shape shape = {1, params.out_channels, 1, params.in_channels};
+  const FilterMatrix shape = {1, params.out_channels, 1, params.in_channels};
   *status = state->gemm.filter.Init(shape, filter, bias, *kernels.gemm);
   if (*status != Status::kOk) return nullptr;
   *status = Status::kOutOfMemory;

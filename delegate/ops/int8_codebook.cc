@@ -5,8 +5,6 @@
 #include <limits>
 #include <vector>
 
-#include "ops/packed_filter.h"
-
 namespace dgms {
 namespace {
 

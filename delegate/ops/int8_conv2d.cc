@@ -27,7 +27,7 @@ struct Int8Conv2D::State {
   void RunDynamic(const float* input, float* output, ThreadPool& pool) const;
 };
 
-std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const Int8Filter& filter,
+std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const Int8CodebookFilter& filter,
                                                const Int8LayerOutput& output, const KernelSet& kernels,
                                                Status* status) {
   Status ignored;

@@ -7,8 +7,8 @@
 #include <memory>
 
 #include "kernels/select_kernel.h"
-#include "ops/codebook_filter.h"
 #include "ops/conv2d.h"
+#include "ops/filter.h"
 #include "ops/int8_output.h"
 #include "ops/memory.h"
 #include "ops/status.h"
@@ -21,7 +21,7 @@ class Int8Conv2D {
   using Element = void;  // of activations: see Run
 
   // As Conv2D's; the activation in `params` is not used (it is in `output`).
-  static std::unique_ptr<Int8Conv2D> Create(const Conv2DParams& params, const Int8Filter& filter,
+  static std::unique_ptr<Int8Conv2D> Create(const Conv2DParams& params, const Int8CodebookFilter& filter,
                                             const Int8LayerOutput& output, const KernelSet& kernels,
                                             Status* status = nullptr);
   ~Int8Conv2D();

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "ops/depthwise_plan.h"
-#include "ops/packed_filter.h"
 #include "ops/quantize_rows.h"
 #include "ops/shapes.h"
 
@@ -34,14 +33,14 @@ struct Int8DepthwiseConv2D::State {
   Workspace* workspace = &own;
 
   int8_t* scratch() const { return reinterpret_cast<int8_t*>(workspace->data()); }
-  Status Decode(const Int8Filter& filter);
+  Status Decode(const Int8CodebookFilter& filter);
   void RunDynamic(const float* input, float* output, ThreadPool& pool) const;
   void RunImages(const int8_t* input, int32_t zero, const Int8Output::Target& target, ThreadPool& pool) const;
   void RunLine(const int8_t* input, int32_t zero, const Int8Output::Target& target, int64_t line, int64_t c,
                int64_t count) const;
 };
 
-Status Int8DepthwiseConv2D::State::Decode(const Int8Filter& filter) {
+Status Int8DepthwiseConv2D::State::Decode(const Int8CodebookFilter& filter) {
   const int64_t taps = plan.taps(), channels = plan.channels;
   if (filter.count != taps * channels || !IsValid(filter, channels)) return Status::kInvalidArgument;
   if (!weights.Reserve(taps * channels)) return Status::kOutOfMemory;
@@ -54,7 +53,7 @@ Status Int8DepthwiseConv2D::State::Decode(const Int8Filter& filter) {
 }
 
 std::unique_ptr<Int8DepthwiseConv2D> Int8DepthwiseConv2D::Create(const DepthwiseConv2DParams& params,
-                                                                 const Int8Filter& filter,
+                                                                 const Int8CodebookFilter& filter,
                                                                  const Int8LayerOutput& output,
                                                                  const KernelSet& kernels, Status* status) {
   Status ignored;

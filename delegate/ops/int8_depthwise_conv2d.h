@@ -8,8 +8,8 @@
 #include <memory>
 
 #include "kernels/select_kernel.h"
-#include "ops/codebook_filter.h"
 #include "ops/depthwise_conv2d.h"
+#include "ops/filter.h"
 #include "ops/int8_output.h"
 #include "ops/memory.h"
 #include "ops/status.h"
@@ -22,9 +22,9 @@ class Int8DepthwiseConv2D {
   using Element = void;  // of activations: see Run
 
   // As DepthwiseConv2D's; the activation in `params` is not used (it is in `output`).
-  static std::unique_ptr<Int8DepthwiseConv2D> Create(const DepthwiseConv2DParams& params, const Int8Filter& filter,
-                                                     const Int8LayerOutput& output, const KernelSet& kernels,
-                                                     Status* status = nullptr);
+  static std::unique_ptr<Int8DepthwiseConv2D> Create(const DepthwiseConv2DParams& params,
+                                                     const Int8CodebookFilter& filter, const Int8LayerOutput& output,
+                                                     const KernelSet& kernels, Status* status = nullptr);
   ~Int8DepthwiseConv2D();
 
   Status Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace = nullptr);

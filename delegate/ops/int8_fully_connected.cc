@@ -23,8 +23,9 @@ struct Int8FullyConnected::State {
 };
 
 std::unique_ptr<Int8FullyConnected> Int8FullyConnected::Create(const FullyConnectedParams& params,
-                                                               const Int8Filter& filter, const Int8LayerOutput& output,
-                                                               const KernelSet& kernels, Status* status) {
+                                                               const Int8CodebookFilter& filter,
+                                                               const Int8LayerOutput& output, const KernelSet& kernels,
+                                                               Status* status) {
   Status ignored;
   if (status == nullptr) status = &ignored;
   *status = Status::kOutOfMemory;

@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "kernels/select_kernel.h"
-#include "ops/codebook_filter.h"
+#include "ops/filter.h"
 #include "ops/fully_connected.h"
 #include "ops/int8_output.h"
 #include "ops/memory.h"
@@ -21,9 +21,9 @@ class Int8FullyConnected {
   using Element = void;  // of activations: see Run
 
   // As FullyConnected's; the activation in `params` is not used (it is in `output`).
-  static std::unique_ptr<Int8FullyConnected> Create(const FullyConnectedParams& params, const Int8Filter& filter,
-                                                    const Int8LayerOutput& output, const KernelSet& kernels,
-                                                    Status* status = nullptr);
+  static std::unique_ptr<Int8FullyConnected> Create(const FullyConnectedParams& params,
+                                                    const Int8CodebookFilter& filter, const Int8LayerOutput& output,
+                                                    const KernelSet& kernels, Status* status = nullptr);
   ~Int8FullyConnected();
 
   Status Reshape(int64_t batch);

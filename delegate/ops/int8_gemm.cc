@@ -36,7 +36,7 @@ Status Int8Gemm::Plan(const RowLayout& rows, const int64_t* segments, int64_t gr
 }
 
 // Tiles of one panel, few enough that their sums fit the stack unless K is one block.
-void Int8Gemm::RunTiles(const int8_t* input, const Int8Output::Target& target, const PackedInt8Filter::Panel& panel,
+void Int8Gemm::RunTiles(const int8_t* input, const Int8Output::Target& target, const Int8FilterPanels::Panel& panel,
                         int64_t first_tile, int64_t end_tile) const {
   alignas(kAlignment) int8_t decoded[kPanelBytes];
   alignas(kAlignment) int32_t sums[kWaitingSums];
@@ -76,7 +76,7 @@ void Int8Gemm::Run(const int8_t* input, const Int8Output::Target& target, Thread
   const auto job = [&](int64_t item) {
     // All panels of one range of rows, then the next range: the range's input stays in the cache.
     const int64_t chunk = item / panels;
-    const PackedInt8Filter::Panel panel = filter.panel(item % panels);
+    const Int8FilterPanels::Panel panel = filter.panel(item % panels);
     const int64_t end = tiles_.tiles() * (chunk + 1) / chunks;
     for (int64_t first = tiles_.tiles() * chunk / chunks; first < end; first += together) {
       RunTiles(input + panel.group * group_stride_, target, panel, first, std::min(end, first + together));

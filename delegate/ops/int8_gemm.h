@@ -5,9 +5,9 @@
 
 #include <cstdint>
 
+#include "ops/int8_filter_panels.h"
 #include "ops/int8_output.h"
 #include "ops/memory.h"
-#include "ops/packed_int8_filter.h"
 #include "ops/row_tiles.h"
 #include "ops/status.h"
 #include "ops/thread_pool.h"
@@ -16,7 +16,7 @@ namespace dgms {
 
 class Int8Gemm {
  public:
-  PackedInt8Filter filter;
+  Int8FilterPanels filter;
   Int8Output output;
 
   // Plans for these rows.
@@ -28,7 +28,7 @@ class Int8Gemm {
   void Run(const int8_t* input, const Int8Output::Target& target, ThreadPool& pool) const;
 
  private:
-  void RunTiles(const int8_t* input, const Int8Output::Target& target, const PackedInt8Filter::Panel& panel,
+  void RunTiles(const int8_t* input, const Int8Output::Target& target, const Int8FilterPanels::Panel& panel,
                 int64_t first_tile, int64_t end_tile) const;
 
   RowTiles tiles_;

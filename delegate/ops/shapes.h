@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "ops/codebook_filter.h"
+#include "ops/filter.h"
 
 namespace dgms {
 

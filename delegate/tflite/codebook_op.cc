@@ -224,7 +224,7 @@ std::unique_ptr<CodebookOp> CreateFloat(const OpMatch& match, const std::vector<
 }
 
 std::unique_ptr<CodebookOp> CreateInt8(const OpMatch& match, const std::vector<int>& input_dims,
-                                       const Int8Filter& filter, const Int8LayerOutput& output,
+                                       const Int8CodebookFilter& filter, const Int8LayerOutput& output,
                                        const KernelSet& kernels, Status* status) {
   switch (match.kind) {
     case OpKind::kConv2D:
@@ -284,7 +284,7 @@ std::unique_ptr<CodebookOp> CodebookOp::Create(const OpMatch& match, const std::
   common.count = match.filter.count;
   common.bits = match.filter.format->bits;
   common.group_size = match.filter.group_size;
-  Int8Filter int8_filter;
+  Int8CodebookFilter int8_filter;
   static_cast<FilterCodes&>(int8_filter) = common;
   if (match.type == tfl::Type::kInt8) {
     int8_filter.codebooks = match.filter.int8_codebooks.data();

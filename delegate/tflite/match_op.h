@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "ops/codebook_filter.h"
+#include "ops/filter.h"
 #include "tflite/graph.h"
 #include "tflite/match_filter.h"
 #include "tflite/match_quantization.h"

@@ -44,8 +44,8 @@ struct Int8Layer {
     if (random.Coin()) layer.requantization.min = layer.requantization.output_zero;
     return layer;
   }
-  Int8Filter View() const {
-    Int8Filter view;
+  Int8CodebookFilter View() const {
+    Int8CodebookFilter view;
     static_cast<FilterCodes&>(view) = filter.View();
     view.codebooks = codebooks.data();
     return view;
@@ -192,7 +192,7 @@ TEST(Int8Conv2D, RefusesWhatMakesNoSense) {
   const Conv2DCase c = Square(3, 1, Padding::kSame, 8, 6, 8);
   Int8Layer layer = Int8Layer::Make(random, 8, WeightCount(c.params), 4, 0, true);
   const Requantization output = layer.Output();
-  const auto status_of = [&](const Conv2DParams& params, const Int8Filter& view) {
+  const auto status_of = [&](const Conv2DParams& params, const Int8CodebookFilter& view) {
     Status status = Status::kOk;
     Int8Conv2D::Create(params, view, {&output, nullptr}, *BestKernels(), &status);
     return status;
@@ -201,7 +201,7 @@ TEST(Int8Conv2D, RefusesWhatMakesNoSense) {
   Conv2DParams params = c.params;
   params.groups = 4;
   EXPECT_EQ(status_of(params, layer.View()), Status::kInvalidArgument);
-  Int8Filter view = layer.View();
+  Int8CodebookFilter view = layer.View();
   --view.count;
   EXPECT_EQ(status_of(c.params, view), Status::kInvalidArgument);
   view = layer.View();
@@ -346,7 +346,7 @@ TEST(Int8Ops, FailedAllocations) {
       depthwise.kernel_h = depthwise.kernel_w = 3;
       depthwise.in_channels = 20;
       depthwise.depth_multiplier = 2;
-      Int8Filter view = layer.View();
+      Int8CodebookFilter view = layer.View();
       view.count = 9 * 40;
       CheckAllocations([&] { return Int8DepthwiseConv2D::Create(depthwise, view, kind, *kernels); },
                        [](Int8DepthwiseConv2D& op) { return op.Reshape(2, 8, 8); });

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "kernels/random_values.h"
-#include "ops/codebook_filter.h"
 #include "ops/conv2d.h"
 #include "ops/depthwise_conv2d.h"
+#include "ops/filter.h"
 
 namespace dgms::testing {
 

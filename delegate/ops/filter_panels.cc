@@ -1,4 +1,4 @@
-#include "ops/packed_filter.h"
+#include "ops/filter_panels.h"
 
 #include <algorithm>
 #include <cstring>
@@ -7,36 +7,7 @@
 
 namespace dgms {
 
-namespace {
-
-bool AreValid(const FilterCodes& filter, int64_t channels) {
-  if (filter.bits < 2 || filter.bits > 4 || filter.group_size < 0 || filter.count < 0 || channels < 1) return false;
-  // CeilDiv must not overflow, and a column's table index is 32 bits.
-  if (filter.group_size > INT64_MAX - channels || CodebookCount(filter, channels) > INT32_MAX / kTableSize)
-    return false;
-  if (filter.codes == nullptr && filter.count > 0) return false;
-  uint8_t all = 0;
-  for (int64_t i = 0; i < filter.count; ++i) all |= filter.codes[i];
-  return all < (1 << filter.bits);
-}
-
-}  // namespace
-
-int64_t CodebookCount(const FilterCodes& filter, int64_t channels) {
-  return filter.group_size == 0 ? 1 : CeilDiv(channels, filter.group_size);
-}
-
-bool IsValid(const CodebookFilter& filter, int64_t channels) {
-  return filter.codebooks != nullptr && AreValid(filter, channels);
-}
-
-bool IsValid(const Int8Filter& filter, int64_t channels) {
-  if (filter.codebooks == nullptr || !AreValid(filter, channels)) return false;
-  const int8_t* end = filter.codebooks + (CodebookCount(filter, channels) << filter.bits);
-  return std::find(filter.codebooks, end, int8_t{-128}) == end;
-}
-
-Status PackedFilter::Init(const Shape& shape, const CodebookFilter& filter, const float* bias,
+Status FilterPanels::Init(const FilterMatrix& shape, const CodebookFilter& filter, const float* bias,
                           const GemmF32Kernel& kernel) {
   kernel_ = &kernel;
   shape_ = shape;
@@ -57,7 +28,7 @@ Status PackedFilter::Init(const Shape& shape, const CodebookFilter& filter, cons
 }
 
 // They depend on the filter's shape and the kernel only, so results do too.
-Status PackedFilter::PlanBlocks() {
+Status FilterPanels::PlanBlocks() {
   const int64_t unit = kernel_->k_unit;
   const int64_t limit = std::min<int64_t>(kMaxBlock, kPanelFloats / kernel_->max_columns / unit * unit);
   const Status status = PlanFilterBlocks(shape_.segment_count, shape_.segment_length, limit, unit,
@@ -72,14 +43,14 @@ Status PackedFilter::PlanBlocks() {
   return Status::kOk;
 }
 
-int PackedFilter::Columns(int64_t panel_in_group) const {
+int FilterPanels::Columns(int64_t panel_in_group) const {
   return static_cast<int>(
       std::min<int64_t>(kernel_->max_columns, shape_.columns - panel_in_group * kernel_->max_columns));
 }
 
-int64_t PackedFilter::PackedBytes(const Block& block, int n) const { return PackedBlockBytes(*kernel_, block.k(), n); }
+int64_t FilterPanels::PackedBytes(const Block& block, int n) const { return PackedBlockBytes(*kernel_, block.k(), n); }
 
-Status PackedFilter::PackCodes(const CodebookFilter& filter) {
+Status FilterPanels::PackCodes(const CodebookFilter& filter) {
   packed_panel_bytes_ = padded_k_ * kernel_->max_columns / 2;
   const int last = Columns(panels_per_group_ - 1);
   packed_group_bytes_ =
@@ -101,7 +72,7 @@ Status PackedFilter::PackCodes(const CodebookFilter& filter) {
   return Status::kOk;
 }
 
-Status PackedFilter::FillTables(const CodebookFilter& filter) {
+Status FilterPanels::FillTables(const CodebookFilter& filter) {
   const int64_t count = CodebookCount(filter, channels());
   const int entries = 1 << filter.bits;
   group_size_ = filter.group_size;
@@ -132,7 +103,7 @@ Status PackedFilter::FillTables(const CodebookFilter& filter) {
   return Status::kOk;
 }
 
-Status PackedFilter::FillEpilogue(const CodebookFilter& filter, const float* bias) {
+Status FilterPanels::FillEpilogue(const CodebookFilter& filter, const float* bias) {
   const int64_t size = panels() * kernel_->max_columns;
   if (!scale_.Reserve(size) || !bias_.Reserve(size)) return Status::kOutOfMemory;
   std::fill(scale_.data(), scale_.data() + size, 1.0f);
@@ -147,7 +118,7 @@ Status PackedFilter::FillEpilogue(const CodebookFilter& filter, const float* bia
   return Status::kOk;
 }
 
-PackedFilter::Panel PackedFilter::panel(int64_t index) const {
+FilterPanels::Panel FilterPanels::panel(int64_t index) const {
   Panel panel;
   const int64_t in_group = index % panels_per_group_;
   panel.group = index / panels_per_group_;
@@ -169,7 +140,7 @@ PackedFilter::Panel PackedFilter::panel(int64_t index) const {
   return panel;
 }
 
-size_t PackedFilter::bytes() const {
+size_t FilterPanels::bytes() const {
   return packed_.bytes() + tables_.bytes() + column_table_.bytes() + scale_.bytes() + bias_.bytes() + blocks_.bytes();
 }
 

@@ -1,4 +1,4 @@
-#include "ops/codebook_gemm.h"
+#include "ops/float_gemm.h"
 
 #include <algorithm>
 
@@ -12,7 +12,7 @@ constexpr int64_t kItemsPerThread = 5;
 
 }  // namespace
 
-Status CodebookGemm::Plan(const RowLayout& rows, const int64_t* segments, int64_t group_stride) {
+Status FloatGemm::Plan(const RowLayout& rows, const int64_t* segments, int64_t group_stride) {
   group_stride_ = group_stride;
   if (!tiles_.Plan(rows, filter.kernel().max_rows)) return Status::kInvalidArgument;
   const CheckedSize outputs = CheckedSize(tiles_.total_rows()) * filter.channels();
@@ -23,7 +23,7 @@ Status CodebookGemm::Plan(const RowLayout& rows, const int64_t* segments, int64_
   if (!segments_.Reserve(entries) || !block_segments_.Reserve(filter.blocks())) return Status::kOutOfMemory;
   entries = 0;
   for (int64_t b = 0; b < filter.blocks(); ++b) {
-    const PackedFilter::Block& block = filter.block(b);
+    const FilterPanels::Block& block = filter.block(b);
     block_segments_[b] = entries;
     for (int64_t s = 0; s < block.segment_count; ++s)
       segments_[entries++] = segments[block.first_segment + s] + block.offset;
@@ -35,15 +35,15 @@ Status CodebookGemm::Plan(const RowLayout& rows, const int64_t* segments, int64_
   return Status::kOk;
 }
 
-CodebookGemm::Item CodebookGemm::ItemAt(int64_t index, int64_t chunks) const {
+FloatGemm::Item FloatGemm::ItemAt(int64_t index, int64_t chunks) const {
   // All panels of one range of rows, then the next range: the range's input stays in the cache.
   const int64_t chunk = index / filter.panels();
   return {index % filter.panels(), tiles_.tiles() * chunk / chunks, tiles_.tiles() * (chunk + 1) / chunks};
 }
 
-void CodebookGemm::RunItem(const float* input, float* output, const Item& item) const {
+void FloatGemm::RunItem(const float* input, float* output, const Item& item) const {
   alignas(kAlignment) float decoded[kPanelFloats];
-  const PackedFilter::Panel panel = filter.panel(item.panel);
+  const FilterPanels::Panel panel = filter.panel(item.panel);
   GemmF32Args args = {};
   args.n = panel.n;
   args.a_row_stride = tiles_.row_stride();
@@ -54,7 +54,7 @@ void CodebookGemm::RunItem(const float* input, float* output, const Item& item) 
   output += panel.first_channel;
   const uint8_t* packed = panel.packed;
   for (int64_t b = 0; b < filter.blocks(); ++b) {
-    const PackedFilter::Block& block = filter.block(b);
+    const FilterPanels::Block& block = filter.block(b);
     filter.kernel().decode(packed, block.k(), panel.n, panel.tables, decoded);
     packed += filter.PackedBytes(block, panel.n);
     args.segments = segments_.data() + block_segments_[b];
@@ -71,11 +71,11 @@ void CodebookGemm::RunItem(const float* input, float* output, const Item& item) 
   }
 }
 
-void CodebookGemm::RunGemv(const float* input, float* output, ThreadPool& pool, bool parallel) const {
+void FloatGemm::RunGemv(const float* input, float* output, ThreadPool& pool, bool parallel) const {
   const int64_t items = std::min(filter.panels(), 2 * kItemsPerThread * pool.num_threads());
   const auto job = [&](int64_t item) {
     for (int64_t i = filter.panels() * item / items; i < filter.panels() * (item + 1) / items; ++i) {
-      const PackedFilter::Panel panel = filter.panel(i);
+      const FilterPanels::Panel panel = filter.panel(i);
       GemvF32Args args = {};
       args.x = input + panel.group * group_stride_ + segments_[0];
       args.k = filter.k();
@@ -90,7 +90,7 @@ void CodebookGemm::RunGemv(const float* input, float* output, ThreadPool& pool, 
   pool.Run(items, job, parallel);
 }
 
-void CodebookGemm::Run(const float* input, float* output, ThreadPool& pool) const {
+void FloatGemm::Run(const float* input, float* output, ThreadPool& pool) const {
   if (tiles_.total_rows() == 0) return;
   const bool parallel = tiles_.total_rows() * filter.channels() * filter.k() >= kMinParallelMacs;
   if (gemv_) return RunGemv(input, output, pool, parallel);

@@ -1,6 +1,6 @@
-// What the codebook ops have in common: how a filter and its parameters are handed over.
-#ifndef DGMS_OPS_CODEBOOK_FILTER_H_
-#define DGMS_OPS_CODEBOOK_FILTER_H_
+// What the ops with weights have in common: how a filter and its parameters are handed over.
+#ifndef DGMS_OPS_FILTER_H_
+#define DGMS_OPS_FILTER_H_
 
 #include <cstdint>
 
@@ -20,9 +20,17 @@ struct CodebookFilter : FilterCodes {
   const float* scale = nullptr;      // [output channels], multiplies the sum before the bias is added; or null
 };
 
-struct Int8Filter : FilterCodes {
+struct Int8CodebookFilter : FilterCodes {
   const int8_t* codebooks = nullptr;  // as above; values -127..127
 };
+
+// True if the view is consistent: bits 2..4, the right number of codes, every code below 1 << bits, codebooks there and
+// (int8) in their range. `channels` counts output channels.
+bool IsValid(const CodebookFilter& filter, int64_t channels);
+bool IsValid(const Int8CodebookFilter& filter, int64_t channels);
+
+// How many codebooks the view has.
+int64_t CodebookCount(const FilterCodes& filter, int64_t channels);
 
 enum class Activation { kNone, kRelu, kRelu6, kReluN1To1 };
 
@@ -31,4 +39,4 @@ enum class Padding { kSame, kValid };
 
 }  // namespace dgms
 
-#endif  // DGMS_OPS_CODEBOOK_FILTER_H_
+#endif  // DGMS_OPS_FILTER_H_

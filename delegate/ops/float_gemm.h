@@ -1,11 +1,11 @@
 // Multiplies rows of activations with a packed filter: the part that CONV_2D and FULLY_CONNECTED share.
-#ifndef DGMS_OPS_CODEBOOK_GEMM_H_
-#define DGMS_OPS_CODEBOOK_GEMM_H_
+#ifndef DGMS_OPS_FLOAT_GEMM_H_
+#define DGMS_OPS_FLOAT_GEMM_H_
 
 #include <cstdint>
 
+#include "ops/filter_panels.h"
 #include "ops/memory.h"
-#include "ops/packed_filter.h"
 #include "ops/row_tiles.h"
 #include "ops/shapes.h"
 #include "ops/status.h"
@@ -13,9 +13,9 @@
 
 namespace dgms {
 
-class CodebookGemm {
+class FloatGemm {
  public:
-  PackedFilter filter;
+  FilterPanels filter;
   ActivationRange range = {};
 
   // Plans for these rows.
@@ -44,4 +44,4 @@ class CodebookGemm {
 
 }  // namespace dgms
 
-#endif  // DGMS_OPS_CODEBOOK_GEMM_H_
+#endif  // DGMS_OPS_FLOAT_GEMM_H_

@@ -1,13 +1,13 @@
-// A filter in a kernel's tile order: what stays in memory of a codebook convolution's or fully connected layer's
+// A float filter as panels in a kernel's tile order: what stays in memory of a convolution's or fully connected layer's
 // weights.
-#ifndef DGMS_OPS_PACKED_FILTER_H_
-#define DGMS_OPS_PACKED_FILTER_H_
+#ifndef DGMS_OPS_FILTER_PANELS_H_
+#define DGMS_OPS_FILTER_PANELS_H_
 
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/kernel.h"
-#include "ops/codebook_filter.h"
+#include "ops/filter.h"
 #include "ops/filter_blocks.h"
 #include "ops/memory.h"
 #include "ops/shapes.h"
@@ -15,25 +15,8 @@
 
 namespace dgms {
 
-// True if the view is consistent: bits 2..4, the right number of codes, every code below 1 << bits, codebooks there and
-// (int8) in their range. `channels` counts output channels.
-bool IsValid(const CodebookFilter& filter, int64_t channels);
-bool IsValid(const Int8Filter& filter, int64_t channels);
-
-// How many codebooks the view has.
-int64_t CodebookCount(const FilterCodes& filter, int64_t channels);
-
-class PackedFilter {
+class FilterPanels {
  public:
-  // What a filter looks like to the kernels: `groups` matrices of [columns][k], where k is segment_count segments of
-  // segment_length places that are contiguous in the input.
-  struct Shape {
-    int64_t groups = 1;
-    int64_t columns = 0;  // output channels per group
-    int64_t segment_count = 1;
-    int64_t segment_length = 0;
-  };
-
   using Block = FilterBlock;
 
   // Neighbouring output channels of one group.
@@ -48,10 +31,10 @@ class PackedFilter {
   };
 
   // Packs. The filter must be valid (IsValid) and have groups * columns * k codes; bias may be null.
-  Status Init(const Shape& shape, const CodebookFilter& filter, const float* bias, const GemmF32Kernel& kernel);
+  Status Init(const FilterMatrix& shape, const CodebookFilter& filter, const float* bias, const GemmF32Kernel& kernel);
 
   const GemmF32Kernel& kernel() const { return *kernel_; }
-  const Shape& shape() const { return shape_; }
+  const FilterMatrix& shape() const { return shape_; }
   int64_t k() const { return shape_.segment_count * shape_.segment_length; }
   int64_t channels() const { return shape_.groups * shape_.columns; }
   int64_t panels() const { return shape_.groups * panels_per_group_; }
@@ -72,7 +55,7 @@ class PackedFilter {
   int Columns(int64_t panel_in_group) const;
 
   const GemmF32Kernel* kernel_ = nullptr;
-  Shape shape_;
+  FilterMatrix shape_;
   int64_t panels_per_group_ = 0;
   int64_t block_count_ = 0;
   int64_t padded_k_ = 0;            // sum over the blocks of k rounded up to k_unit
@@ -89,4 +72,4 @@ class PackedFilter {
 
 }  // namespace dgms
 
-#endif  // DGMS_OPS_PACKED_FILTER_H_
+#endif  // DGMS_OPS_FILTER_PANELS_H_

@@ -1,4 +1,4 @@
-#include "ops/packed_int8_filter.h"
+#include "ops/int8_filter_panels.h"
 
 #include <algorithm>
 #include <cstring>
@@ -10,13 +10,13 @@ namespace dgms {
 namespace {
 
 // The book of each output channel, as rows of `books`.
-int64_t BookOf(const Int8Filter& filter, int64_t channel) {
+int64_t BookOf(const Int8CodebookFilter& filter, int64_t channel) {
   return filter.group_size == 0 ? 0 : channel / filter.group_size;
 }
 
 }  // namespace
 
-Status PackedInt8Filter::Init(const Shape& shape, const Int8Filter& filter, const GemmS8Kernel& kernel) {
+Status Int8FilterPanels::Init(const FilterMatrix& shape, const Int8CodebookFilter& filter, const GemmS8Kernel& kernel) {
   kernel_ = &kernel;
   shape_ = shape;
   const CheckedSize k = CheckedSize(shape.segment_count) * shape.segment_length;
@@ -43,20 +43,20 @@ Status PackedInt8Filter::Init(const Shape& shape, const Int8Filter& filter, cons
   return FillTables(filter);
 }
 
-int64_t PackedInt8Filter::Places(const FilterBlock& block) const {
+int64_t Int8FilterPanels::Places(const FilterBlock& block) const {
   return block.segment_count * RoundUp(block.segment_length, kernel_->k_unit);
 }
 
-int PackedInt8Filter::Columns(int64_t panel_in_group) const {
+int Int8FilterPanels::Columns(int64_t panel_in_group) const {
   const int64_t left = shape_.columns - panel_in_group * kernel_->max_columns;
   return static_cast<int>(std::min<int64_t>(kernel_->max_columns, left));
 }
 
-int64_t PackedInt8Filter::FirstChannel(int64_t panel) const {
+int64_t Int8FilterPanels::FirstChannel(int64_t panel) const {
   return panel / panels_per_group_ * shape_.columns + panel % panels_per_group_ * kernel_->max_columns;
 }
 
-void PackedInt8Filter::Pack(const Int8Filter& filter) {
+void Int8FilterPanels::Pack(const Int8CodebookFilter& filter) {
   for (int64_t i = 0; i < panels(); ++i) {
     const int n = Columns(i % panels_per_group_);
     const int width = static_cast<int>(RoundUp(n, kernel_->column_unit));
@@ -73,7 +73,7 @@ void PackedInt8Filter::Pack(const Int8Filter& filter) {
   }
 }
 
-void PackedInt8Filter::SumColumns(const Int8Filter& filter) {
+void Int8FilterPanels::SumColumns(const Int8CodebookFilter& filter) {
   for (int64_t c = 0; c < channels(); ++c) {
     const int8_t* book = filter.codebooks + (BookOf(filter, c) << filter.bits);
     uint32_t sum = 0;
@@ -84,7 +84,7 @@ void PackedInt8Filter::SumColumns(const Int8Filter& filter) {
 
 // Books that are equal share a table: channels with a factor below zero have a book of their own each, but only two
 // kinds of them exist in a layer.
-Status PackedInt8Filter::FillTables(const Int8Filter& filter) {
+Status Int8FilterPanels::FillTables(const Int8CodebookFilter& filter) {
   const int64_t count = CodebookCount(filter, channels());
   const int entries = 1 << filter.bits;
   Buffer<int32_t> table_of_book;
@@ -119,7 +119,7 @@ Status PackedInt8Filter::FillTables(const Int8Filter& filter) {
   return Status::kOk;
 }
 
-PackedInt8Filter::Panel PackedInt8Filter::panel(int64_t index) const {
+Int8FilterPanels::Panel Int8FilterPanels::panel(int64_t index) const {
   Panel panel;
   panel.group = index / panels_per_group_;
   panel.first_channel = FirstChannel(index);
@@ -135,7 +135,7 @@ PackedInt8Filter::Panel PackedInt8Filter::panel(int64_t index) const {
   return panel;
 }
 
-size_t PackedInt8Filter::bytes() const {
+size_t Int8FilterPanels::bytes() const {
   return packed_.bytes() + tables_.bytes() + column_table_.bytes() + mixed_.bytes() + column_sums_.bytes() +
          blocks_.bytes();
 }

@@ -1,23 +1,20 @@
 // An int8 codebook filter in the int8 kernels' tile order (kernel_s8.h).
-#ifndef DGMS_OPS_PACKED_INT8_FILTER_H_
-#define DGMS_OPS_PACKED_INT8_FILTER_H_
+#ifndef DGMS_OPS_INT8_FILTER_PANELS_H_
+#define DGMS_OPS_INT8_FILTER_PANELS_H_
 
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/kernel_s8.h"
-#include "ops/codebook_filter.h"
+#include "ops/filter.h"
 #include "ops/filter_blocks.h"
 #include "ops/memory.h"
-#include "ops/packed_filter.h"
 #include "ops/status.h"
 
 namespace dgms {
 
-class PackedInt8Filter {
+class Int8FilterPanels {
  public:
-  using Shape = PackedFilter::Shape;
-
   // Neighbouring output channels of one group.
   struct Panel {
     int64_t group;
@@ -28,10 +25,10 @@ class PackedInt8Filter {
   };
 
   // Packs. The filter must be valid (IsValid) and have groups * columns * k codes.
-  Status Init(const Shape& shape, const Int8Filter& filter, const GemmS8Kernel& kernel);
+  Status Init(const FilterMatrix& shape, const Int8CodebookFilter& filter, const GemmS8Kernel& kernel);
 
   const GemmS8Kernel& kernel() const { return *kernel_; }
-  const Shape& shape() const { return shape_; }
+  const FilterMatrix& shape() const { return shape_; }
   int64_t k() const { return shape_.segment_count * shape_.segment_length; }
   int64_t channels() const { return shape_.groups * shape_.columns; }
   int64_t panels() const { return shape_.groups * panels_per_group_; }
@@ -45,14 +42,14 @@ class PackedInt8Filter {
   size_t bytes() const;
 
  private:
-  void Pack(const Int8Filter& filter);
-  Status FillTables(const Int8Filter& filter);
-  void SumColumns(const Int8Filter& filter);
+  void Pack(const Int8CodebookFilter& filter);
+  Status FillTables(const Int8CodebookFilter& filter);
+  void SumColumns(const Int8CodebookFilter& filter);
   int Columns(int64_t panel_in_group) const;
   int64_t FirstChannel(int64_t panel) const;
 
   const GemmS8Kernel* kernel_ = nullptr;
-  Shape shape_;
+  FilterMatrix shape_;
   int64_t panels_per_group_ = 0;
   int64_t block_count_ = 0;
   int64_t places_ = 0;  // of all blocks
@@ -66,4 +63,4 @@ class PackedInt8Filter {
 
 }  // namespace dgms
 
-#endif  // DGMS_OPS_PACKED_INT8_FILTER_H_
+#endif  // DGMS_OPS_INT8_FILTER_PANELS_H_
