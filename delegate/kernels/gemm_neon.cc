@@ -185,9 +185,9 @@ DGMS_INLINE void Accumulate(Sums<rows, vectors>& sums, const GemmF32Args& args) 
   }
 }
 
-// The output of one tile, row by row: `last` columns of the last vector.
+// Adds what lies at c (the tile's output, or its residual), row by row: `last` columns of the last vector.
 template <int rows, int vectors>
-DGMS_INLINE void AddOutput(Sums<rows, vectors>& sums, const float* c, int64_t stride, int last) {
+DGMS_INLINE void AddRows(Sums<rows, vectors>& sums, const float* c, int64_t stride, int last) {
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r, c += stride) {
 #pragma GCC unroll 4
@@ -223,7 +223,7 @@ DGMS_INLINE void Finish(Sums<rows, vectors>& sums, const GemmF32Args& args) {
   const int64_t stride = args.c_row_stride;
   const int last = args.n - (vectors - 1) * kLanes;  // columns of the last vector
   if (args.accumulate) {
-    last == kLanes ? AddOutput(sums, c, stride, kLanes) : AddOutput(sums, c, stride, last);
+    last == kLanes ? AddRows(sums, c, stride, kLanes) : AddRows(sums, c, stride, last);
   }
   if (args.finish) {
     // Multiplied and added apart: a fused multiply-add would need a copy of the bias for every sum to add to.
@@ -234,6 +234,10 @@ DGMS_INLINE void Finish(Sums<rows, vectors>& sums, const GemmF32Args& args) {
       bias[v] = vld1q_f32(e.bias + v * kLanes);
     }
     ForAll(sums, [&](float32x4_t sum, int v) { return vaddq_f32(vmulq_f32(sum, factor[v]), bias[v]); });
+    if (e.residual != nullptr) {
+      last == kLanes ? AddRows(sums, e.residual, e.residual_row_stride, kLanes)
+                     : AddRows(sums, e.residual, e.residual_row_stride, last);
+    }
     // Most layers have no bounds, or a lower one alone. NaN passes: vmax and vmin return NaN if either operand is NaN.
     if (e.min > -kInfinity) {
       const float32x4_t min = vdupq_n_f32(e.min);
@@ -317,9 +321,10 @@ void Gemv(const GemvF32Args& args) {
 #pragma GCC unroll 4
   for (int v = 0; v < vectors; ++v) {
     const float32x4_t sum = vaddq_f32(vaddq_f32(sums[0][v], sums[1][v]), vaddq_f32(sums[2][v], sums[3][v]));
-    const float32x4_t y = vfmaq_f32(vld1q_f32(e.bias + v * kLanes), sum, vld1q_f32(e.scale + v * kLanes));
-    const int columns = args.n - v * kLanes;
-    StoreFirst(args.y + v * kLanes, Clamp(y, min, max), columns < kLanes ? columns : kLanes);
+    const int columns = args.n - v * kLanes < kLanes ? args.n - v * kLanes : kLanes;
+    float32x4_t y = vfmaq_f32(vld1q_f32(e.bias + v * kLanes), sum, vld1q_f32(e.scale + v * kLanes));
+    if (e.residual != nullptr) y = vaddq_f32(y, LoadFirst(e.residual + v * kLanes, columns));
+    StoreFirst(args.y + v * kLanes, Clamp(y, min, max), columns);
   }
 }
 

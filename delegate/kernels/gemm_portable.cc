@@ -13,6 +13,12 @@ inline float Clamp(float value, float min, float max) {
   return value > max ? max : value;
 }
 
+inline float Finished(float sum, const Epilogue& e, int row, int column) {
+  float value = sum * e.scale[column] + e.bias[column];
+  if (e.residual != nullptr) value += e.residual[row * e.residual_row_stride + column];
+  return Clamp(value, e.min, e.max);
+}
+
 inline const float* Table(const Tables& tables, int column) {
   return tables.tables + (tables.column_table == nullptr ? 0 : int64_t{kTableSize} * tables.column_table[column]);
 }
@@ -39,7 +45,7 @@ void Tile(const GemmF32Args& args) {
     for (int j = 0; j < args.n; ++j) {
       float value = sum[r][j];
       if (args.accumulate) value += c[j];
-      if (args.finish) value = Clamp(value * e.scale[j] + e.bias[j], e.min, e.max);
+      if (args.finish) value = Finished(value, e, r, j);
       c[j] = value;
     }
   }
@@ -75,7 +81,7 @@ void f32_4x8_portable_gemv(const GemvF32Args& args) {
     for (int j = 0; j < kColumns; ++j) sum[j] += args.x[p] * Table(args.tables, j)[Code(packed, j)];
   }
   const Epilogue& e = args.epilogue;
-  for (int j = 0; j < args.n; ++j) args.y[j] = Clamp(sum[j] * e.scale[j] + e.bias[j], e.min, e.max);
+  for (int j = 0; j < args.n; ++j) args.y[j] = Finished(sum[j], e, 0, j);
 }
 
 }  // namespace dgms

@@ -81,11 +81,20 @@ DGMS_INLINE void Finish(const GemmF32Args& args, const Sums<rows, vectors>& sums
     const Floats scale = args.finish ? Load(args.epilogue.scale + v * kLanes) : Zero();
     const Floats bias = args.finish ? Load(args.epilogue.bias + v * kLanes) : Zero();
     float* c = args.c + v * kLanes;
+    const float* residual =
+        args.finish && args.epilogue.residual != nullptr ? args.epilogue.residual + v * kLanes : nullptr;
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r, c += args.c_row_stride) {
       Floats sum = sums.v[r][v];
       if (args.accumulate) sum = Add(sum, all ? Load(c) : Load(c, mask));
-      if (args.finish) sum = Clamp(MultiplyAdd(sum, scale, bias), min, max);
+      if (args.finish) {
+        sum = MultiplyAdd(sum, scale, bias);
+        if (residual != nullptr) {
+          sum = Add(sum, all ? Load(residual) : Load(residual, mask));
+          residual += args.epilogue.residual_row_stride;
+        }
+        sum = Clamp(sum, min, max);
+      }
       all ? Store(c, sum) : Store(c, sum, mask);
     }
   }
@@ -165,8 +174,10 @@ void Gemv(const GemvF32Args& args) {
         SharesTable(args.tables, v)
             ? GemvVector(TableOf(args.tables, v), args, vectors, v)
             : GemvVector(LaneTables(args.tables.tables, args.tables.column_table + v * kLanes), args, vectors, v);
-    const Floats y = MultiplyAdd(sum, Load(e.scale + v * kLanes), Load(e.bias + v * kLanes));
-    Store(args.y + v * kLanes, Clamp(y, Splat(e.min), Splat(e.max)), First(args.n - v * kLanes));
+    const Mask mask = First(args.n - v * kLanes);
+    Floats y = MultiplyAdd(sum, Load(e.scale + v * kLanes), Load(e.bias + v * kLanes));
+    if (e.residual != nullptr) y = Add(y, Load(e.residual + v * kLanes, mask));
+    Store(args.y + v * kLanes, Clamp(y, Splat(e.min), Splat(e.max)), mask);
   }
 }
 

@@ -68,14 +68,20 @@ struct Tables {
 using DecodeFn = void (*)(const uint8_t* packed, int64_t k, int n, const Tables& tables, float* panel);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// What happens to a finished sum: clamp(scale[column] * sum + bias[column], min, max), rounded once or twice.
+// What happens to a finished sum: clamp(scale[column] * sum + bias[column] + residual, min, max). The product and the
+// bias are rounded once or twice, the residual is added to what that gave.
 //   scale, bias   round_up(n, column_unit) floats each, never null (1 and 0 where the layer has none)
 //   min, max      -inf and +inf without a fused activation
+//   residual      what row r, column j adds is residual[r * residual_row_stride + j], n columns of every row; null:
+//   none.
+//                 It does not overlap the output, which holds partial sums before it is finished.
 struct Epilogue {
   const float* scale;
   const float* bias;
   float min;
   float max;
+  const float* residual = nullptr;
+  int64_t residual_row_stride = 0;
 };
 
 // One tile: rows x n outputs of one panel, over one block of K.

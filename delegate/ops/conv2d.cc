@@ -52,7 +52,7 @@ Status Conv2D::Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* wor
   return status;
 }
 
-Status Conv2D::Run(const float* input, float* output, ThreadPool& pool) {
+Status Conv2D::Run(const float* input, const float* residual, float* output, ThreadPool& pool) {
   State& s = *state_;
   if (!s.ready) return Status::kNotReady;
   if (s.plan.batch == 0) return Status::kOk;
@@ -60,7 +60,7 @@ Status Conv2D::Run(const float* input, float* output, ThreadPool& pool) {
     s.plan.copy.Copy(input, s.workspace->data(), pool);
     input = s.workspace->data();
   }
-  s.gemm.Run(input, output, pool);
+  s.gemm.Run(input, residual, output, pool);
   return Status::kOk;
 }
 

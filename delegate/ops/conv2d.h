@@ -39,8 +39,11 @@ class Conv2D {
   //   workspace   scratch that other ops use too, never while this one runs; it outlives the op's last Run. Null: own
   Status Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace = nullptr);
 
-  // input and output do not overlap. One Run at a time per op: the workspace is the op's own.
-  Status Run(const float* input, float* output, ThreadPool& pool);
+  // output = activation(convolution(input) + bias + residual). One Run at a time per op: the workspace is the op's own.
+  //   residual   [batch, output_h, output_w, out_channels], or null: none
+  // The output overlaps neither the input nor the residual: it holds partial sums on the way.
+  Status Run(const float* input, const float* residual, float* output, ThreadPool& pool);
+  Status Run(const float* input, float* output, ThreadPool& pool) { return Run(input, nullptr, output, pool); }
 
   int64_t output_h() const;
   int64_t output_w() const;

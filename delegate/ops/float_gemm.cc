@@ -41,7 +41,7 @@ FloatGemm::Item FloatGemm::ItemAt(int64_t index, int64_t chunks) const {
   return {index % filter.panels(), tiles_.tiles() * chunk / chunks, tiles_.tiles() * (chunk + 1) / chunks};
 }
 
-void FloatGemm::RunItem(const float* input, float* output, const Item& item) const {
+void FloatGemm::RunItem(const float* input, const float* residual, float* output, const Item& item) const {
   alignas(kAlignment) float decoded[kPanelFloats];
   const FilterPanels::Panel panel = filter.panel(item.panel);
   GemmF32Args args = {};
@@ -52,6 +52,8 @@ void FloatGemm::RunItem(const float* input, float* output, const Item& item) con
   args.epilogue = {panel.scale, panel.bias, range.min, range.max};
   input += panel.group * group_stride_;
   output += panel.first_channel;
+  if (residual != nullptr) residual += panel.first_channel;
+  args.epilogue.residual_row_stride = args.c_row_stride;
   const uint8_t* packed = panel.packed;
   for (int64_t b = 0; b < filter.blocks(); ++b) {
     const FilterPanels::Block& block = filter.block(b);
@@ -66,12 +68,14 @@ void FloatGemm::RunItem(const float* input, float* output, const Item& item) con
       args.rows = rows;
       args.a = input + offset;
       args.c = output + row * args.c_row_stride;
+      if (residual != nullptr) args.epilogue.residual = residual + row * args.c_row_stride;
       filter.kernel().gemm(args);
     });
   }
 }
 
-void FloatGemm::RunGemv(const float* input, float* output, ThreadPool& pool, bool parallel) const {
+void FloatGemm::RunGemv(const float* input, const float* residual, float* output, ThreadPool& pool,
+                        bool parallel) const {
   const int64_t items = std::min(filter.panels(), 2 * kItemsPerThread * pool.num_threads());
   const auto job = [&](int64_t item) {
     for (int64_t i = filter.panels() * item / items; i < filter.panels() * (item + 1) / items; ++i) {
@@ -84,19 +88,20 @@ void FloatGemm::RunGemv(const float* input, float* output, ThreadPool& pool, boo
       args.tables = panel.tables;
       args.y = output + panel.first_channel;
       args.epilogue = {panel.scale, panel.bias, range.min, range.max};
+      if (residual != nullptr) args.epilogue.residual = residual + panel.first_channel;
       filter.kernel().gemv(args);
     }
   };
   pool.Run(items, job, parallel);
 }
 
-void FloatGemm::Run(const float* input, float* output, ThreadPool& pool) const {
+void FloatGemm::Run(const float* input, const float* residual, float* output, ThreadPool& pool) const {
   if (tiles_.total_rows() == 0) return;
   const bool parallel = tiles_.total_rows() * filter.channels() * filter.k() >= kMinParallelMacs;
-  if (gemv_) return RunGemv(input, output, pool, parallel);
+  if (gemv_) return RunGemv(input, residual, output, pool, parallel);
   const int64_t row_bytes = tiles_.row_stride() * static_cast<int64_t>(sizeof(float));
   const int64_t chunks = tiles_.Chunks(filter.panels(), parallel ? pool.num_threads() : 1, row_bytes);
-  const auto job = [&](int64_t item) { RunItem(input, output, ItemAt(item, chunks)); };
+  const auto job = [&](int64_t item) { RunItem(input, residual, output, ItemAt(item, chunks)); };
   pool.Run(chunks * filter.panels(), job, parallel);
 }
 

@@ -24,7 +24,8 @@ class FloatGemm {
   Status Plan(const RowLayout& rows, const int64_t* segments, int64_t group_stride);
 
   // Row-major output: [rows][channels].
-  void Run(const float* input, float* output, ThreadPool& pool) const;
+  //   residual   [rows][channels], added before the activation; or null. Overlaps no output.
+  void Run(const float* input, const float* residual, float* output, ThreadPool& pool) const;
 
  private:
   // Tiles first_tile..end_tile-1 of one panel: what one thread does at a time.
@@ -32,8 +33,8 @@ class FloatGemm {
     int64_t panel, first_tile, end_tile;
   };
   Item ItemAt(int64_t index, int64_t chunks) const;
-  void RunItem(const float* input, float* output, const Item& item) const;
-  void RunGemv(const float* input, float* output, ThreadPool& pool, bool parallel) const;
+  void RunItem(const float* input, const float* residual, float* output, const Item& item) const;
+  void RunGemv(const float* input, const float* residual, float* output, ThreadPool& pool, bool parallel) const;
 
   RowTiles tiles_;
   int64_t group_stride_ = 0;

@@ -49,7 +49,7 @@ Status FullyConnected::Reshape(int64_t batch) {
 
 Status FullyConnected::Run(const float* input, float* output, ThreadPool& pool) {
   if (!state_->ready) return Status::kNotReady;
-  state_->gemm.Run(input, output, pool);
+  state_->gemm.Run(input, nullptr, output, pool);
   return Status::kOk;
 }
 

@@ -203,6 +203,19 @@ TEST_P(GemmF32, Activations) {
   }
 }
 
+TEST_P(GemmF32, Residual) {
+  for (int n = 1; n <= kernel().max_columns; ++n) {
+    for (const int rows : {1, 2, kernel().max_rows}) {
+      for (const bool accumulate : {false, true}) {
+        GemmF32Tester tester;
+        tester.rows(rows).n(n).segments(1, 9).output_gap(n % 3).accumulate(accumulate).residual(true).seed(n);
+        tester.Test(kernel());
+        tester.clamp(0.0f, 0.5f).Test(kernel());
+      }
+    }
+  }
+}
+
 TEST_P(GemmF32, LongestBlock) {
   const int64_t k = kPanelFloats / kernel().max_columns;
   GemmF32Tester().rows(kernel().max_rows).n(kernel().max_columns).segments(1, k).Test(kernel());
@@ -321,10 +334,16 @@ TEST_P(GemmF32, Gemv) {
         const PackedBlock block(kernel(), random.Codes(k * n, 4), k, n, random.Floats(tables * kTableSize),
                                 table_of_column);
         const GuardedBuffer<float> x(random.Floats(k)), scale(random.Floats(block.width())),
-            bias(random.Floats(block.width()));
+            bias(random.Floats(block.width())), residual(random.Floats(n));
+        const bool residuals = (k + n) % 2 == 0;
         GuardedBuffer<float> y(n, k % 2 == 0 ? Flush::kEnd : Flush::kStart);
-        const GemvF32Args args = {
-            x.data(), k, n, block.packed(), block.tables(), y.data(), {scale.data(), bias.data(), -2.0f, 2.0f}};
+        const GemvF32Args args = {x.data(),
+                                  k,
+                                  n,
+                                  block.packed(),
+                                  block.tables(),
+                                  y.data(),
+                                  {scale.data(), bias.data(), -2.0f, 2.0f, residuals ? residual.data() : nullptr, 0}};
         kernel().gemv(args);
         EXPECT_TRUE(y.SurroundingsIntact());
         for (int j = 0; j < n; ++j) {
@@ -333,9 +352,10 @@ TEST_P(GemmF32, Gemv) {
             sum += static_cast<double>(x[p]) * block.Weight(p, j);
             magnitude += std::abs(static_cast<double>(x[p]) * block.Weight(p, j));
           }
-          const double expected = std::min(2.0, std::max(-2.0, sum * scale[j] + bias[j]));
-          ASSERT_NEAR(y[j], expected, SumTolerance(magnitude * std::abs(scale[j]) + std::abs(bias[j])))
-              << "k " << k << " n " << n << " column " << j;
+          const double added = residuals ? residual[j] : 0.0;
+          const double expected = std::min(2.0, std::max(-2.0, sum * scale[j] + bias[j] + added));
+          magnitude = magnitude * std::abs(scale[j]) + std::abs(bias[j]) + std::abs(added);
+          ASSERT_NEAR(y[j], expected, SumTolerance(magnitude)) << "k " << k << " n " << n << " column " << j;
         }
       }
     }

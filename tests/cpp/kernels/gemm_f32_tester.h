@@ -80,6 +80,7 @@ class GemmF32Tester {
   GemmF32Tester& output_gap(int64_t value) { return output_gap_ = value, *this; }
   GemmF32Tester& accumulate(bool value) { return accumulate_ = value, *this; }
   GemmF32Tester& finish(bool value) { return finish_ = value, *this; }
+  GemmF32Tester& residual(bool value) { return residual_ = value, *this; }
   GemmF32Tester& clamp(float min, float max) { return min_ = min, max_ = max, *this; }
   GemmF32Tester& tables(int value) { return tables_ = value, *this; }
   GemmF32Tester& seed(uint64_t value) { return seed_ = value, *this; }
@@ -126,8 +127,16 @@ class GemmF32Tester {
     args.c_row_stride = c_stride;
     args.accumulate = accumulate_;
     args.finish = finish_;
-    // Without `finish` the epilogue must not be touched.
-    args.epilogue = {finish_ ? scale.data() : nullptr, finish_ ? bias.data() : nullptr, min_, max_};
+    // Rows of its own length, exact at both ends. Without `finish` the epilogue must not be touched.
+    const int64_t residual_stride = n_ + 1 + output_gap_;
+    const GuardedBuffer<float> residual(random.Floats((rows_ - 1) * residual_stride + n_),
+                                        seed_ % 2 == 0 ? Flush::kEnd : Flush::kStart);
+    args.epilogue = {finish_ ? scale.data() : nullptr,
+                     finish_ ? bias.data() : nullptr,
+                     min_,
+                     max_,
+                     finish_ && residual_ ? residual.data() : nullptr,
+                     residual_stride};
     kernel.gemm(args);
     EXPECT_TRUE(c.SurroundingsIntact());
 
@@ -149,8 +158,9 @@ class GemmF32Tester {
           }
         }
         if (finish_) {
-          sum = std::min<double>(max_, std::max<double>(min_, sum * scale[j] + bias[j]));
-          magnitude = magnitude * scale[j] + std::abs(bias[j]);
+          const double added = residual_ ? residual[r * residual_stride + j] : 0.0;
+          sum = std::min<double>(max_, std::max<double>(min_, sum * scale[j] + bias[j] + added));
+          magnitude = magnitude * scale[j] + std::abs(bias[j]) + std::abs(added);
         }
         EXPECT_NEAR(c[at], sum, SumTolerance(magnitude)) << "row " << r << " column " << j;
         result.push_back(c[at]);
@@ -164,12 +174,13 @@ class GemmF32Tester {
     std::ostringstream text;
     text << kernel.name << " rows " << rows_ << " n " << n_ << " segments " << segment_count_ << "x" << segment_length_
          << " gap " << segment_gap_ << " row gap " << row_gap_ << " tables " << tables_
-         << (accumulate_ ? " accumulate" : "") << (finish_ ? " finish" : "") << " seed " << seed_;
+         << (accumulate_ ? " accumulate" : "") << (finish_ ? " finish" : "") << (residual_ ? " residual" : "")
+         << " seed " << seed_;
     return text.str();
   }
   int rows_ = 1, n_ = 1, tables_ = 1;
   int64_t segment_count_ = 1, segment_length_ = 1, segment_gap_ = 0, row_gap_ = 0, output_gap_ = 0;
-  bool accumulate_ = false, finish_ = true;
+  bool accumulate_ = false, finish_ = true, residual_ = false;
   float min_ = -kInfinity, max_ = kInfinity;
   uint64_t seed_ = 1;
 };

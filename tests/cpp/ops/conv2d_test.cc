@@ -170,6 +170,35 @@ TEST(Conv2D, WithoutScaleOrBias) {
   }
 }
 
+// A residual is added before the activation: one block of K and several, several panels, one row, several threads.
+TEST(Conv2D, Residual) {
+  Conv2DCase cases[] = {Square(3, 1, Padding::kSame, 9, 12, 70), Square(3, 2, Padding::kSame, 12, 200, 33),
+                        Square(1, 1, Padding::kValid, 6, 40, 20), Square(1, 1, Padding::kValid, 1, 90, 45),
+                        Square(3, 1, Padding::kValid, 8, 16, 24)};
+  for (Conv2DCase& c : cases) {
+    c.params.activation = Activation::kRelu;
+    c.batch = 2;
+    Random random(7);
+    const FilterData filter = MakeFilter(random, c.params);
+    const std::vector<float> input = MakeInput(random, c);
+    for (const KernelSet* kernels : AllKernelSets()) {
+      const auto op = Conv2D::Create(c.params, filter.View(), filter.Bias(), *kernels);
+      ASSERT_NE(op, nullptr);
+      ASSERT_EQ(op->Reshape(c.batch, c.in_h, c.in_w), Status::kOk);
+      const int64_t size = c.batch * op->output_h() * op->output_w() * c.params.out_channels;
+      const GuardedBuffer<float> x(input), residual(Random(8).Floats(size, -20.0f, 20.0f));
+      for (const int threads : {1, 3}) {
+        const auto pool = ThreadPool::Create(threads);
+        GuardedBuffer<float> y(size);
+        ASSERT_EQ(op->Run(x.data(), residual.data(), y.data(), *pool), Status::kOk);
+        EXPECT_TRUE(y.SurroundingsIntact());
+        SCOPED_TRACE(Describe(c, filter) + " on " + IsaName(kernels->isa));
+        ExpectClose(y.values(), ReferenceConv2D(c, filter, x.data(), residual.data()));
+      }
+    }
+  }
+}
+
 TEST(Conv2D, NanAndInfinityPropagate) {
   Conv2DCase c = Square(3, 1, Padding::kSame, 8, 5, 40);
   c.params.activation = Activation::kRelu6;

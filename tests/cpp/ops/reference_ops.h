@@ -87,7 +87,9 @@ struct Conv2DCase {
   int64_t batch = 1, in_h = 1, in_w = 1;
 };
 
-inline Expected ReferenceConv2D(const Conv2DCase& c, const FilterData& filter, const float* input) {
+//   residual   as the output, or null
+inline Expected ReferenceConv2D(const Conv2DCase& c, const FilterData& filter, const float* input,
+                                const float* residual = nullptr) {
   const Conv2DParams& p = c.params;
   int64_t top = 0, left = 0;
   const int64_t out_h = ReferenceOutput(c.in_h, p.kernel_h, p.stride_h, p.dilation_h, p.padding, &top);
@@ -113,8 +115,9 @@ inline Expected ReferenceConv2D(const Conv2DCase& c, const FilterData& filter, c
             }
           }
           const double bias = filter.bias.empty() ? 0.0 : filter.bias[o];
-          expected.value.push_back(Activate(sum + bias, p.activation));
-          expected.tolerance.push_back(SumTolerance(magnitude + std::abs(bias)));
+          const double added = residual == nullptr ? 0.0 : residual[expected.value.size()];
+          expected.value.push_back(Activate(sum + bias + added, p.activation));
+          expected.tolerance.push_back(SumTolerance(magnitude + std::abs(bias) + std::abs(added)));
         }
       }
     }
