@@ -59,6 +59,12 @@ constexpr const QuantizeS8Kernel* kQuantizeS8[] = {
 #include "kernels/kernels_s8.inc"
 };
 
+constexpr const PointwiseKernel* kPointwise[] = {
+#define DGMS_POINTWISE(name, isa) &name,
+#include "kernels/kernels_pointwise.inc"
+#undef DGMS_POINTWISE
+};
+
 constexpr int kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
 
 bool MachineHas(Isa isa) {
@@ -112,7 +118,7 @@ struct Choices {
   Choices() {
     for (int i = 0; i < kIsaCount; ++i) {
       const Isa isa = kIsas[i];
-      sets[i] = {isa, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+      sets[i] = {isa, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
       if (!MachineHas(isa)) continue;
       sets[i] = {isa,
                  Last(kGemmF32, isa),
@@ -120,7 +126,8 @@ struct Choices {
                  Last(kGemmS8, isa),
                  Last(kDepthwiseS8, isa),
                  Last(kOutputS8, isa),
-                 Last(kQuantizeS8, isa)};
+                 Last(kQuantizeS8, isa),
+                 Last(kPointwise, isa)};
       best = &sets[i];
     }
   }
@@ -189,6 +196,12 @@ const DepthwiseS8Kernel* const* DepthwiseS8Kernels(int* count) {
 
 const QuantizeS8Kernel* const* QuantizeS8Kernels(int* count) {
   static const Runnable runnable(kQuantizeS8);
+  *count = runnable.size;
+  return runnable.kernels;
+}
+
+const PointwiseKernel* const* PointwiseKernels(int* count) {
+  static const Runnable runnable(kPointwise);
   *count = runnable.size;
   return runnable.kernels;
 }

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "kernels/kernel.h"
+#include "kernels/kernel_pointwise.h"
 #include "kernels/kernel_s8.h"
 
 namespace dgms {
@@ -18,6 +19,7 @@ struct KernelSet {
   const DepthwiseS8Kernel* depthwise_s8;
   const OutputS8Kernel* output_s8;
   const QuantizeS8Kernel* quantize_s8;
+  const PointwiseKernel* pointwise;
 };
 
 // All instruction sets, in rising order of preference within a processor family.
@@ -42,6 +44,7 @@ const GemmS8Kernel* const* GemmS8Kernels(int* count);
 const DepthwiseS8Kernel* const* DepthwiseS8Kernels(int* count);
 const OutputS8Kernel* const* OutputS8Kernels(int* count);
 const QuantizeS8Kernel* const* QuantizeS8Kernels(int* count);
+const PointwiseKernel* const* PointwiseKernels(int* count);
 
 }  // namespace dgms
 

@@ -134,6 +134,8 @@ TEST(SelectKernel, ByName) {
     ASSERT_NE(set->gemm_s8, nullptr);
     ASSERT_NE(set->depthwise_s8, nullptr);
     ASSERT_NE(set->output_s8, nullptr);
+    ASSERT_NE(set->pointwise, nullptr);
+    EXPECT_LE(set->pointwise->isa, set->isa);
     // Its own kernels, or a lower set's: the sets that add int8 instructions have no float kernels of their own, and
     // AVX-512 without VNNI no int8 ones.
     EXPECT_LE(set->gemm->isa, set->isa);
@@ -144,6 +146,7 @@ TEST(SelectKernel, ByName) {
     if (set->isa != Isa::kNeonDotprod && set->isa != Isa::kNeonI8mm && set->isa != Isa::kAvx512Vnni) {
       EXPECT_EQ(set->gemm->isa, set->isa);
       EXPECT_EQ(set->depthwise->isa, set->isa);
+      EXPECT_EQ(set->pointwise->isa, set->isa);
     }
   }
 }
@@ -170,6 +173,9 @@ TEST(SelectKernel, ListsAreSane) {
   ASSERT_GE(count, 1);
   OutputS8Kernels(&count);
   ASSERT_GE(count, 1);
+  const PointwiseKernel* const* pointwise = PointwiseKernels(&count);
+  ASSERT_GE(count, 1);
+  for (int i = 0; i < count; ++i) EXPECT_TRUE(names.insert(pointwise[i]->name).second) << pointwise[i]->name;
 }
 
 }  // namespace
