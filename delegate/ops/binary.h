@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "kernels/kernel_pointwise.h"
-#include "ops/codebook_filter.h"
+#include "ops/filter.h"
 #include "ops/weightless_op.h"
 
 namespace dgms {

@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "ops/codebook_filter.h"
+#include "ops/filter.h"
 #include "ops/weightless_op.h"
 
 namespace dgms {

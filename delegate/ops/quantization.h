@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "kernels/kernel_pointwise.h"
-#include "ops/codebook_filter.h"
+#include "ops/filter.h"
 
 namespace dgms {
 
