@@ -9,7 +9,7 @@ std::vector<bool> ClaimedPositions(const Graph& graph, const Claim& claim) {
   std::vector<bool> claimed(graph.node_count(), false);
   for (const OpMatch& op : claim.ops) {
     claimed[op.node] = true;
-    for (int position : op.filter.nodes) claimed[position] = true;
+    for (int position : op.chain()) claimed[position] = true;
   }
   return claimed;
 }
@@ -22,14 +22,13 @@ void Refuse(const Graph& graph, int position, const std::string& why, Claim* cla
 // An empty string if nobody outside of the claim needs what the chain of `op` computes: a chain may feed several
 // consumers if all of them are claimed.
 std::string WhyNotClosed(const Graph& graph, const OpMatch& op, const std::vector<bool>& claimed) {
-  for (int position : op.filter.nodes) {
+  for (int position : op.chain()) {
     const GraphNode& node = graph.node(position);
     for (int i = 0; i < node.output_count(); ++i) {
       if (graph.is_graph_output(node.output(i))) return "a tensor of its decode chain is an output of the graph";
       for (int consumer : graph.consumers(node.output(i))) {
         // Input 0 of an operator that is claimed for its own filter is its activations, which it really reads.
-        const bool as_activations =
-            IsCandidate(graph.node(consumer)) && graph.node(consumer).input(0) == node.output(i);
+        const bool as_activations = IsLayer(graph.node(consumer)) && graph.node(consumer).input(0) == node.output(i);
         if (!claimed[consumer] || as_activations) return "another operator reads a tensor of its decode chain";
       }
     }
@@ -67,7 +66,7 @@ bool TakenByAnother(const Graph& graph, const GraphNode& node, const tfl::Delega
 
 bool TakenByAnother(const Graph& graph, const OpMatch& op, const tfl::Delegate* self) {
   if (TakenByAnother(graph, graph.node(op.node), self)) return true;
-  for (int position : op.filter.nodes) {
+  for (int position : op.chain()) {
     if (TakenByAnother(graph, graph.node(position), self)) return true;
   }
   return false;
@@ -91,7 +90,7 @@ std::string RefusalText(const Refusal& refusal) {
 Claim FindClaim(const Graph& graph, const tfl::Delegate* self) {
   Claim claim;
   for (int position = 0; position < graph.node_count(); ++position) {
-    if (!IsCandidate(graph.node(position))) continue;
+    if (!IsLayer(graph.node(position))) continue;
     OpMatch match;
     std::string why = MatchOp(graph, position, &match);
     if (why.empty() && TakenByAnother(graph, match, self)) why = "another delegate has taken its tensors";

@@ -30,7 +30,7 @@ class State {
   }
 
   const Options& options() const { return options_; }
-  const KernelSet& kernels() const { return *kernels_; }
+  BuildSettings build_settings() const { return {kernels_, options_.dynamic_int8}; }
   Profile& profile() { return profile_; }
 
   // The thread pool, started when first needed; null if memory runs out.
@@ -182,7 +182,7 @@ void* InitNode(tfl::Context* context, const char* buffer, size_t) {
     State::Handover* handover = node->state->handover(context);
     if (handover->scratch == nullptr) return "the runtime called it outside of the delegate's prepare";
     node->claim = handover->claim;
-    const Resources resources = {&node->state->kernels(), node->state->options().dynamic_int8, pool,
+    const Resources resources = {node->state->build_settings(), pool,
                                  node->state->options().profile ? &node->state->profile() : nullptr, handover->scratch};
     node->partition = std::make_unique<Partition>(*params, &handover->ops, resources);
     result = node.release();
@@ -242,7 +242,7 @@ void DropUnclaimed(const Claim& claim, std::map<int, PreparedOp>* prepared) {
 
 // Builds every operator of the claim, before anything is claimed: what cannot be built is left to the runtime.
 // Returns an empty string, or why nothing can go on (no memory).
-std::string BuildOps(const Graph& graph, const KernelSet& kernels, bool dynamic_int8, Claim* claim,
+std::string BuildOps(const Graph& graph, const BuildSettings& settings, Claim* claim,
                      std::map<int, PreparedOp>* prepared) {
   for (size_t i = 0; i < claim->ops.size();) {
     const OpMatch& match = claim->ops[i];
@@ -250,10 +250,10 @@ std::string BuildOps(const Graph& graph, const KernelSet& kernels, bool dynamic_
       ++i;
       continue;
     }
-    const tfl::IntArray& dims = *graph.tensor(match.input)->dims;
+    std::vector<Shape> dims;
+    for (int input : match.inputs) dims.push_back(graph.dims(input));
     Status status = Status::kOk;
-    std::unique_ptr<CodebookOp> op =
-        CodebookOp::Create(match, {dims.begin(), dims.end()}, kernels, dynamic_int8, &status);
+    std::unique_ptr<Operator> op = Operator::Create(match, dims, settings, &status);
     if (op != nullptr) {
       (*prepared)[match.node_index] = {match, std::move(op)};
       ++i;
@@ -304,7 +304,7 @@ std::string PrepareGraph(tfl::Context* context, tfl::Delegate* self, State* stat
   ClearStaleMarks(graph, self);
   Claim claim = FindClaim(graph, self);
   std::map<int, PreparedOp> prepared;
-  why = BuildOps(graph, state->kernels(), state->options().dynamic_int8, &claim, &prepared);
+  why = BuildOps(graph, state->build_settings(), &claim, &prepared);
   if (!why.empty()) return why;
   const std::vector<int> nodes = ClaimedNodes(graph, claim);
   const std::shared_ptr<const ClaimStatistics> figures = Figures(claim, nodes.size(), prepared);

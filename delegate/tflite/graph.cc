@@ -181,6 +181,11 @@ const char* Graph::tensor_name(int id) const {
   return t != nullptr && t->name != nullptr ? t->name : "";
 }
 
+std::vector<int> Graph::dims(int id) const {
+  const tfl::Tensor* t = tensor(id);
+  return t != nullptr && t->dims != nullptr ? std::vector<int>(t->dims->begin(), t->dims->end()) : std::vector<int>();
+}
+
 int Graph::producer(int id) const { return tensor(id) != nullptr ? producers_[id] : kNone; }
 
 const std::vector<int>& Graph::consumers(int id) const {

@@ -61,6 +61,7 @@ class Graph {
   // Null if there is no such tensor (kOptionalTensor among them).
   const tfl::Tensor* tensor(int id) const;
   const char* tensor_name(int id) const;
+  std::vector<int> dims(int id) const;  // as they are declared now
 
   // Position of the node that computes the tensor; kNone if there is none.
   int producer(int id) const;

@@ -6,13 +6,12 @@
 
 #include "tflite/graph.h"
 #include "tflite/log.h"
+#include "tflite/memory_plan.h"
 
 namespace dgms {
 namespace {
 
-constexpr int64_t kMemoryUnit = 64;  // bytes: own maps begin at a cache line
-
-int64_t ElementBytes(const OpMatch& match) { return match.type == tfl::Type::kInt8 ? 1 : sizeof(float); }
+int64_t ElementBytes(tfl::Type type) { return type == tfl::Type::kInt8 ? 1 : sizeof(float); }
 
 tfl::Tensor* TensorOf(tfl::Context* context, int id) {
   return id >= 0 && static_cast<size_t>(id) < context->tensors_size ? &context->tensors[id] : nullptr;
@@ -58,19 +57,28 @@ Partition::Partition(const tfl::DelegateParams& params, std::map<int, PreparedOp
     prepared->erase(found);
     steps_.push_back(std::move(step));
   }
+  FindPlaces(params);
+}
+
+// An activation is the partition's own if the runtime asks for it neither as an input nor as an output: a tensor that
+// is read inside and outside of the partition, or that the graph returns, lives in the runtime's memory.
+void Partition::FindPlaces(const tfl::DelegateParams& params) {
   const std::set<int> inputs(params.input_tensors->begin(), params.input_tensors->end());
   const std::set<int> outputs(params.output_tensors->begin(), params.output_tensors->end());
-  std::set<int> computed;
-  for (Step& step : steps_) {
-    step.input.tensor = step.match.input;
-    step.output.tensor = step.match.output;
-    const bool inside = computed.count(step.match.input) != 0;
-    if (!inside && inputs.count(step.match.input) == 0) {
-      broken_ = Format("tensor %d is neither an input of its partition nor computed in it", step.match.input);
+  std::map<int, int> computed;  // tensor -> step
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    Step& step = steps_[i];
+    for (int tensor : step.match.inputs) {
+      const auto inside = computed.find(tensor);
+      if (inside == computed.end() && inputs.count(tensor) == 0) {
+        broken_ = Format("tensor %d is neither an input of its partition nor computed in it", tensor);
+      }
+      const bool own = inside != computed.end() && outputs.count(tensor) == 0;
+      step.inputs.push_back({tensor, own ? inside->second : Place::kTensor});
     }
-    step.input.own = inside && outputs.count(step.match.input) == 0;
-    step.output.own = outputs.count(step.match.output) == 0;
-    computed.insert(step.match.output);
+    step.own_output = outputs.count(step.match.output) == 0;
+    step.pointers.resize(step.inputs.size());
+    computed[step.match.output] = static_cast<int>(i);
   }
   for (int id : outputs) {
     if (computed.count(id) == 0) skipped_.push_back(id);
@@ -95,67 +103,55 @@ std::string Partition::PrepareAll(tfl::Context* context) {
     const std::string why = PrepareStep(context, &step);
     if (!why.empty()) return Format("%s (output '%s')", why.c_str(), step.match.name.c_str());
   }
-  return PlanMemory();
+  return PlaceOutputs();
 }
 
 std::string Partition::PrepareStep(tfl::Context* context, Step* step) {
-  if (step->input.own) {
-    for (const Step& earlier : steps_) {
-      if (earlier.match.output == step->match.input) step->input_dims = earlier.output_dims;
+  step->input_dims.resize(step->inputs.size());
+  for (size_t i = 0; i < step->inputs.size(); ++i) {
+    const Place& place = step->inputs[i];
+    if (place.step != Place::kTensor) {
+      step->input_dims[i] = steps_[place.step].output_dims;
+      continue;
     }
-  } else {
-    const tfl::Tensor* input = TensorOf(context, step->input.tensor);
-    if (input == nullptr || input->dims == nullptr || input->type != step->match.type) {
-      return "the input is not of the type that was claimed";
+    const tfl::Tensor* input = TensorOf(context, place.tensor);
+    if (input == nullptr || input->dims == nullptr || input->type != step->match.input_type) {
+      return "an input is not of the type that was claimed";
     }
-    step->input_dims.assign(input->dims->begin(), input->dims->end());
+    step->input_dims[i].assign(input->dims->begin(), input->dims->end());
   }
   if (!step->op->Fits(step->input_dims)) {
     // The number of channels became known, or changed, only now: other groups, so other packed weights.
     Status status = Status::kOk;
-    std::unique_ptr<CodebookOp> op =
-        CodebookOp::Create(step->match, step->input_dims, *resources_.kernels, resources_.dynamic_int8, &status);
+    std::unique_ptr<Operator> op = Operator::Create(step->match, step->input_dims, resources_.build, &status);
     if (op == nullptr && status == Status::kOutOfMemory) return StatusText(status);
     if (op != nullptr) step->op = std::move(op);  // else Reshape says what is wrong
   }
   const std::string why = step->op->Reshape(step->input_dims, &resources_.scratch->workspace, &step->output_dims);
   if (!why.empty()) return why;
-  if (step->output.own) return "";
-  return Resize(context, step->output.tensor, step->output_dims, ElementBytes(step->match));
+  if (step->own_output) return "";
+  return Resize(context, step->match.output, step->output_dims, ElementBytes(step->match.output_type));
 }
 
-// Places the activations that only this partition sees: each at the lowest address that is free from the step that
-// computes it to the last step that reads it.
-std::string Partition::PlanMemory() {
-  struct Block {
-    int64_t begin, end;
-    size_t last_use;
-  };
-  std::vector<Block> blocks;  // in use, by address
-  int64_t total = 0;
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    blocks.erase(std::remove_if(blocks.begin(), blocks.end(), [i](const Block& b) { return b.last_use < i; }),
-                 blocks.end());
-    Step& step = steps_[i];
-    if (!step.output.own) continue;
-    int64_t size = 0;
-    if (!MapBytes(step.output_dims, ElementBytes(step.match), &size)) return "an intermediate map is too large";
-    size = (size + kMemoryUnit - 1) / kMemoryUnit * kMemoryUnit;
-    Block block = {0, 0, i};
-    auto position = blocks.begin();
-    for (; position != blocks.end() && position->begin - block.begin < size; ++position) block.begin = position->end;
-    if (__builtin_add_overflow(block.begin, size, &block.end)) return "the intermediate maps are too large";
-    for (size_t j = i + 1; j < steps_.size(); ++j) {
-      if (steps_[j].match.input == step.match.output) {
-        steps_[j].input.offset = block.begin;
-        block.last_use = j;
-      }
+std::string Partition::PlaceOutputs() {
+  std::vector<PlannedStep> planned;
+  for (const Step& step : steps_) {
+    PlannedStep entry;
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      entry.inputs.push_back(step.inputs[i].step);
+      entry.in_place.push_back(step.op->RunsInPlace(static_cast<int>(i)));
     }
-    step.output.offset = block.begin;
-    blocks.insert(position, block);
-    total = std::max(total, block.end);
+    entry.planned = step.own_output;
+    entry.copies = step.op->copies();
+    if (!MapBytes(step.output_dims, ElementBytes(step.match.output_type), &entry.bytes)) {
+      return "an intermediate map is too large";
+    }
+    planned.push_back(std::move(entry));
   }
-  return resources_.scratch->maps.Reserve(total) ? "" : StatusText(Status::kOutOfMemory);
+  MemoryPlan plan;
+  if (!PlanMemory(planned, &plan)) return "the intermediate maps are too large";
+  for (size_t i = 0; i < steps_.size(); ++i) steps_[i].offset = plan.offsets[i];
+  return resources_.scratch->maps.Reserve(plan.bytes) ? "" : StatusText(Status::kOutOfMemory);
 }
 
 std::string Partition::Invoke(tfl::Context* context) {
@@ -170,36 +166,44 @@ std::string Partition::Invoke(tfl::Context* context) {
   return "";
 }
 
+std::string Partition::InputPointer(tfl::Context* context, const Step& step, size_t i, const void** pointer) const {
+  const Place& place = step.inputs[i];
+  if (place.step != Place::kTensor) {
+    *pointer = resources_.scratch->maps.data() + steps_[place.step].offset;
+    return "";
+  }
+  const tfl::Tensor* tensor = TensorOf(context, place.tensor);
+  if (tensor == nullptr || !DimsEqual(tensor->dims, step.input_dims[i])) {
+    return "the input's shape has changed since it was prepared";
+  }
+  *pointer = tensor->data;
+  return tensor->data != nullptr ? "" : "a tensor has no memory";
+}
+
 std::string Partition::RunStep(tfl::Context* context, Step* step) {
   int64_t output_bytes = 0;
-  if (!MapBytes(step->output_dims, ElementBytes(step->match), &output_bytes)) return "it was not prepared";
+  if (!MapBytes(step->output_dims, ElementBytes(step->match.output_type), &output_bytes)) return "it was not prepared";
   if (output_bytes == 0) return "";  // an empty batch
-  const void* input = nullptr;
-  void* output = nullptr;
-  if (step->input.own) {
-    input = resources_.scratch->maps.data() + step->input.offset;
-  } else {
-    const tfl::Tensor* tensor = TensorOf(context, step->input.tensor);
-    if (tensor == nullptr || !DimsEqual(tensor->dims, step->input_dims)) {
-      return "the input's shape has changed since it was prepared";
-    }
-    input = tensor->data;
+  for (size_t i = 0; i < step->inputs.size(); ++i) {
+    const std::string why = InputPointer(context, *step, i, &step->pointers[i]);
+    if (!why.empty()) return why;
   }
-  if (step->output.own) {
-    output = resources_.scratch->maps.data() + step->output.offset;
+  void* output = nullptr;
+  if (step->own_output) {
+    output = resources_.scratch->maps.data() + step->offset;
   } else {
-    const tfl::Tensor* tensor = TensorOf(context, step->output.tensor);
+    const tfl::Tensor* tensor = TensorOf(context, step->match.output);
     if (tensor == nullptr || tensor->bytes < static_cast<size_t>(output_bytes)) return "the output's shape has changed";
     output = tensor->data;
   }
-  if (input == nullptr || output == nullptr) return "a tensor has no memory";
+  if (output == nullptr) return "a tensor has no memory";
 
   if (resources_.profile == nullptr) {
-    const Status status = step->op->Run(input, output, *resources_.pool);
+    const Status status = step->op->Run(step->pointers.data(), output, *resources_.pool);
     return status == Status::kOk ? "" : StatusText(status);
   }
   const auto start = std::chrono::steady_clock::now();
-  const Status status = step->op->Run(input, output, *resources_.pool);
+  const Status status = step->op->Run(step->pointers.data(), output, *resources_.pool);
   const auto time = std::chrono::steady_clock::now() - start;
   resources_.profile->Add(step->match.name, step->op->kernel_name(), step->op->macs(),
                           static_cast<int64_t>(step->op->packed_bytes()),

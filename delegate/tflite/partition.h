@@ -9,8 +9,8 @@
 
 #include "ops/memory.h"
 #include "ops/thread_pool.h"
-#include "tflite/codebook_op.h"
 #include "tflite/match_op.h"
+#include "tflite/operator.h"
 #include "tflite/profile.h"
 #include "tflite/tflite_abi.h"
 
@@ -19,7 +19,7 @@ namespace dgms {
 // An operator that the delegate has matched and built, on its way from Delegate::Prepare to its partition.
 struct PreparedOp {
   OpMatch match;
-  std::unique_ptr<CodebookOp> op;
+  std::unique_ptr<Operator> op;
 };
 
 // Memory that all partitions of one subgraph share, since only one of them runs at a time. It only grows, except when
@@ -32,8 +32,7 @@ struct Scratch {
 
 // What a partition needs from its delegate; it must outlive the partition.
 struct Resources {
-  const KernelSet* kernels;
-  bool dynamic_int8;  // see CodebookOp::Create
+  BuildSettings build;
   ThreadPool* pool;
   Profile* profile;  // null: do not measure
   std::shared_ptr<Scratch> scratch;
@@ -52,22 +51,28 @@ class Partition {
   std::string Invoke(tfl::Context* context);
 
  private:
-  // Where an activation lives: in a tensor of the runtime, or in this partition's own memory.
+  // Where an input lives: in the memory of the step that computes it, or in a tensor of the runtime.
   struct Place {
+    static constexpr int kTensor = -1;
     int tensor = -1;
-    bool own = false;
-    int64_t offset = 0;  // of own memory, in bytes
+    int step = kTensor;
   };
   struct Step {
     OpMatch match;
-    std::unique_ptr<CodebookOp> op;
-    Place input, output;
-    std::vector<int> input_dims, output_dims;  // of the last Prepare
+    std::unique_ptr<Operator> op;
+    std::vector<Place> inputs;
+    bool own_output = false;        // nobody outside of the partition sees it: it lives in the partition's memory
+    int64_t offset = 0;             // of an own output, in bytes
+    std::vector<Shape> input_dims;  // of the last Prepare
+    Shape output_dims;
+    std::vector<const void*> pointers;  // to the inputs, while it runs
   };
 
+  void FindPlaces(const tfl::DelegateParams& params);
   std::string PrepareAll(tfl::Context* context);
   std::string PrepareStep(tfl::Context* context, Step* step);
-  std::string PlanMemory();
+  std::string PlaceOutputs();
+  std::string InputPointer(tfl::Context* context, const Step& step, size_t i, const void** pointer) const;
   std::string RunStep(tfl::Context* context, Step* step);
 
   Resources resources_;

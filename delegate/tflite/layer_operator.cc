@@ -1,4 +1,3 @@
-#include "tflite/codebook_op.h"
 
 #include <climits>
 #include <cmath>
@@ -13,6 +12,7 @@
 #include "ops/int8_fully_connected.h"
 #include "ops/memory.h"
 #include "tflite/log.h"
+#include "tflite/operator.h"
 
 namespace dgms {
 namespace {
@@ -27,12 +27,6 @@ bool Count(const std::vector<int>& dims, size_t from, size_t to, int64_t* count)
   return true;
 }
 
-std::string Text(const std::vector<int>& dims) {
-  std::string text = "[";
-  for (int dim : dims) text += (text.size() > 1 ? "," : "") + std::to_string(dim);
-  return text + "]";
-}
-
 // TFLite's size of an output with padding VALID; below 0 where the window is much larger than the input.
 int64_t ValidSize(int64_t input, int64_t kernel, int64_t stride, int64_t dilation) {
   return (input + stride - ((kernel - 1) * dilation + 1)) / stride;
@@ -40,9 +34,9 @@ int64_t ValidSize(int64_t input, int64_t kernel, int64_t stride, int64_t dilatio
 
 // What CONV_2D and DEPTHWISE_CONV_2D share: a window over NHWC maps.
 template <typename Op>
-class WindowOp : public CodebookOp {
+class WindowOp : public Operator {
  public:
-  WindowOp(std::unique_ptr<Op> op, const OpMatch& match, int in_channels)
+  WindowOp(std::unique_ptr<Op> op, const LayerMatch& match, int in_channels)
       : op_(std::move(op)), in_channels_(in_channels), out_channels_(match.out_channels()) {
     const std::vector<int>& filter = match.filter.shape;
     kernel_h_ = filter[1];
@@ -53,19 +47,20 @@ class WindowOp : public CodebookOp {
     dilation_w_ = match.dilation_w;
     valid_ = match.padding == Padding::kValid;
     macs_per_output_ = static_cast<int64_t>(filter[1]) * filter[2];
-    if (match.kind == OpKind::kConv2D) macs_per_output_ *= filter[3];  // below 2^63: their product is the filter's size
+    if (match.kind == LayerKind::kConv2D)
+      macs_per_output_ *= filter[3];  // below 2^63: their product is the filter's size
   }
 
-  bool Fits(const std::vector<int>& input_dims) const override {
-    return input_dims.size() == 4 && input_dims[3] == in_channels_;
+  bool Fits(const std::vector<Shape>& input_dims) const override {
+    return input_dims[0].size() == 4 && input_dims[0][3] == in_channels_;
   }
 
-  std::string Reshape(const std::vector<int>& input_dims, Workspace* workspace,
-                      std::vector<int>* output_dims) override {
+  std::string Reshape(const std::vector<Shape>& all_dims, Workspace* workspace, Shape* output_dims) override {
+    const Shape& input_dims = all_dims[0];
     if (input_dims.size() != 4 || input_dims[0] < 0 || input_dims[1] <= 0 || input_dims[2] <= 0 ||
         input_dims[3] != in_channels_) {
       return Format("the input must be [batch, height, width, %d], height and width > 0. Received: %s", in_channels_,
-                    Text(input_dims).c_str());
+                    ShapeText(input_dims).c_str());
     }
     macs_ = 0;
     const int64_t valid_h = ValidSize(input_dims[1], kernel_h_, stride_h_, dilation_h_);
@@ -76,9 +71,9 @@ class WindowOp : public CodebookOp {
       return "";
     }
     const Status status = op_->Reshape(input_dims[0], input_dims[1], input_dims[2], workspace);
-    if (status != Status::kOk) return Format("input %s: %s", Text(input_dims).c_str(), StatusText(status));
+    if (status != Status::kOk) return Format("input %s: %s", ShapeText(input_dims).c_str(), StatusText(status));
     if (op_->output_h() < 0 || op_->output_h() > INT_MAX || op_->output_w() < 0 || op_->output_w() > INT_MAX) {
-      return Format("input %s: the output is too large", Text(input_dims).c_str());
+      return Format("input %s: the output is too large", ShapeText(input_dims).c_str());
     }
     *output_dims = {input_dims[0], static_cast<int>(op_->output_h()), static_cast<int>(op_->output_w()), out_channels_};
     int64_t outputs = 0;
@@ -86,9 +81,9 @@ class WindowOp : public CodebookOp {
     return "";
   }
 
-  Status Run(const void* input, void* output, ThreadPool& pool) override {
+  Status Run(const void* const* inputs, void* output, ThreadPool& pool) override {
     using Element = typename Op::Element;
-    return op_->Run(static_cast<const Element*>(input), static_cast<Element*>(output), pool);
+    return op_->Run(static_cast<const Element*>(inputs[0]), static_cast<Element*>(output), pool);
   }
   size_t packed_bytes() const override { return op_->packed_bytes(); }
   const char* kernel_name() const override { return op_->kernel_name(); }
@@ -105,31 +100,30 @@ class WindowOp : public CodebookOp {
 };
 
 template <typename Op>
-class FullyConnectedOp : public CodebookOp {
+class FullyConnectedOp : public Operator {
  public:
-  FullyConnectedOp(std::unique_ptr<Op> op, const OpMatch& match)
+  FullyConnectedOp(std::unique_ptr<Op> op, const LayerMatch& match)
       : op_(std::move(op)),
         in_channels_(match.filter.shape[1]),
         out_channels_(match.filter.shape[0]),
         keep_num_dims_(match.keep_num_dims) {}
 
-  bool Fits(const std::vector<int>&) const override { return true; }
-
   // All dimensions in front are the batch; without keep_num_dims the input may be cut into rows anywhere.
-  std::string Reshape(const std::vector<int>& input_dims, Workspace*, std::vector<int>* output_dims) override {
+  std::string Reshape(const std::vector<Shape>& all_dims, Workspace*, Shape* output_dims) override {
+    const Shape& input_dims = all_dims[0];
     int64_t total = 0;
     for (int dim : input_dims) {
-      if (dim < 0) return "the input has a negative dimension. Received: " + Text(input_dims);
+      if (dim < 0) return "the input has a negative dimension. Received: " + ShapeText(input_dims);
     }
     if (!Count(input_dims, 0, input_dims.size(), &total))
-      return "the input is too large. Received: " + Text(input_dims);
+      return "the input is too large. Received: " + ShapeText(input_dims);
     if (keep_num_dims_ ? input_dims.empty() || input_dims.back() != in_channels_ : total % in_channels_ != 0) {
-      return Format("the input must have rows of %d values. Received: %s", in_channels_, Text(input_dims).c_str());
+      return Format("the input must have rows of %d values. Received: %s", in_channels_, ShapeText(input_dims).c_str());
     }
     const int64_t batch = total / in_channels_;
-    if (batch > INT_MAX) return "the input is too large. Received: " + Text(input_dims);
+    if (batch > INT_MAX) return "the input is too large. Received: " + ShapeText(input_dims);
     const Status status = op_->Reshape(batch);
-    if (status != Status::kOk) return Format("input %s: %s", Text(input_dims).c_str(), StatusText(status));
+    if (status != Status::kOk) return Format("input %s: %s", ShapeText(input_dims).c_str(), StatusText(status));
     if (keep_num_dims_) {
       *output_dims = input_dims;
       output_dims->back() = out_channels_;
@@ -141,9 +135,9 @@ class FullyConnectedOp : public CodebookOp {
     return "";
   }
 
-  Status Run(const void* input, void* output, ThreadPool& pool) override {
+  Status Run(const void* const* inputs, void* output, ThreadPool& pool) override {
     using Element = typename Op::Element;
-    return op_->Run(static_cast<const Element*>(input), static_cast<Element*>(output), pool);
+    return op_->Run(static_cast<const Element*>(inputs[0]), static_cast<Element*>(output), pool);
   }
   size_t packed_bytes() const override { return op_->packed_bytes(); }
   const char* kernel_name() const override { return op_->kernel_name(); }
@@ -158,7 +152,7 @@ class FullyConnectedOp : public CodebookOp {
 };
 
 template <typename Params>
-void SetWindow(const OpMatch& match, Params* params) {
+void SetWindow(const LayerMatch& match, Params* params) {
   params->kernel_h = match.filter.shape[1];
   params->kernel_w = match.filter.shape[2];
   params->stride_h = match.stride_h;
@@ -170,7 +164,7 @@ void SetWindow(const OpMatch& match, Params* params) {
 }
 
 // The parameters of each kind of operator; false if the input's channels do not fit the filter.
-bool SetParams(const OpMatch& match, const std::vector<int>& input_dims, Conv2DParams* params) {
+bool SetParams(const LayerMatch& match, const Shape& input_dims, Conv2DParams* params) {
   const std::vector<int>& shape = match.filter.shape;  // OHWI
   const int channels = input_dims.size() == 4 ? input_dims[3] : 0;
   if (channels <= 0 || channels % shape[3] != 0 || shape[0] % (channels / shape[3]) != 0) return false;
@@ -181,7 +175,7 @@ bool SetParams(const OpMatch& match, const std::vector<int>& input_dims, Conv2DP
   return true;
 }
 
-bool SetParams(const OpMatch& match, const std::vector<int>& input_dims, DepthwiseConv2DParams* params) {
+bool SetParams(const LayerMatch& match, const Shape& input_dims, DepthwiseConv2DParams* params) {
   const std::vector<int>& shape = match.filter.shape;  // 1HWC
   const int channels = input_dims.size() == 4 ? input_dims[3] : 0;
   if (channels <= 0 || shape[3] % channels != 0) return false;
@@ -191,60 +185,59 @@ bool SetParams(const OpMatch& match, const std::vector<int>& input_dims, Depthwi
   return true;
 }
 
-FullyConnectedParams DenseParams(const OpMatch& match) {
+FullyConnectedParams DenseParams(const LayerMatch& match) {
   return {match.filter.shape[1], match.filter.shape[0], match.activation};
 }
 
 template <typename Op, typename Params, typename... Arguments>
-std::unique_ptr<CodebookOp> CreateWindow(const OpMatch& match, const std::vector<int>& input_dims, Params params,
-                                         Status* status, const Arguments&... arguments) {
+std::unique_ptr<Operator> CreateWindow(const LayerMatch& match, const Shape& input_dims, Params params, Status* status,
+                                       const Arguments&... arguments) {
   if (!SetParams(match, input_dims, &params)) return nullptr;
   std::unique_ptr<Op> op = Op::Create(params, arguments..., status);
   return op == nullptr ? nullptr : std::make_unique<WindowOp<Op>>(std::move(op), match, input_dims[3]);
 }
 
 template <typename Op, typename... Arguments>
-std::unique_ptr<CodebookOp> CreateDense(const OpMatch& match, Status* status, const Arguments&... arguments) {
+std::unique_ptr<Operator> CreateDense(const LayerMatch& match, Status* status, const Arguments&... arguments) {
   std::unique_ptr<Op> op = Op::Create(DenseParams(match), arguments..., status);
   return op == nullptr ? nullptr : std::make_unique<FullyConnectedOp<Op>>(std::move(op), match);
 }
 
-std::unique_ptr<CodebookOp> CreateFloat(const OpMatch& match, const std::vector<int>& input_dims,
-                                        const CodebookFilter& filter, const KernelSet& kernels, Status* status) {
+std::unique_ptr<Operator> CreateFloat(const LayerMatch& match, const Shape& input_dims, const CodebookFilter& filter,
+                                      const KernelSet& kernels, Status* status) {
   const float* bias = match.bias.empty() ? nullptr : match.bias.data();
   switch (match.kind) {
-    case OpKind::kConv2D:
+    case LayerKind::kConv2D:
       return CreateWindow<Conv2D>(match, input_dims, Conv2DParams(), status, filter, bias, kernels);
-    case OpKind::kDepthwiseConv2D:
+    case LayerKind::kDepthwiseConv2D:
       return CreateWindow<DepthwiseConv2D>(match, input_dims, DepthwiseConv2DParams(), status, filter, bias, kernels);
-    case OpKind::kFullyConnected:
+    case LayerKind::kFullyConnected:
       return CreateDense<FullyConnected>(match, status, filter, bias, kernels);
   }
   return nullptr;
 }
 
-std::unique_ptr<CodebookOp> CreateInt8(const OpMatch& match, const std::vector<int>& input_dims,
-                                       const Int8CodebookFilter& filter, const Int8LayerOutput& output,
-                                       const KernelSet& kernels, Status* status) {
+std::unique_ptr<Operator> CreateInt8(const LayerMatch& match, const Shape& input_dims, const Int8CodebookFilter& filter,
+                                     const Int8LayerOutput& output, const KernelSet& kernels, Status* status) {
   switch (match.kind) {
-    case OpKind::kConv2D:
+    case LayerKind::kConv2D:
       return CreateWindow<Int8Conv2D>(match, input_dims, Conv2DParams(), status, filter, output, kernels);
-    case OpKind::kDepthwiseConv2D:
+    case LayerKind::kDepthwiseConv2D:
       return CreateWindow<Int8DepthwiseConv2D>(match, input_dims, DepthwiseConv2DParams(), status, filter, output,
                                                kernels);
-    case OpKind::kFullyConnected:
+    case LayerKind::kFullyConnected:
       return CreateDense<Int8FullyConnected>(match, status, filter, output, kernels);
   }
   return nullptr;
 }
 
-Requantization RequantizationOf(const OpMatch& match) {
+Requantization RequantizationOf(const LayerMatch& match) {
   const QuantizationMatch& q = match.quantization;
   Requantization result;
   result.input_zero = q.input_zero;
   result.bias = q.bias.empty() ? nullptr : q.bias.data();
   result.factor = q.factor.data();
-  result.fixed_point = match.kind != OpKind::kFullyConnected;
+  result.fixed_point = match.kind != LayerKind::kFullyConnected;
   result.output_zero = q.output_zero;
   result.min = q.min;
   result.max = q.max;
@@ -252,10 +245,10 @@ Requantization RequantizationOf(const OpMatch& match) {
 }
 
 // A float layer's weights as integers. False if they cannot be: then the layer stays float.
-bool RoundWeights(const OpMatch& match, const CodebookFilter& filter, std::vector<int8_t>* codebooks,
+bool RoundWeights(const LayerMatch& match, const CodebookFilter& filter, std::vector<int8_t>* codebooks,
                   std::vector<float>* scales) {
   const int64_t channels = match.out_channels();
-  const bool depthwise = match.kind == OpKind::kDepthwiseConv2D;
+  const bool depthwise = match.kind == LayerKind::kDepthwiseConv2D;
   codebooks->resize(match.filter.codebooks.size());
   const float scale = RoundCodebooks(filter, channels, depthwise ? 1 : match.filter.count / channels,
                                      depthwise ? channels : 1, codebooks->data());
@@ -270,40 +263,42 @@ bool RoundWeights(const OpMatch& match, const CodebookFilter& filter, std::vecto
 
 }  // namespace
 
-std::unique_ptr<CodebookOp> CodebookOp::Create(const OpMatch& match, const std::vector<int>& input_dims,
-                                               const KernelSet& kernels, bool dynamic_int8, Status* status) {
+std::unique_ptr<Operator> CreateLayer(const OpMatch& match, const Shape& input_dims, const BuildSettings& settings,
+                                      Status* status) {
   *status = Status::kInvalidArgument;
+  const LayerMatch& layer = *match.layer();
+  const KernelSet& kernels = *settings.kernels;
   Buffer<uint8_t> codes;
-  if (!codes.Reserve(match.filter.count)) {
+  if (!codes.Reserve(layer.filter.count)) {
     *status = Status::kOutOfMemory;
     return nullptr;
   }
-  UnpackCodes(*match.filter.format, match.filter.planes, match.filter.count, codes.data());
+  UnpackCodes(*layer.filter.format, layer.filter.planes, layer.filter.count, codes.data());
   FilterCodes common;
   common.codes = codes.data();
-  common.count = match.filter.count;
-  common.bits = match.filter.format->bits;
-  common.group_size = match.filter.group_size;
+  common.count = layer.filter.count;
+  common.bits = layer.filter.format->bits;
+  common.group_size = layer.filter.group_size;
   Int8CodebookFilter int8_filter;
   static_cast<FilterCodes&>(int8_filter) = common;
-  if (match.type == tfl::Type::kInt8) {
-    int8_filter.codebooks = match.filter.int8_codebooks.data();
-    const Requantization requantization = RequantizationOf(match);
-    return CreateInt8(match, input_dims, int8_filter, {&requantization, nullptr}, kernels, status);
+  if (match.input_type == tfl::Type::kInt8) {
+    int8_filter.codebooks = layer.filter.int8_codebooks.data();
+    const Requantization requantization = RequantizationOf(layer);
+    return CreateInt8(layer, input_dims, int8_filter, {&requantization, nullptr}, kernels, status);
   }
   CodebookFilter filter;
   static_cast<FilterCodes&>(filter) = common;
-  filter.codebooks = match.filter.codebooks.data();
-  filter.scale = match.filter.scale.empty() ? nullptr : match.filter.scale.data();
+  filter.codebooks = layer.filter.codebooks.data();
+  filter.scale = layer.filter.scale.empty() ? nullptr : layer.filter.scale.data();
   std::vector<int8_t> rounded;
   std::vector<float> scales;
-  if (dynamic_int8 && RoundWeights(match, filter, &rounded, &scales)) {
+  if (settings.dynamic_int8 && RoundWeights(layer, filter, &rounded, &scales)) {
     int8_filter.codebooks = rounded.data();
-    const Dequantization dynamic = {scales.data(), match.bias.empty() ? nullptr : match.bias.data(),
-                                    RangeOf(match.activation)};
-    return CreateInt8(match, input_dims, int8_filter, {nullptr, &dynamic}, kernels, status);
+    const Dequantization dynamic = {scales.data(), layer.bias.empty() ? nullptr : layer.bias.data(),
+                                    RangeOf(layer.activation)};
+    return CreateInt8(layer, input_dims, int8_filter, {nullptr, &dynamic}, kernels, status);
   }
-  return CreateFloat(match, input_dims, filter, kernels, status);
+  return CreateFloat(layer, input_dims, filter, kernels, status);
 }
 
 }  // namespace dgms

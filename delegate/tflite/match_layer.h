@@ -1,0 +1,43 @@
+// Recognises the operators with weights: CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED on float32 or int8 with a
+// codebook filter.
+#ifndef DGMS_TFLITE_MATCH_LAYER_H_
+#define DGMS_TFLITE_MATCH_LAYER_H_
+
+#include <string>
+#include <vector>
+
+#include "ops/filter.h"
+#include "tflite/graph.h"
+#include "tflite/match_filter.h"
+#include "tflite/match_quantization.h"
+
+namespace dgms {
+
+enum class LayerKind { kConv2D, kDepthwiseConv2D, kFullyConnected };
+
+struct LayerMatch {
+  LayerKind kind = LayerKind::kConv2D;
+  FilterMatch filter;
+  std::vector<float> bias;         // float only; empty: none
+  QuantizationMatch quantization;  // int8 only
+  int stride_h = 1, stride_w = 1;
+  int dilation_h = 1, dilation_w = 1;
+  Padding padding = Padding::kValid;
+  Activation activation = Activation::kNone;
+  bool keep_num_dims = false;  // FULLY_CONNECTED
+
+  int out_channels() const { return filter.shape[kind == LayerKind::kDepthwiseConv2D ? 3 : 0]; }
+};
+
+// Whether the operator is one that `MatchLayer` looks at.
+bool IsLayer(const GraphNode& node);
+
+// Matches a layer whose input and output are plain tensors of type `type`. Returns an empty string, or why not.
+std::string MatchLayer(const Graph& graph, const GraphNode& node, tfl::Type type, LayerMatch* match);
+
+// Reads a fused activation; false if the delegate does not have it.
+bool ReadActivation(tfl::Activation activation, Activation* result);
+
+}  // namespace dgms
+
+#endif  // DGMS_TFLITE_MATCH_LAYER_H_

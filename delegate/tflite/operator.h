@@ -1,0 +1,65 @@
+// One claimed operator, ready to run: a uniform face for all kinds of ops.
+#ifndef DGMS_TFLITE_OPERATOR_H_
+#define DGMS_TFLITE_OPERATOR_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/select_kernel.h"
+#include "ops/memory.h"
+#include "ops/status.h"
+#include "ops/thread_pool.h"
+#include "tflite/match_op.h"
+
+namespace dgms {
+
+using Shape = std::vector<int>;
+
+// How operators are built: the delegate's kernels and those of its options that concern them.
+struct BuildSettings {
+  const KernelSet* kernels = nullptr;
+  bool dynamic_int8 = false;  // float layers quantise their activations at run time, where their weights allow it
+};
+
+class Operator {
+ public:
+  // Packs the weights, where there are any.
+  //   input_dims   the shapes of the match's inputs as far as they are known; the number of channels decides the groups
+  //                of a convolution and the multiplier of a depthwise convolution
+  // Null on failure, with the reason in *status.
+  static std::unique_ptr<Operator> Create(const OpMatch& match, const std::vector<Shape>& input_dims,
+                                          const BuildSettings& settings, Status* status);
+  virtual ~Operator() = default;
+
+  // Whether what was packed serves inputs of these shapes (their number of channels may have changed).
+  virtual bool Fits(const std::vector<Shape>&) const { return true; }
+
+  // Plans for these inputs and computes the shape of the output. Returns an empty string, or what is wrong.
+  //   workspace   scratch memory that Run may use, shared with operators that never run at the same time
+  virtual std::string Reshape(const std::vector<Shape>& input_dims, Workspace* workspace, Shape* output_dims) = 0;
+
+  // One pointer for each of the match's inputs; activations of the match's types.
+  virtual Status Run(const void* const* inputs, void* output, ThreadPool& pool) = 0;
+
+  // Whether `output` may be the very same memory as this input, after the last Reshape.
+  virtual bool RunsInPlace(int) const { return false; }
+  // Whether all that Run does is to copy the bytes of its only input, if output is other memory.
+  virtual bool copies() const { return false; }
+
+  virtual size_t packed_bytes() const { return 0; }
+  virtual const char* kernel_name() const = 0;
+  virtual int64_t macs() const { return 0; }  // multiply-adds of one Run, of the last Reshape
+};
+
+// CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED; as Operator::Create.
+std::unique_ptr<Operator> CreateLayer(const OpMatch& match, const Shape& input_dims, const BuildSettings& settings,
+                                      Status* status);
+
+// "[1,2,3]"
+std::string ShapeText(const Shape& dims);
+
+}  // namespace dgms
+
+#endif  // DGMS_TFLITE_OPERATOR_H_
