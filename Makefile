@@ -16,7 +16,7 @@ export TF_ENABLE_ONEDNN_OPTS ?= 0
 native_sources := $(shell find delegate -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name '*.map' -o -name CMakeLists.txt)
 pytest := $(py) -m pytest
 
-.PHONY: help demo test test-python test-cpp test-sanitize test-arm test-android android-models lint format wheel clean
+.PHONY: help demo test test-python test-cpp test-sanitize test-arm bench-arm test-android android-models lint format wheel clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -42,6 +42,13 @@ test-arm: $(BUILD)/.library ## the C++ tests and exported models on emulated aar
 	@for script in run_cpp run_python; do \
 	  tests/aarch64/$$script.sh; status=$$?; \
 	  if [ $$status = 77 ]; then echo "== aarch64 tests ($$script): SKIPPED, see the line above"; \
+	  elif [ $$status != 0 ]; then exit $$status; fi; \
+	done
+
+bench-arm: $(BUILD)/.environment ## executed instructions on emulated aarch64, and llvm-mca's view of the hot loops, ours and XNNPACK's
+	@for script in count_kernels.sh hot_loops.py; do \
+	  case $$script in *.py) $(py) tests/aarch64/$$script ;; *) tests/aarch64/$$script ;; esac; status=$$?; \
+	  if [ $$status = 77 ]; then echo "== aarch64 benches ($$script): SKIPPED, see the line above"; \
 	  elif [ $$status != 0 ]; then exit $$status; fi; \
 	done
 

@@ -5,12 +5,10 @@ source "$(dirname "$0")/env.sh"
 cpu=cortex-a76
 [ "${1:-}" = -cpu ] && cpu=$2
 require_setup
-cross_build kernel_calls_bench
 calls=20
 row() {  # KIND NUMBER...
   local counts kernel work floor=0.25
-  counts=$({ qemu-aarch64 -cpu "$cpu" -plugin "$arm_root/insn_count.so" -L /usr/aarch64-linux-gnu \
-    "$arm_build/kernel_calls_bench" auto "$calls" "$@" >"$arm_build/count.out"; } 2>&1 | awk '/^instructions/ { print $2 }')
+  counts=$({ "$here/run_kernel.sh" -cpu "$cpu" "$calls" "$@" >"$arm_build/count.out"; } 2>&1 | awk '/^instructions/ { print $2 }')
   [ "$(wc -w <<<"$counts")" = 3 ] || { echo "count_kernels.sh: $* did not run" >&2; exit 1; }
   read -r kernel work _ <"$arm_build/count.out"
   case $1 in

@@ -26,12 +26,15 @@ require_setup() { "$here/setup.sh"; }  # at once if all is there
 # Changes when anything that setup.sh makes its folder from changes.
 setup_version() { cat "$here/setup.sh" "$here/insn_count.c" | cksum; }
 
-# cross_build TARGET... : configures once, then builds the targets for aarch64.
+# cross_build TARGET... : configures once, then builds the targets for aarch64. One at a time: scripts may run side by side.
 cross_build() {
+  mkdir -p "$arm_build"
+  ( flock 8; build_targets "$@" ) 8>"$arm_build/.lock"
+}
+build_targets() {
   local tests=OFF bench=OFF
   case " $* " in *" dgms_tests "*) tests=ON ;; esac
   case " $* " in *_bench" "*) bench=ON ;; esac
-  mkdir -p "$arm_build"
   [ "$tests" = ON ] && arm_flags+=(-DDGMS_BUILD_TESTS=ON)
   [ "$bench" = ON ] && arm_flags+=(-DDGMS_BUILD_BENCH=ON)
   cmake -S "$repo/delegate" -B "$arm_build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
