@@ -152,7 +152,9 @@ int GemmS8(const GemmS8Kernel& kernel, int calls, bool decode_alone, int n, int6
   }
   kernel.decode(packed.data(), places, width, tables, panel);
   const std::vector<int8_t> a(static_cast<size_t>(rows * k), 3);
-  const GemmS8Args args = {rows, width, a.data(), k, segments.data(), segment_count, length, panel, sums, false};
+  GemmState state = {};
+  const GemmS8Args args = {rows,   width, a.data(), k,     segments.data(), segment_count,
+                           length, panel, sums,     false, &state};
   Repeat(calls, [&] { kernel.gemm(args); });
   return Report(kernel.name, rows * n * k, sums, rows * width);
 }

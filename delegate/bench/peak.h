@@ -58,7 +58,7 @@ inline double PeakMacsPerSecond(Isa isa) {
     int64_t loops = kLoops, lanes = 0;
     const double start = ThreadSeconds();
 #if DGMS_X86_64
-    if (isa == Isa::kAvx512 || isa == Isa::kAvx512Vnni) {
+    if (isa == Isa::kAvx512 || isa == Isa::kAvx512Vnni || isa == Isa::kAvx512Amx) {
       lanes = 16;
       DGMS_RUN_FMAS("zmm");
     } else if (isa == Isa::kAvx2) {

@@ -136,6 +136,7 @@ std::vector<std::string> FeatureNames(const dgms::CpuFeatures& cpu) {
   add(cpu.avx2, "avx2");
   add(cpu.avx512, "avx512");
   add(cpu.avx512_vnni, "avx512_vnni");
+  add(cpu.avx512_amx, "avx512_amx");
   add(cpu.neon, "neon");
   add(cpu.neon_dotprod, "neon_dotprod");
   add(cpu.neon_i8mm, "neon_i8mm");

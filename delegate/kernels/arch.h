@@ -20,6 +20,11 @@
 #define DGMS_ARM32 0
 #endif
 
+// Whether AMX kernels are part of this build: the compiler must know the instructions (CMakeLists.txt).
+#ifndef DGMS_AMX
+#define DGMS_AMX 0
+#endif
+
 // NEON kernels exist on both ARM families.
 #define DGMS_NEON (DGMS_AARCH64 || DGMS_ARM32)
 

@@ -4,6 +4,8 @@
 
 #if DGMS_X86_64
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstdint>
 #elif DGMS_NEON
@@ -24,6 +26,20 @@ uint64_t EnabledState() {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
+// Linux gives the tiles' eight kilobytes of registers to processes that ask for them
+// (Documentation/arch/x86/xstate.rst). The answer holds for all threads, present and future, and for children. It is no
+// where a thread has an alternate signal stack that is too small for them; after a yes, sigaltstack refuses such
+// stacks.
+bool MayUseTiles() {
+#if DGMS_AMX
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, which older headers lack
+  constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 CpuFeatures Detect() {
   CpuFeatures features;
   unsigned a = 0, b = 0, c = 0, d = 0;
@@ -33,10 +49,13 @@ CpuFeatures Detect() {
   const uint64_t state = EnabledState();
   const bool saves_ymm = (state & 0x6) == 0x6;    // SSE and AVX registers
   const bool saves_zmm = (state & 0xe6) == 0xe6;  // and masks, upper halves, zmm16-31
+  const bool saves_tiles = Bit(static_cast<unsigned>(state), 17) && Bit(static_cast<unsigned>(state), 18);
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return features;
   features.avx2 = saves_ymm && Bit(b, 5) && fma && f16c;
   features.avx512 = features.avx2 && saves_zmm && Bit(b, 16) && Bit(b, 17) && Bit(b, 30) && Bit(b, 31);
   features.avx512_vnni = features.avx512 && Bit(c, 11);
+  const bool amx_tile = Bit(d, 24), amx_int8 = Bit(d, 25);
+  features.avx512_amx = features.avx512_vnni && saves_tiles && amx_tile && amx_int8 && MayUseTiles();
   return features;
 }
 

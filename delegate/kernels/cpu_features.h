@@ -10,6 +10,7 @@ struct CpuFeatures {
   bool avx2 = false;         // AVX2, FMA, F16C
   bool avx512 = false;       // the above and AVX-512 F, BW, DQ, VL
   bool avx512_vnni = false;  // int8 dot products, with avx512
+  bool avx512_amx = false;   // int8 tiles, with avx512_vnni; the operating system has let this process use them
   bool neon = false;
   bool neon_dotprod = false;
   bool neon_i8mm = false;

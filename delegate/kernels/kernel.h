@@ -33,7 +33,7 @@
 namespace dgms {
 
 // Instruction sets, in rising order of preference within a processor family.
-enum class Isa { kPortable, kNeon, kNeonDotprod, kNeonI8mm, kAvx2, kAvx512, kAvx512Vnni };
+enum class Isa { kPortable, kNeon, kNeonDotprod, kNeonI8mm, kAvx2, kAvx512, kAvx512Vnni, kAvx512Amx };
 
 inline constexpr int kTableSize = 16;   // floats per table, whatever the bit width
 inline constexpr int kMaxColumns = 64;  // no kernel's max_columns is larger

@@ -43,6 +43,13 @@ struct TablesS8 {
 //   panel   places * width bytes, 64-byte aligned; all are written
 using DecodeS8Fn = void (*)(const uint8_t* packed, int64_t places, int width, const TablesS8& tables, int8_t* panel);
 
+// What a kernel leaves in the thread's registers from one call to the next. All zeros before the first call; the thread
+// calls `release`, where a kernel has set it, after the last one (before it goes on to other work), and begins anew.
+struct GemmState {
+  void (*release)();
+  int64_t words[10];  // the kernel's own
+};
+
 // Sums of one tile over one block. Row r, segment s, place p of the input is a[r * a_row_stride + segments[s] + p], and
 // nothing else is read.
 //   A kernel with `flip` takes activations as unsigned bytes: each is the signed one plus 128 (its top bit inverted).
@@ -57,6 +64,7 @@ struct GemmS8Args {
   const int8_t* panel;
   int32_t* c;  // row r, column j: c[r * width + j]; 64-byte aligned
   bool accumulate;
+  GemmState* state;  // null: the kernel leaves nothing behind
 };
 using GemmS8Fn = void (*)(const GemmS8Args& args);
 

@@ -1,5 +1,6 @@
 #include "kernels/select_kernel.h"
 
+#include "kernels/arch.h"
 #include "kernels/cpu_features.h"
 
 namespace dgms {
@@ -84,6 +85,8 @@ bool MachineHas(Isa isa) {
       return cpu.avx512;
     case Isa::kAvx512Vnni:
       return cpu.avx512_vnni;
+    case Isa::kAvx512Amx:
+      return DGMS_AMX && cpu.avx512_amx;
   }
   return false;
 }
@@ -156,6 +159,8 @@ const char* IsaName(Isa isa) {
       return "avx512";
     case Isa::kAvx512Vnni:
       return "avx512_vnni";
+    case Isa::kAvx512Amx:
+      return "avx512_amx";
   }
   return "unknown";
 }

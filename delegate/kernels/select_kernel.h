@@ -24,9 +24,9 @@ struct KernelSet {
 
 // All instruction sets, in rising order of preference within a processor family.
 inline constexpr Isa kIsas[] = {Isa::kPortable, Isa::kNeon,   Isa::kNeonDotprod, Isa::kNeonI8mm,
-                                Isa::kAvx2,     Isa::kAvx512, Isa::kAvx512Vnni};
+                                Isa::kAvx2,     Isa::kAvx512, Isa::kAvx512Vnni,  Isa::kAvx512Amx};
 
-// "portable", "neon", "neon_dotprod", "neon_i8mm", "avx2", "avx512", "avx512_vnni".
+// "portable", "neon", "neon_dotprod", "neon_i8mm", "avx2", "avx512", "avx512_vnni", "avx512_amx".
 const char* IsaName(Isa isa);
 
 // The best kernels that this machine runs. Never null.

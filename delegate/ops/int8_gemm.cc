@@ -12,6 +12,17 @@ constexpr int64_t kMinParallelMacs = 300000;
 constexpr int kWaitingSums = 8192;
 constexpr int kMaxRows = kWaitingSums / kMaxColumns;
 
+// Lets the kernel give back what it keeps in the thread's registers.
+struct ReleasedState {
+  GemmState state = {};
+  ReleasedState() = default;
+  ReleasedState(const ReleasedState&) = delete;
+  ReleasedState& operator=(const ReleasedState&) = delete;
+  ~ReleasedState() {
+    if (state.release != nullptr) state.release();
+  }
+};
+
 }  // namespace
 
 Status Int8Gemm::Plan(const RowLayout& rows, const int64_t* segments, int64_t group_stride) {
@@ -37,13 +48,14 @@ Status Int8Gemm::Plan(const RowLayout& rows, const int64_t* segments, int64_t gr
 
 // Tiles of one panel, few enough that their sums fit the stack unless K is one block.
 void Int8Gemm::RunTiles(const int8_t* input, const Int8Output::Target& target, const Int8FilterPanels::Panel& panel,
-                        int64_t first_tile, int64_t end_tile) const {
+                        int64_t first_tile, int64_t end_tile, GemmState* state) const {
   alignas(kAlignment) int8_t decoded[kPanelBytes];
   alignas(kAlignment) int32_t sums[kWaitingSums];
   GemmS8Args args = {};
   args.width = panel.width;
   args.a_row_stride = tiles_.row_stride();
   args.panel = decoded;
+  args.state = state;
   const uint8_t* packed = panel.packed;
   for (int64_t b = 0; b < filter.blocks(); ++b) {
     const FilterBlock& block = filter.block(b);
@@ -78,8 +90,9 @@ void Int8Gemm::Run(const int8_t* input, const Int8Output::Target& target, Thread
     const int64_t chunk = item / panels;
     const Int8FilterPanels::Panel panel = filter.panel(item % panels);
     const int64_t end = tiles_.tiles() * (chunk + 1) / chunks;
+    ReleasedState kept;
     for (int64_t first = tiles_.tiles() * chunk / chunks; first < end; first += together) {
-      RunTiles(input + panel.group * group_stride_, target, panel, first, std::min(end, first + together));
+      RunTiles(input + panel.group * group_stride_, target, panel, first, std::min(end, first + together), &kept.state);
     }
   };
   pool.Run(chunks * panels, job, parallel);

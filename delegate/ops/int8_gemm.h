@@ -29,7 +29,7 @@ class Int8Gemm {
 
  private:
   void RunTiles(const int8_t* input, const Int8Output::Target& target, const Int8FilterPanels::Panel& panel,
-                int64_t first_tile, int64_t end_tile) const;
+                int64_t first_tile, int64_t end_tile, GemmState* state) const;
 
   RowTiles tiles_;
   int64_t group_stride_ = 0;

@@ -28,7 +28,7 @@ def library() -> str:
 def instruction_sets(runtime: Any) -> tuple[str, ...]:
     """The kernel sets of this machine, by the names of the option `isa`."""
     found = []
-    for isa in ("portable", "neon", "neon_dotprod", "neon_i8mm", "avx2", "avx512", "avx512_vnni"):
+    for isa in ("portable", "neon", "neon_dotprod", "neon_i8mm", "avx2", "avx512", "avx512_vnni", "avx512_amx"):
         try:
             runtime.load_delegate(library(), {"isa": isa})
         except ValueError:

@@ -35,7 +35,7 @@ struct TfLiteDelegate; /* TFLite's own type (tensorflow/lite/c/common.h) */
  *              too small for a scale, computes in float32.
  *
  * isa: "auto" (default), or a kernel set that this build and this CPU have, for tests and comparisons: "portable",
- *      "avx2", "avx512", "avx512_vnni", "neon", "neon_dotprod", "neon_i8mm".
+ *      "avx2", "avx512", "avx512_vnni", "avx512_amx", "neon", "neon_dotprod", "neon_i8mm".
  *
  * log: "0" (default), or "1": say on stderr (on Android: in its log, with the tag dgms_delegate) what is claimed, what
  *      is not, and why.

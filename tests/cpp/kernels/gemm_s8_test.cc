@@ -126,6 +126,38 @@ TEST_P(GemmS8, AllLengths) {
   }
 }
 
+// Calls of all kinds in turn, each with what the ones before have left in the registers.
+TEST_P(GemmS8, StateOverCalls) {
+  GemmState state = {};
+  Random random(9);
+  for (int i = 0; i < 300; ++i) {
+    const int64_t length = random.Int(1, 200);
+    GemmS8Tester()
+        .rows(static_cast<int>(random.Int(1, kernel().max_rows)))
+        .n(static_cast<int>(random.Int(1, kernel().max_columns)))
+        .segments(length < 60 ? random.Int(1, 9) : 1, i % 3 == 0 ? length / 4 * 4 + 4 : length, i % 2)
+        .row_gap(random.Int(0, 3))
+        .accumulate(i % 4 == 0)
+        .state(&state)
+        .seed(i)
+        .Test(kernel());
+    if (i % 50 == 49) {
+      if (state.release != nullptr) state.release();
+      state = {};
+    }
+  }
+}
+
+// Many rows of long and short segments, whole and with a rest, at all numbers of rows.
+TEST_P(GemmS8, RestsOfSegments) {
+  for (const int64_t length : {9, 20, 21, 33, 60, 63, 64, 65, 68, 96, 100, 130, 148, 187}) {
+    for (int rows = 1; rows <= kernel().max_rows; rows += 5) {
+      GemmS8Tester().rows(rows).n(kernel().max_columns).segments(1, length).row_gap(3).seed(length).Test(kernel());
+      GemmS8Tester().rows(rows).n(kernel().column_unit).segments(7, length, 5).accumulate(true).Test(kernel());
+    }
+  }
+}
+
 TEST_P(GemmS8, Segments) {
   for (const int64_t count : {2, 3, 9}) {
     for (const int64_t length : {1, 3, 4, 8, 13, 16, 21}) {

@@ -89,6 +89,8 @@ class GemmS8Tester {
   GemmS8Tester& extremes(int8_t activation, int8_t weight) {
     return extreme_ = true, activation_ = activation, weight_ = weight, *this;
   }
+  // What the kernel leaves in registers between calls; null: nothing.
+  GemmS8Tester& state(GemmState* value) { return state_ = value, *this; }
   GemmS8Tester& seed(uint64_t value) { return seed_ = value, *this; }
 
   void Test(const GemmS8Kernel& kernel) const {
@@ -130,6 +132,7 @@ class GemmS8Tester {
     args.panel = panel.data();
     args.c = c.data();
     args.accumulate = accumulate_;
+    args.state = state_;
     kernel.gemm(args);
     EXPECT_TRUE(c.SurroundingsIntact());
     for (int r = 0; r < rows_; ++r) {
@@ -161,6 +164,7 @@ class GemmS8Tester {
   int64_t segment_count_ = 1, segment_length_ = 1, segment_gap_ = 0, row_gap_ = 0;
   bool accumulate_ = false, extreme_ = false;
   int8_t activation_ = 0, weight_ = 0;
+  GemmState* state_ = nullptr;
   uint64_t seed_ = 1;
 };
 

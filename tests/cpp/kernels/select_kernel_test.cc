@@ -69,6 +69,10 @@ TEST(CpuFeatures, AgreeWithTheOperatingSystem) {
   EXPECT_EQ(cpu.avx2, has({"avx2", "fma", "f16c"}));
   EXPECT_EQ(cpu.avx512, has({"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"}));
   EXPECT_EQ(cpu.avx512_vnni, cpu.avx512 && has({"avx512_vnni"}));
+  // The kernel lists what the processor has; it may still refuse this process.
+  if (!has({"amx_tile", "amx_int8"})) {
+    EXPECT_FALSE(cpu.avx512_amx);
+  }
 #elif DGMS_AARCH64
   EXPECT_TRUE(cpu.neon) << "every 64-bit ARM processor that runs Linux has it";
   // Under emulation /proc/cpuinfo is the host's, so only a machine that speaks of ARM can be asked.
@@ -87,8 +91,10 @@ TEST(SelectKernel, TheBestOfThisMachine) {
   const std::string gemm_s8 = best->gemm_s8->name, depthwise_s8 = best->depthwise_s8->name;
   const std::string output_s8 = best->output_s8->name;
   if (cpu.avx512) {
-    EXPECT_EQ(best->isa, cpu.avx512_vnni ? Isa::kAvx512Vnni : Isa::kAvx512);
-    EXPECT_EQ(gemm_s8, cpu.avx512_vnni ? "s8_14x32_avx512_vnni" : "s8_4x16_avx2");
+    EXPECT_EQ(best->isa, cpu.avx512_amx ? Isa::kAvx512Amx : cpu.avx512_vnni ? Isa::kAvx512Vnni : Isa::kAvx512);
+    EXPECT_EQ(gemm_s8, cpu.avx512_amx    ? "s8_32x32_avx512_amx"
+                       : cpu.avx512_vnni ? "s8_14x32_avx512_vnni"
+                                         : "s8_4x16_avx2");
     EXPECT_EQ(depthwise_s8, cpu.avx512_vnni ? "s8_depthwise_avx512_vnni" : "s8_depthwise_avx2");
     EXPECT_EQ(output_s8, "s8_output_avx512");
     EXPECT_EQ(gemm, "f32_14x32_avx512");
@@ -123,7 +129,7 @@ TEST(SelectKernel, ByName) {
     EXPECT_EQ(KernelsFor(unknown), nullptr) << unknown;
   const std::pair<const char*, bool> expected[] = {
       {"portable", true}, {"neon", cpu.neon},     {"neon_dotprod", cpu.neon_dotprod}, {"neon_i8mm", cpu.neon_i8mm},
-      {"avx2", cpu.avx2}, {"avx512", cpu.avx512}, {"avx512_vnni", cpu.avx512_vnni}};
+      {"avx2", cpu.avx2}, {"avx512", cpu.avx512}, {"avx512_vnni", cpu.avx512_vnni},   {"avx512_amx", cpu.avx512_amx}};
   for (const auto& [name, there] : expected) {
     const KernelSet* set = KernelsFor(name);
     ASSERT_EQ(set != nullptr, there) << name;
@@ -143,7 +149,8 @@ TEST(SelectKernel, ByName) {
     if (set->isa != Isa::kAvx512) {
       EXPECT_EQ(set->gemm_s8->isa, set->isa);
     }
-    if (set->isa != Isa::kNeonDotprod && set->isa != Isa::kNeonI8mm && set->isa != Isa::kAvx512Vnni) {
+    if (set->isa != Isa::kNeonDotprod && set->isa != Isa::kNeonI8mm && set->isa != Isa::kAvx512Vnni &&
+        set->isa != Isa::kAvx512Amx) {
       EXPECT_EQ(set->gemm->isa, set->isa);
       EXPECT_EQ(set->depthwise->isa, set->isa);
       EXPECT_EQ(set->pointwise->isa, set->isa);

@@ -1,0 +1,258 @@
+// AMX int8: tiles of up to 32 rows by 32 columns, signed by signed.
+//
+// A tile register holds 16 rows of 64 bytes. One instruction multiplies 16 rows of up to 64 places (A) with the same
+// places of 16 columns (B), whose rows are groups of four places in dot order: 16 lines of the panel, as they are.
+// It takes 16 cycles (measured; little less for smaller tiles), so many that A and B may come from memory every time: C
+// takes four of the eight registers, A and B one each, and one more each, of the shape that the last places of K need.
+//
+// Nothing beyond the stated ranges is read: a tile register has exactly the rows and bytes of its shape. Up to 16 rows
+// are one register; more are two of 16 rows that overlap, so that most calls of a layer share their shapes. Setting
+// them takes about 300 cycles, therefore they stay from call to call (GemmState).
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/kernel_s8.h"
+
+#define DGMS_INLINE inline __attribute__((always_inline))
+
+namespace dgms {
+namespace {
+
+constexpr int kUnit = 4;
+constexpr int kTileRows = 16;
+constexpr int kTileBytes = 64;  // of a row
+constexpr int kTileColumns = 16;
+constexpr int kShort = kTileBytes / 2;  // segments up to this are gathered: several make one row of A
+
+// The registers' shapes, in the form that the processor takes.
+struct alignas(64) TileShapes {
+  uint8_t palette;
+  uint8_t start_row;
+  uint8_t reserved[14];
+  uint16_t row_bytes[16];
+  uint8_t rows[16];
+};
+static_assert(sizeof(TileShapes) == 64, "the processor reads 64 bytes");
+
+// Registers: sums of the first and the second 16 rows (0, 2) and columns (+0, +1); A and B; A and B of the rest, or,
+// where there is none, of the second 16 rows and columns.
+enum { kSums = 0, kA = 4, kB = 5, kRestA = 6, kRestB = 7 };
+
+// How K is cut into steps, each of which fills one row of A.
+struct Steps {
+  bool gathered;     // A is copied together from short segments, which are padded to a multiple of four places
+  int64_t places;    // that a segment takes in the panel
+  int64_t together;  // segments per step where they are gathered
+  int64_t chunk;     // places of a step in the panel: of one segment, or of `together`
+  int64_t rest;      // the same of the last step, if it is a shorter one; else 0
+};
+
+// What the registers are set up for, kept in GemmState.
+struct Plan {
+  int64_t rows, segment_count, segment_length;
+  Steps steps;
+};
+static_assert(sizeof(Plan) <= sizeof(GemmState::words), "a plan fits where it is kept");
+
+DGMS_INLINE int64_t Padded(int64_t length) { return (length + kUnit - 1) / kUnit * kUnit; }
+
+// The largest step of at least half a row that divides a segment, so that nothing is left; else a whole row.
+int64_t Chunk(int64_t places) {
+  if (places <= kTileBytes) return places;
+  const int64_t groups = places / kUnit;
+  for (int64_t d = kTileBytes / kUnit; d >= kShort / kUnit; --d) {
+    if (groups % d == 0) return d * kUnit;
+  }
+  return kTileBytes;
+}
+
+Steps PlanSteps(int64_t count, int64_t length) {
+  Steps steps = {false, Padded(length), 1, 0, 0};
+  const bool padded = steps.places != length;
+  if (steps.places <= kShort && (count > 1 || padded)) {
+    steps.gathered = true;
+    steps.together = kTileBytes / steps.places;
+    if (steps.together > count) steps.together = count;
+    steps.chunk = steps.together * steps.places;
+    steps.rest = count % steps.together * steps.places;
+  } else {
+    steps.chunk = padded ? kTileBytes : Chunk(length);
+    steps.rest = Padded(length % steps.chunk);
+  }
+  return steps;
+}
+
+void SetShapes(const Plan& plan) {
+  const Steps& steps = plan.steps;
+  TileShapes shapes = {};
+  shapes.palette = 1;
+  const auto set = [&](int tile, int64_t tile_rows, int64_t bytes) {
+    shapes.rows[tile] = static_cast<uint8_t>(tile_rows);
+    shapes.row_bytes[tile] = static_cast<uint16_t>(bytes);
+  };
+  for (int i = 0; i < 4; ++i) set(kSums + i, plan.rows, kTileBytes);
+  if (steps.gathered || steps.chunk <= plan.segment_length) {
+    set(kA, plan.rows, steps.chunk);
+    set(kB, steps.chunk / kUnit, kTileBytes);
+  }
+  const int64_t rest = steps.rest > 0 ? steps.rest : steps.chunk;
+  set(kRestA, plan.rows, rest);
+  set(kRestB, rest / kUnit, kTileBytes);
+  __asm__ volatile("" : : "r"(&shapes) : "memory");  // all 64 bytes are in memory: GCC 12's intrinsic says 8
+  _tile_loadconfig(&shapes);
+}
+
+void Release() { _tile_release(); }
+
+// One step of all tiles: A's rows at `a` (and `a1`, the second 16), B's lines at `b`. Takes the numbers of its
+// registers, which only a macro can pass on. With a second pair of registers all loads go ahead of the products, which
+// counts where two threads share a core and little is renamed.
+#define DGMS_AMX_STEP(A, B, a, a1, a_stride, b)                   \
+  do {                                                            \
+    _tile_loadd(A, a, a_stride);                                  \
+    _tile_loadd(B, b, kWidth * kUnit);                            \
+    _tile_dpbssd(0, A, B);                                        \
+    if (vectors == 2) {                                           \
+      _tile_loadd(B, (b) + kTileColumns * kUnit, kWidth * kUnit); \
+      _tile_dpbssd(1, A, B);                                      \
+    }                                                             \
+    if (tiles == 2) {                                             \
+      _tile_loadd(A, a1, a_stride);                               \
+      if (vectors == 2) {                                         \
+        _tile_dpbssd(3, A, B);                                    \
+        _tile_loadd(B, b, kWidth * kUnit);                        \
+      }                                                           \
+      _tile_dpbssd(2, A, B);                                      \
+    }                                                             \
+  } while (0)
+#define DGMS_AMX_STEP_OF_FOUR(a, a1, a_stride, b)                                 \
+  do {                                                                            \
+    _tile_loadd(4, a, a_stride);                                                  \
+    _tile_loadd(5, b, kWidth * kUnit);                                            \
+    if (tiles == 2) _tile_loadd(6, a1, a_stride);                                 \
+    if (vectors == 2) _tile_loadd(7, (b) + kTileColumns * kUnit, kWidth * kUnit); \
+    _tile_dpbssd(0, 4, 5);                                                        \
+    if (vectors == 2) _tile_dpbssd(1, 4, 7);                                      \
+    if (tiles == 2) _tile_dpbssd(2, 6, 5);                                        \
+    if (tiles == 2 && vectors == 2) _tile_dpbssd(3, 6, 7);                        \
+  } while (0)
+
+// Rows of A, copied together.
+struct alignas(64) Stage {
+  int8_t rows[2 * kTileRows][kTileBytes];
+};
+
+// `bytes` (up to 64) of every row, `at` bytes into the stage's rows; zeros behind them up to the end.
+DGMS_INLINE void Gather(const GemmS8Args& args, const int8_t* a, int64_t bytes, int64_t at, Stage* stage) {
+  const __mmask64 mask = ~uint64_t{0} >> (kTileBytes - bytes);
+  const __mmask64 room = ~uint64_t{0} >> at;
+  for (int r = 0; r < args.rows; ++r, a += args.a_row_stride) {
+    _mm512_mask_storeu_epi8(stage->rows[r] + at, room, _mm512_maskz_loadu_epi8(mask, a));
+  }
+}
+
+// The stage is complete in memory before tile loads, of which the compiler does not know what they read.
+DGMS_INLINE void Fence() { __asm__ volatile("" : : : "memory"); }
+
+template <int tiles, int vectors>
+void Tile(const GemmS8Args& args, const Steps& steps) {
+  constexpr int64_t kWidth = vectors * kTileColumns;
+  constexpr int64_t kSumsStride = kWidth * sizeof(int32_t);
+  const int64_t second = tiles == 2 ? args.rows - kTileRows : 0;
+  int32_t* c = args.c;
+  int32_t* c1 = args.c + second * kWidth;
+  if (args.accumulate) {
+    _tile_loadd(0, c, kSumsStride);
+    if (vectors == 2) _tile_loadd(1, c + kTileColumns, kSumsStride);
+    if (tiles == 2) _tile_loadd(2, c1, kSumsStride);
+    if (tiles == 2 && vectors == 2) _tile_loadd(3, c1 + kTileColumns, kSumsStride);
+  } else {
+    _tile_zero(0);
+    if (vectors == 2) _tile_zero(1);
+    if (tiles == 2) _tile_zero(2);
+    if (tiles == 2 && vectors == 2) _tile_zero(3);
+  }
+  const int8_t* panel = args.panel;
+  const int64_t stride = args.a_row_stride;
+  Stage stage;
+  const int8_t* staged = stage.rows[0];
+  const int8_t* staged1 = stage.rows[second];
+  if (steps.gathered) {
+    int64_t s = 0;
+    for (; s + steps.together <= args.segment_count; s += steps.together, panel += steps.chunk * kWidth) {
+      for (int64_t i = 0; i < steps.together; ++i) {
+        Gather(args, args.a + args.segments[s + i], args.segment_length, i * steps.places, &stage);
+      }
+      Fence();
+      DGMS_AMX_STEP(4, 5, staged, staged1, kTileBytes, panel);
+    }
+    if (steps.rest > 0) {
+      for (int64_t i = 0; s + i < args.segment_count; ++i) {
+        Gather(args, args.a + args.segments[s + i], args.segment_length, i * steps.places, &stage);
+      }
+      Fence();
+      DGMS_AMX_STEP(6, 7, staged, staged1, kTileBytes, panel);
+    }
+  } else if (steps.rest == 0) {
+    for (int64_t s = 0; s < args.segment_count; ++s) {
+      const int8_t* a = args.a + args.segments[s];
+      for (int64_t left = args.segment_length; left > 0; left -= steps.chunk) {
+        DGMS_AMX_STEP_OF_FOUR(a, a + second * stride, stride, panel);
+        a += steps.chunk;
+        panel += steps.chunk * kWidth;
+      }
+    }
+  } else {
+    for (int64_t s = 0; s < args.segment_count; ++s) {
+      const int8_t* a = args.a + args.segments[s];
+      int64_t left = args.segment_length;
+      for (; left >= steps.chunk; left -= steps.chunk, a += steps.chunk, panel += steps.chunk * kWidth) {
+        DGMS_AMX_STEP(4, 5, a, a + second * stride, stride, panel);
+      }
+      if (left > 0) {
+        if (steps.places == args.segment_length) {
+          DGMS_AMX_STEP(6, 7, a, a + second * stride, stride, panel);
+        } else {
+          Gather(args, a, left, 0, &stage);
+          Fence();
+          DGMS_AMX_STEP(6, 7, staged, staged1, kTileBytes, panel);
+        }
+        panel += steps.rest * kWidth;
+      }
+    }
+  }
+  _tile_stored(0, c, kSumsStride);
+  if (vectors == 2) _tile_stored(1, c + kTileColumns, kSumsStride);
+  if (tiles == 2) _tile_stored(2, c1, kSumsStride);
+  if (tiles == 2 && vectors == 2) _tile_stored(3, c1 + kTileColumns, kSumsStride);
+}
+
+}  // namespace
+
+void s8_32x32_avx512_amx_decode(const uint8_t* packed, int64_t places, int width, const TablesS8& tables,
+                                int8_t* panel) {
+  s8_14x32_avx512_vnni_decode(packed, places, width, tables, panel);
+}
+
+void s8_32x32_avx512_amx_gemm(const GemmS8Args& args) {
+  const int64_t rows = args.rows < kTileRows ? args.rows : kTileRows;
+  Plan plan = {};
+  if (args.state != nullptr) memcpy(&plan, args.state->words, sizeof(plan));
+  if (plan.rows != rows || plan.segment_count != args.segment_count || plan.segment_length != args.segment_length) {
+    plan = {rows, args.segment_count, args.segment_length, PlanSteps(args.segment_count, args.segment_length)};
+    SetShapes(plan);
+    if (args.state != nullptr) {
+      args.state->release = Release;
+      memcpy(args.state->words, &plan, sizeof(plan));
+    }
+  }
+  if (args.rows <= kTileRows) {
+    (args.width == kTileColumns ? Tile<1, 1> : Tile<1, 2>)(args, plan.steps);
+  } else {
+    (args.width == kTileColumns ? Tile<2, 1> : Tile<2, 2>)(args, plan.steps);
+  }
+  if (args.state == nullptr) Release();
+}
+
+}  // namespace dgms
