@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dgms_keras._version import __version__
-from dgms_keras.cli import commands
+from dgms_keras.cli import commands, table4
 from dgms_keras.config import BITS
 
 _MODEL_HELP = "a file of Keras 3 or tf_keras (.keras, .h5), or a tf_keras SavedModel folder"
@@ -191,7 +191,8 @@ def _add_bench(subparsers: Any) -> None:
         commands.bench,
         "time a .tflite: our delegate, XNNPACK and TFLite's builtin kernels, interleaved in one process",
         "dgms bench model.tflite --dense float.tflite --threads 2 --runs 100 --json result.json\n"
-        "  dgms bench --show result.json phone.json --plot results.png",
+        "  dgms bench --show result.json phone.json --plot results.png\n"
+        "  dgms bench --table4 --networks resnet18 mobilenet_v2 --memory",
     )
     p.add_argument("model", type=Path, nargs="?", help="a .tflite file")
     p.add_argument(
@@ -202,10 +203,14 @@ def _add_bench(subparsers: Any) -> None:
         default="delegate,xnnpack,builtin",
         help="some of delegate,xnnpack,builtin (default: all)",
     )
-    p.add_argument("--threads", type=_positive, default=1)
-    p.add_argument("--runs", type=_positive, default=50, help="timed rounds; each runs every path once (default 50)")
-    p.add_argument("--min-seconds", type=_seconds, default=0.0, help="go on for at least so long (default 0)")
-    p.add_argument("--warmup", type=_count, default=5)
+    p.add_argument(
+        "--threads", type=_positive, nargs="+", metavar="N", help="one number; with --table4, some (default 1; 1 2)"
+    )
+    p.add_argument(
+        "--runs", type=_positive, help="timed rounds; each runs every path once (default 50; 30 with --table4)"
+    )
+    p.add_argument("--min-seconds", type=_seconds, help="go on for at least so long (default 0; 5 with --table4)")
+    p.add_argument("--warmup", type=_count, help="rounds that are not timed (default 5; 3 with --table4)")
     p.add_argument("--batch", type=_positive, default=1, help="for a model whose batch size is open")
     p.add_argument(
         "--activations",
@@ -228,4 +233,10 @@ def _add_bench(subparsers: Any) -> None:
         help="instead of timing, show results of earlier runs, of this machine, others and phones, side by side",
     )
     p.add_argument("--plot", type=Path, metavar="FILE.png|.svg", help="with --show: also draw them")
+    p.add_argument(
+        "--profile",
+        action="store_true",
+        help="also what each of the delegate's operators costs (with a model or --table4)",
+    )
+    table4.add_arguments(p)
     p.set_defaults(usage_error=p.error)

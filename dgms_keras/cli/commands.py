@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dgms_keras.cli import table4
 from dgms_keras.cli.model_files import load_model, quiet_keras
 
 Command = Callable[[argparse.Namespace], int]
@@ -231,7 +232,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
     import dgms_keras
     from dgms_keras.export.signature import dtype_name
-    from dgms_keras.runtime.benchmark import random_input
+    from dgms_keras.runtime.interleaved import random_input
 
     model = load_model(arguments.model)
     _file(arguments.tflite, "the .tflite")
@@ -251,10 +252,15 @@ def verify(arguments: argparse.Namespace) -> int:
 
 
 def bench(arguments: argparse.Namespace) -> int:
-    if (arguments.model is None) == (arguments.show is None):
-        arguments.usage_error("give either a model to time, or --show with results")
+    if (arguments.model is not None) + (arguments.show is not None) + arguments.table4 != 1:
+        arguments.usage_error("give either a model to time, or --show with results, or --table4")
     if arguments.plot and not arguments.show:
         arguments.usage_error("--plot draws the results given with --show")
+    if arguments.profile and arguments.show:
+        arguments.usage_error("--profile runs a model, or those of --table4")
+    table4.check_arguments(arguments)
+    if arguments.table4:
+        return table4.run(arguments)
     return _show(arguments) if arguments.show else _time(arguments)
 
 
@@ -276,15 +282,18 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _time(arguments: argparse.Namespace) -> int:
     from dgms_keras.runtime.benchmark import benchmark
+    from dgms_keras.runtime.profile import profile_lines
 
+    if len(arguments.threads or [1]) > 1:
+        arguments.usage_error("a model is timed with one number of --threads")
+    given = {"runs": arguments.runs, "min_seconds": arguments.min_seconds, "warmup": arguments.warmup}
+    (num_threads,) = arguments.threads or [1]
     report = benchmark(
         _file(arguments.model, "the model"),
         dense=_file(arguments.dense, "--dense") if arguments.dense else None,
         paths=[p.strip() for p in arguments.paths.split(",") if p.strip()],
-        num_threads=arguments.threads,
-        runs=arguments.runs,
-        min_seconds=arguments.min_seconds,
-        warmup=arguments.warmup,
+        num_threads=num_threads,
+        **{name: value for name, value in given.items() if value is not None},
         batch=arguments.batch,
         activations=arguments.activations,
         seed=arguments.seed,
@@ -294,6 +303,9 @@ def _time(arguments: argparse.Namespace) -> int:
         _print(report.table())
     if arguments.json:
         _write_json(arguments.json, report.to_json_dict())
+    if arguments.profile:
+        lines = profile_lines(arguments.model, num_threads=num_threads, activations=arguments.activations)
+        _say("\n".join(lines))
     return 0
 
 

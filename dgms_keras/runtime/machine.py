@@ -52,6 +52,19 @@ def resident_bytes() -> int | None:
     return _status_bytes("VmRSS")
 
 
+def memory_bytes() -> dict[str, int]:
+    """This process's resident memory now: `resident` in all, `anonymous` (what it allotted) and `mapped` (pages of files and shared
+    memory).
+
+    Raises:
+        OSError: the system does not tell.
+    """
+    found = {name: _status_bytes(field) for name, field in (("resident", "VmRSS"), ("anonymous", "RssAnon"))}
+    if any(value is None for value in found.values()):
+        raise OSError("resident memory is read from /proc/self/status, which this system does not have")
+    return {**found, "mapped": found["resident"] - found["anonymous"]}
+
+
 def _status_bytes(field: str) -> int | None:
     try:
         with open("/proc/self/status", encoding="utf-8") as file:
