@@ -166,6 +166,36 @@ struct DepthwiseF32Kernel {
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
+// Dense filters: rows of plain values, [N][K], as a model's file holds them. Nothing of them is kept in another order;
+// a block is transposed into a panel where a codebook filter's would be decoded.
+
+// Transposes a matrix of 32-bit words: floats, or four int8 places of one column at a time.
+//   rows    word p of row j is at rows + j * row_bytes + 4 * p, at any address; k words of n rows are read
+//   width   a multiple of 4, n <= width <= kMaxColumns
+//   panel   [k][width] words, aligned as words are; all are written (columns n.. get values that nothing uses)
+using TransposeFn = void (*)(const void* rows, int64_t row_bytes, int64_t k, int n, int width, void* panel);
+
+// Sum j is that over p of rows[j * row_stride + p] * x[p]: one row of activations, reading the weights once and in
+// order. The order of summation is the kernel's own, but fixed.
+struct DotRowsF32Args {
+  const float* x;  // k floats
+  int64_t k;       // >= 1
+  int n;           // >= 1
+  const float* rows;
+  int64_t row_stride;
+  float* y;           // n floats
+  Epilogue epilogue;  // n entries are read
+};
+using DotRowsF32Fn = void (*)(const DotRowsF32Args& args);
+
+struct DenseKernel {
+  const char* name;
+  Isa isa;
+  TransposeFn transpose;
+  DotRowsF32Fn dot_rows;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
 // Declarations of all kernels of this processor family, from kernels.inc.
 #define DGMS_GEMM_F32(name, isa, max_rows, max_columns, column_unit, k_unit, pack)                              \
   void pack(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, uint8_t* packed);         \
@@ -173,12 +203,14 @@ struct DepthwiseF32Kernel {
   void name##_gemm(const GemmF32Args& args);                                                                    \
   void name##_gemv(const GemvF32Args& args);                                                                    \
   static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);       \
+  static_assert((column_unit) % 4 == 0, "columns of " #name);                                                   \
   static_assert((column_unit) * (k_unit) % 8 == 0, "a packed block is a whole number of 32-bit words: " #name); \
   static_assert((max_columns) * (k_unit) <= kPanelFloats && kMaxBlock % (k_unit) == 0, "block buffer of " #name);
 #define DGMS_DEPTHWISE_F32(name, isa) void name(const DepthwiseF32Args& args);
+#define DGMS_DENSE(name, isa)                                                                           \
+  void name##_transpose(const void* rows, int64_t row_bytes, int64_t k, int n, int width, void* panel); \
+  void name##_dot_rows(const DotRowsF32Args& args);
 #include "kernels/kernels.inc"
-#undef DGMS_GEMM_F32
-#undef DGMS_DEPTHWISE_F32
 
 }  // namespace dgms
 

@@ -217,6 +217,7 @@ struct QuantizeS8Kernel {
   void name##_decode(const uint8_t* packed, int64_t places, int width, const TablesS8& tables, int8_t* panel); \
   void name##_gemm(const GemmS8Args& args);                                                                    \
   static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);      \
+  static_assert((column_unit) % 4 == 0, "columns of " #name);                                                  \
   static_assert((column_unit) * (k_unit) % kRunS8 == 0 && (k_unit) <= kMaxUnitS8, "whole runs in " #name);
 #define DGMS_DEPTHWISE_S8(name, isa) void name(const DepthwiseS8Args& args);
 #define DGMS_OUTPUT_S8(name, isa)                     \

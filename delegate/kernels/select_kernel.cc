@@ -10,24 +10,22 @@ namespace {
   constexpr GemmF32Kernel name##_kernel = {#name,  isa,  max_rows,      max_columns, column_unit, \
                                            k_unit, pack, name##_decode, name##_gemm, name##_gemv};
 #define DGMS_DEPTHWISE_F32(name, isa) constexpr DepthwiseF32Kernel name##_kernel = {#name, isa, name};
+#define DGMS_DENSE(name, isa) constexpr DenseKernel name##_kernel = {#name, isa, name##_transpose, name##_dot_rows};
 #include "kernels/kernels.inc"
-#undef DGMS_GEMM_F32
-#undef DGMS_DEPTHWISE_F32
 
 constexpr const GemmF32Kernel* kGemmF32[] = {
 #define DGMS_GEMM_F32(name, ...) &name##_kernel,
-#define DGMS_DEPTHWISE_F32(name, isa)
 #include "kernels/kernels.inc"
-#undef DGMS_GEMM_F32
-#undef DGMS_DEPTHWISE_F32
 };
 
 constexpr const DepthwiseF32Kernel* kDepthwiseF32[] = {
-#define DGMS_GEMM_F32(name, ...)
 #define DGMS_DEPTHWISE_F32(name, isa) &name##_kernel,
 #include "kernels/kernels.inc"
-#undef DGMS_GEMM_F32
-#undef DGMS_DEPTHWISE_F32
+};
+
+constexpr const DenseKernel* kDense[] = {
+#define DGMS_DENSE(name, isa) &name##_kernel,
+#include "kernels/kernels.inc"
 };
 
 #define DGMS_GEMM_S8(name, isa, max_rows, max_columns, column_unit, k_unit, flip)                \
@@ -121,16 +119,18 @@ struct Choices {
   Choices() {
     for (int i = 0; i < kIsaCount; ++i) {
       const Isa isa = kIsas[i];
-      sets[i] = {isa, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+      KernelSet& set = sets[i];
+      set = {};
+      set.isa = isa;
       if (!MachineHas(isa)) continue;
-      sets[i] = {isa,
-                 Last(kGemmF32, isa),
-                 Last(kDepthwiseF32, isa),
-                 Last(kGemmS8, isa),
-                 Last(kDepthwiseS8, isa),
-                 Last(kOutputS8, isa),
-                 Last(kQuantizeS8, isa),
-                 Last(kPointwise, isa)};
+      set.gemm = Last(kGemmF32, isa);
+      set.depthwise = Last(kDepthwiseF32, isa);
+      set.gemm_s8 = Last(kGemmS8, isa);
+      set.depthwise_s8 = Last(kDepthwiseS8, isa);
+      set.output_s8 = Last(kOutputS8, isa);
+      set.quantize_s8 = Last(kQuantizeS8, isa);
+      set.pointwise = Last(kPointwise, isa);
+      set.dense = Last(kDense, isa);
       best = &sets[i];
     }
   }
@@ -183,6 +183,12 @@ const GemmF32Kernel* const* GemmF32Kernels(int* count) {
 
 const DepthwiseF32Kernel* const* DepthwiseF32Kernels(int* count) {
   static const Runnable runnable(kDepthwiseF32);
+  *count = runnable.size;
+  return runnable.kernels;
+}
+
+const DenseKernel* const* DenseKernels(int* count) {
+  static const Runnable runnable(kDense);
   *count = runnable.size;
   return runnable.kernels;
 }

@@ -20,6 +20,7 @@ struct KernelSet {
   const OutputS8Kernel* output_s8;
   const QuantizeS8Kernel* quantize_s8;
   const PointwiseKernel* pointwise;
+  const DenseKernel* dense;
 };
 
 // All instruction sets, in rising order of preference within a processor family.
@@ -40,6 +41,7 @@ const KernelSet* KernelsFor(std::string_view isa_name);
 // All kernels of this build that this machine runs, for tests and benches. `*count` receives how many.
 const GemmF32Kernel* const* GemmF32Kernels(int* count);
 const DepthwiseF32Kernel* const* DepthwiseF32Kernels(int* count);
+const DenseKernel* const* DenseKernels(int* count);
 const GemmS8Kernel* const* GemmS8Kernels(int* count);
 const DepthwiseS8Kernel* const* DepthwiseS8Kernels(int* count);
 const OutputS8Kernel* const* OutputS8Kernels(int* count);

@@ -22,6 +22,13 @@ DGMS_INLINE void Store(float* p, Floats v) { _mm256_storeu_ps(p, v); }
 DGMS_INLINE Floats MultiplyAdd(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
 DGMS_INLINE Floats Add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
 
+// The lanes' sum, in pairs that are half a vector apart.
+DGMS_INLINE float Sum(Floats v) {
+  const __m128 quarters = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 pairs = _mm_add_ps(quarters, _mm_movehl_ps(quarters, quarters));
+  return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehdup_ps(pairs)));
+}
+
 // NaN passes: max and min return their second operand if either is NaN.
 DGMS_INLINE Floats Clamp(Floats v, Floats min, Floats max) { return _mm256_min_ps(max, _mm256_max_ps(min, v)); }
 
@@ -35,6 +42,23 @@ DGMS_INLINE void Store(float* p, Floats v, Mask mask) { _mm256_maskstore_ps(p, m
 
 DGMS_INLINE Words LoadWords(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 DGMS_INLINE Words ShiftRight(Words words, int bits) { return _mm256_srli_epi32(words, bits); }
+
+// Four neighbouring words (or floats) from each of kLanes / 4 rows: one 128-bit lane for each.
+DGMS_INLINE Floats LoadQuads(const char* const (&rows)[2]) {
+  const __m128 low = _mm_loadu_ps(reinterpret_cast<const float*>(rows[0]));
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(low), _mm_loadu_ps(reinterpret_cast<const float*>(rows[1])), 1);
+}
+// Transposes 4x4 words in each 128-bit lane of four vectors.
+DGMS_INLINE void TransposeQuads(Floats (&v)[4]) {
+  const __m256d low01 = _mm256_castps_pd(_mm256_unpacklo_ps(v[0], v[1])),
+                high01 = _mm256_castps_pd(_mm256_unpackhi_ps(v[0], v[1]));
+  const __m256d low23 = _mm256_castps_pd(_mm256_unpacklo_ps(v[2], v[3])),
+                high23 = _mm256_castps_pd(_mm256_unpackhi_ps(v[2], v[3]));
+  v[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(low01, low23));
+  v[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low01, low23));
+  v[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high01, high23));
+  v[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high01, high23));
+}
 
 // 16 floats, looked up by bits 4 * place .. 4 * place + 3 of every lane. A permute looks 8 floats up by the low 3 bits
 // and ignores the rest, so it takes two and a blend by bit 3, which is moved to the sign, where a blend looks.

@@ -15,7 +15,7 @@ struct Conv2D::State {
   Workspace* workspace = &own;
 };
 
-std::unique_ptr<Conv2D> Conv2D::Create(const Conv2DParams& params, const CodebookFilter& filter, const float* bias,
+std::unique_ptr<Conv2D> Conv2D::Create(const Conv2DParams& params, const FloatFilter& filter, const float* bias,
                                        const KernelSet& kernels, Status* status) {
   Status ignored;
   if (status == nullptr) status = &ignored;
@@ -28,7 +28,7 @@ std::unique_ptr<Conv2D> Conv2D::Create(const Conv2DParams& params, const Codeboo
     return nullptr;
   }
   state->gemm.range = RangeOf(params.activation);
-  *status = state->gemm.filter.Init(state->plan.FilterShape(), filter, bias, *kernels.gemm);
+  *status = state->gemm.filter.Init(state->plan.FilterShape(), filter, bias, kernels);
   if (*status != Status::kOk) return nullptr;
   *status = Status::kOutOfMemory;
   if (state->plan.Init() != Status::kOk || !AllocationAllowed(sizeof(Conv2D))) return nullptr;

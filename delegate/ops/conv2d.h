@@ -1,4 +1,4 @@
-// CONV_2D with a codebook filter, NHWC float activations.
+// CONV_2D with a codebook or dense filter, NHWC float activations.
 #ifndef DGMS_OPS_CONV2D_H_
 #define DGMS_OPS_CONV2D_H_
 
@@ -28,9 +28,10 @@ class Conv2D {
  public:
   using Element = float;  // of activations
 
-  // Packs the weights. Null on failure, with the reason in *status (which may be null). Nothing is kept of the views.
+  // Packs the weights. Null on failure, with the reason in *status (which may be null). Nothing is kept of the views
+  // but a dense filter's values.
   //   bias   [out_channels] or null
-  static std::unique_ptr<Conv2D> Create(const Conv2DParams& params, const CodebookFilter& filter, const float* bias,
+  static std::unique_ptr<Conv2D> Create(const Conv2DParams& params, const FloatFilter& filter, const float* bias,
                                         const KernelSet& kernels, Status* status = nullptr);
   ~Conv2D();
 

@@ -26,28 +26,32 @@ struct DepthwiseConv2D::State {
   Workspace own;
   Workspace* workspace = &own;
 
-  Status Decode(const CodebookFilter& filter, const float* layer_bias);
+  Status Decode(const FloatFilter& filter, const float* layer_bias);
   void BiasAlone(float* pixel, int64_t c, int64_t count) const;
   void RunLine(const float* input, float* output, int64_t line, int64_t c, int64_t count) const;
 };
 
-Status DepthwiseConv2D::State::Decode(const CodebookFilter& filter, const float* layer_bias) {
+Status DepthwiseConv2D::State::Decode(const FloatFilter& filter, const float* layer_bias) {
   const int64_t taps = plan.taps(), channels = plan.channels;
-  if (filter.count != taps * channels || !IsValid(filter, channels)) return Status::kInvalidArgument;
+  if (!IsValid(filter, channels, taps * channels)) return Status::kInvalidArgument;
   if (!weights.Reserve(taps * channels) || !bias.Reserve(channels)) return Status::kOutOfMemory;
+  for (int64_t c = 0; c < channels; ++c) bias[c] = layer_bias == nullptr ? 0.0f : layer_bias[c];
+  if (const auto* dense = std::get_if<DenseFilter>(&filter)) {
+    std::copy(dense->values, dense->values + taps * channels, weights.data());
+    return Status::kOk;
+  }
+  const CodebookFilter& codebook = *std::get_if<CodebookFilter>(&filter);
   for (int64_t c = 0; c < channels; ++c) {
-    const int64_t codebook = filter.group_size == 0 ? 0 : c / filter.group_size;
-    const float* values = filter.codebooks + (codebook << filter.bits);
-    const float scale = filter.scale == nullptr ? 1.0f : filter.scale[c];
-    for (int64_t t = 0; t < taps; ++t) weights[t * channels + c] = values[filter.codes[t * channels + c]] * scale;
-    bias[c] = layer_bias == nullptr ? 0.0f : layer_bias[c];
+    const int64_t book = codebook.group_size == 0 ? 0 : c / codebook.group_size;
+    const float* values = codebook.codebooks + (book << codebook.bits);
+    const float scale = codebook.scale == nullptr ? 1.0f : codebook.scale[c];
+    for (int64_t t = 0; t < taps; ++t) weights[t * channels + c] = values[codebook.codes[t * channels + c]] * scale;
   }
   return Status::kOk;
 }
 
-std::unique_ptr<DepthwiseConv2D> DepthwiseConv2D::Create(const DepthwiseConv2DParams& params,
-                                                         const CodebookFilter& filter, const float* bias,
-                                                         const KernelSet& kernels, Status* status) {
+std::unique_ptr<DepthwiseConv2D> DepthwiseConv2D::Create(const DepthwiseConv2DParams& params, const FloatFilter& filter,
+                                                         const float* bias, const KernelSet& kernels, Status* status) {
   Status ignored;
   if (status == nullptr) status = &ignored;
   *status = Status::kOutOfMemory;

@@ -1,4 +1,4 @@
-// DEPTHWISE_CONV_2D with a codebook filter, NHWC float activations.
+// DEPTHWISE_CONV_2D with a codebook or dense filter, NHWC float activations.
 #ifndef DGMS_OPS_DEPTHWISE_CONV2D_H_
 #define DGMS_OPS_DEPTHWISE_CONV2D_H_
 
@@ -28,10 +28,10 @@ class DepthwiseConv2D {
  public:
   using Element = float;  // of activations
 
-  // Decodes the weights (there are few of them) and folds the scale into them. Null on failure, with the reason in
-  // *status (which may be null). Nothing is kept of the views.
+  // Decodes or copies the weights (there are few of them) and folds the scale into them. Null on failure, with the
+  // reason in *status (which may be null). Nothing is kept of the views.
   //   bias   [in_channels * depth_multiplier] or null
-  static std::unique_ptr<DepthwiseConv2D> Create(const DepthwiseConv2DParams& params, const CodebookFilter& filter,
+  static std::unique_ptr<DepthwiseConv2D> Create(const DepthwiseConv2DParams& params, const FloatFilter& filter,
                                                  const float* bias, const KernelSet& kernels, Status* status = nullptr);
   ~DepthwiseConv2D();
 

@@ -1,6 +1,7 @@
 #include "ops/filter.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/kernel.h"
 #include "ops/shapes.h"
@@ -25,14 +26,24 @@ int64_t CodebookCount(const FilterCodes& filter, int64_t channels) {
   return filter.group_size == 0 ? 1 : CeilDiv(channels, filter.group_size);
 }
 
-bool IsValid(const CodebookFilter& filter, int64_t channels) {
-  return filter.codebooks != nullptr && AreValid(filter, channels);
+bool IsValid(const FloatFilter& filter, int64_t channels, int64_t weights) {
+  if (const auto* dense = std::get_if<DenseFilter>(&filter)) {
+    return channels >= 1 && dense->count == weights && (dense->values != nullptr || weights == 0);
+  }
+  const CodebookFilter& codebook = *std::get_if<CodebookFilter>(&filter);
+  return codebook.count == weights && codebook.codebooks != nullptr && AreValid(codebook, channels);
 }
 
-bool IsValid(const Int8CodebookFilter& filter, int64_t channels) {
-  if (filter.codebooks == nullptr || !AreValid(filter, channels)) return false;
-  const int8_t* end = filter.codebooks + (CodebookCount(filter, channels) << filter.bits);
-  return std::find(filter.codebooks, end, int8_t{-128}) == end;
+bool IsValid(const Int8Filter& filter, int64_t channels, int64_t weights) {
+  if (const auto* dense = std::get_if<Int8DenseFilter>(&filter)) {
+    return channels >= 1 && dense->count == weights &&
+           (weights == 0 || (dense->values != nullptr &&
+                             std::memchr(dense->values, uint8_t{0x80}, static_cast<size_t>(weights)) == nullptr));
+  }
+  const Int8CodebookFilter& codebook = *std::get_if<Int8CodebookFilter>(&filter);
+  if (codebook.count != weights || codebook.codebooks == nullptr || !AreValid(codebook, channels)) return false;
+  const int8_t* end = codebook.codebooks + (CodebookCount(codebook, channels) << codebook.bits);
+  return std::find(codebook.codebooks, end, int8_t{-128}) == end;
 }
 
 }  // namespace dgms

@@ -3,6 +3,7 @@
 #define DGMS_OPS_FILTER_H_
 
 #include <cstdint>
+#include <variant>
 
 namespace dgms {
 
@@ -24,10 +25,26 @@ struct Int8CodebookFilter : FilterCodes {
   const int8_t* codebooks = nullptr;  // as above; values -127..127
 };
 
-// True if the view is consistent: bits 2..4, the right number of codes, every code below 1 << bits, codebooks there and
-// (int8) in their range. `channels` counts output channels.
-bool IsValid(const CodebookFilter& filter, int64_t channels);
-bool IsValid(const Int8CodebookFilter& filter, int64_t channels);
+// A filter as plain values, in the same orders. The op reads the values where they are instead of keeping a copy
+// (depthwise ops, which need few, copy them): they live as long as the op.
+struct DenseFilter {
+  const float* values = nullptr;
+  int64_t count = 0;
+};
+
+struct Int8DenseFilter {
+  const int8_t* values = nullptr;  // -127..127
+  int64_t count = 0;
+};
+
+// What an op with weights takes: either kind converts.
+using FloatFilter = std::variant<CodebookFilter, DenseFilter>;
+using Int8Filter = std::variant<Int8CodebookFilter, Int8DenseFilter>;
+
+// True if the view is consistent: `weights` of them, and for codebooks bits 2..4, every code below 1 << bits, codebooks
+// there and (int8) in their range. `channels` counts output channels.
+bool IsValid(const FloatFilter& filter, int64_t channels, int64_t weights);
+bool IsValid(const Int8Filter& filter, int64_t channels, int64_t weights);
 
 // How many codebooks the view has.
 int64_t CodebookCount(const FilterCodes& filter, int64_t channels);

@@ -7,23 +7,31 @@
 
 namespace dgms {
 
-Status FilterPanels::Init(const FilterMatrix& shape, const CodebookFilter& filter, const float* bias,
-                          const GemmF32Kernel& kernel) {
-  kernel_ = &kernel;
+Status FilterPanels::Init(const FilterMatrix& shape, const FloatFilter& filter, const float* bias,
+                          const KernelSet& kernels) {
+  kernel_ = kernels.gemm;
+  dense_kernel_ = kernels.dense;
   shape_ = shape;
   const CheckedSize k = CheckedSize(shape.segment_count) * shape.segment_length;
   const CheckedSize channels = CheckedSize(shape.groups) * shape.columns;
   // Twice over, so that rounding up to units and panels cannot overflow either.
   if (shape.groups < 1 || shape.columns < 1 || shape.segment_count < 1 || shape.segment_length < 1 ||
       !((channels + kMaxColumns) * (k + kPanelFloats) * kMaxColumns * kPanelFloats).ok() ||
-      filter.count != k.value() * channels.value() || !IsValid(filter, channels.value())) {
+      !IsValid(filter, channels.value(), k.value() * channels.value())) {
     return Status::kInvalidArgument;
   }
-  panels_per_group_ = CeilDiv(shape.columns, kernel.max_columns);
+  panels_per_group_ = CeilDiv(shape.columns, kernel_->max_columns);
   Status status = PlanBlocks();
-  if (status == Status::kOk) status = PackCodes(filter);
-  if (status == Status::kOk) status = FillTables(filter);
-  if (status == Status::kOk) status = FillEpilogue(filter, bias);
+  if (status != Status::kOk) return status;
+  if (const auto* dense = std::get_if<DenseFilter>(&filter)) {
+    values_ = dense->values;
+    one_run_ = true;
+    return FillEpilogue(nullptr, bias);
+  }
+  const CodebookFilter& codebook = *std::get_if<CodebookFilter>(&filter);
+  status = PackCodes(codebook);
+  if (status == Status::kOk) status = FillTables(codebook);
+  if (status == Status::kOk) status = FillEpilogue(codebook.scale, bias);
   return status;
 }
 
@@ -34,9 +42,11 @@ Status FilterPanels::PlanBlocks() {
   const Status status = PlanFilterBlocks(shape_.segment_count, shape_.segment_length, limit, unit,
                                          /*pad_segments=*/false, &blocks_, &block_count_);
   if (status != Status::kOk) return status;
+  if (!first_place_.Reserve(block_count_)) return Status::kOutOfMemory;
   padded_k_ = 0;
   one_run_ = true;
   for (int64_t b = 0; b < block_count_; ++b) {
+    first_place_[b] = padded_k_;
     padded_k_ += RoundUp(blocks_[b].k(), unit);
     if (b + 1 < block_count_ && blocks_[b].k() % unit != 0) one_run_ = false;
   }
@@ -48,7 +58,9 @@ int FilterPanels::Columns(int64_t panel_in_group) const {
       std::min<int64_t>(kernel_->max_columns, shape_.columns - panel_in_group * kernel_->max_columns));
 }
 
-int64_t FilterPanels::PackedBytes(const Block& block, int n) const { return PackedBlockBytes(*kernel_, block.k(), n); }
+int64_t FilterPanels::FirstChannel(int64_t panel) const {
+  return panel / panels_per_group_ * shape_.columns + panel % panels_per_group_ * kernel_->max_columns;
+}
 
 Status FilterPanels::PackCodes(const CodebookFilter& filter) {
   packed_panel_bytes_ = padded_k_ * kernel_->max_columns / 2;
@@ -65,7 +77,7 @@ Status FilterPanels::PackCodes(const CodebookFilter& filter) {
         const Block& block = blocks_[b];
         kernel_->pack(codes + block.first_segment * shape_.segment_length + block.offset, k(), block.k(), n,
                       static_cast<int>(RoundUp(n, kernel_->column_unit)), packed);
-        packed += PackedBytes(block, n);
+        packed += PackedBlockBytes(*kernel_, block.k(), n);
       }
     }
   }
@@ -88,13 +100,13 @@ Status FilterPanels::FillTables(const CodebookFilter& filter) {
   }
   bool mixed = false;
   for (int64_t i = 0; i < panels() && !mixed; ++i) {
-    const int64_t first = (i / panels_per_group_) * shape_.columns + (i % panels_per_group_) * kernel_->max_columns;
+    const int64_t first = FirstChannel(i);
     mixed = first / group_size_ != (first + Columns(i % panels_per_group_) - 1) / group_size_;
   }
   if (!mixed) return Status::kOk;
   if (!column_table_.Reserve(panels() * kernel_->max_columns)) return Status::kOutOfMemory;
   for (int64_t i = 0; i < panels(); ++i) {
-    const int64_t first = (i / panels_per_group_) * shape_.columns + (i % panels_per_group_) * kernel_->max_columns;
+    const int64_t first = FirstChannel(i);
     const int n = Columns(i % panels_per_group_);
     for (int j = 0; j < kernel_->max_columns; ++j) {  // columns beyond n repeat the last: entries never decrease
       column_table_[i * kernel_->max_columns + j] = static_cast<int32_t>((first + std::min(j, n - 1)) / group_size_);
@@ -103,31 +115,35 @@ Status FilterPanels::FillTables(const CodebookFilter& filter) {
   return Status::kOk;
 }
 
-Status FilterPanels::FillEpilogue(const CodebookFilter& filter, const float* bias) {
+Status FilterPanels::FillEpilogue(const float* scale, const float* bias) {
   const int64_t size = panels() * kernel_->max_columns;
   if (!scale_.Reserve(size) || !bias_.Reserve(size)) return Status::kOutOfMemory;
   std::fill(scale_.data(), scale_.data() + size, 1.0f);
   std::fill(bias_.data(), bias_.data() + size, 0.0f);
   for (int64_t i = 0; i < panels(); ++i) {
-    const int64_t first = (i / panels_per_group_) * shape_.columns + (i % panels_per_group_) * kernel_->max_columns;
+    const int64_t first = FirstChannel(i);
     const size_t n = static_cast<size_t>(Columns(i % panels_per_group_));
     const int64_t at = i * kernel_->max_columns;
-    if (filter.scale != nullptr) std::memcpy(scale_.data() + at, filter.scale + first, n * sizeof(float));
+    if (scale != nullptr) std::memcpy(scale_.data() + at, scale + first, n * sizeof(float));
     if (bias != nullptr) std::memcpy(bias_.data() + at, bias + first, n * sizeof(float));
   }
   return Status::kOk;
 }
 
 FilterPanels::Panel FilterPanels::panel(int64_t index) const {
-  Panel panel;
+  Panel panel = {};
   const int64_t in_group = index % panels_per_group_;
   panel.group = index / panels_per_group_;
-  panel.first_channel = panel.group * shape_.columns + in_group * kernel_->max_columns;
+  panel.first_channel = FirstChannel(index);
   panel.n = Columns(in_group);
-  panel.packed = packed_.data() + panel.group * packed_group_bytes_ + in_group * packed_panel_bytes_;
   const int64_t at = index * kernel_->max_columns;
   panel.scale = scale_.data() + at;
   panel.bias = bias_.data() + at;
+  if (values_ != nullptr) {
+    panel.values = values_ + panel.first_channel * k();
+    return panel;
+  }
+  panel.packed = packed_.data() + panel.group * packed_group_bytes_ + in_group * packed_panel_bytes_;
   panel.tables = {tables_.data(), nullptr};
   if (group_size_ > 0) {
     const int64_t first = panel.first_channel / group_size_;
@@ -140,8 +156,30 @@ FilterPanels::Panel FilterPanels::panel(int64_t index) const {
   return panel;
 }
 
+void FilterPanels::Decode(const Panel& panel, int64_t index, float* decoded) const {
+  const Block& block = blocks_[index];
+  const int width = static_cast<int>(RoundUp(panel.n, kernel_->column_unit));
+  if (values_ == nullptr) {
+    kernel_->decode(panel.packed + first_place_[index] * width / 2, block.k(), panel.n, panel.tables, decoded);
+    return;
+  }
+  const float* rows = panel.values + block.first_segment * shape_.segment_length + block.offset;
+  dense_kernel_->transpose(rows, k() * static_cast<int64_t>(sizeof(float)), block.k(), panel.n, width, decoded);
+}
+
+void FilterPanels::MultiplyRow(const Panel& panel, const float* x, const float* residual, float* y,
+                               const ActivationRange& range) const {
+  const Epilogue epilogue = {panel.scale, panel.bias, range.min, range.max, residual, 0};
+  if (values_ == nullptr) {
+    kernel_->gemv({x, k(), panel.n, panel.packed, panel.tables, y, epilogue});
+  } else {
+    dense_kernel_->dot_rows({x, k(), panel.n, panel.values, k(), y, epilogue});
+  }
+}
+
 size_t FilterPanels::bytes() const {
-  return packed_.bytes() + tables_.bytes() + column_table_.bytes() + scale_.bytes() + bias_.bytes() + blocks_.bytes();
+  return packed_.bytes() + tables_.bytes() + column_table_.bytes() + scale_.bytes() + bias_.bytes() + blocks_.bytes() +
+         first_place_.bytes();
 }
 
 }  // namespace dgms

@@ -1,12 +1,13 @@
-// A float filter as panels in a kernel's tile order: what stays in memory of a convolution's or fully connected layer's
-// weights.
+// A float filter as the panels that the matrix kernels read: a codebook filter packed in a kernel's tile order (what
+// stays in memory of its layer's weights), or a view of a dense filter, whose blocks are transposed where the others
+// are decoded.
 #ifndef DGMS_OPS_FILTER_PANELS_H_
 #define DGMS_OPS_FILTER_PANELS_H_
 
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/kernel.h"
+#include "kernels/select_kernel.h"
 #include "ops/filter.h"
 #include "ops/filter_blocks.h"
 #include "ops/memory.h"
@@ -24,14 +25,15 @@ class FilterPanels {
     int64_t group;
     int64_t first_channel;  // in the whole layer
     int n;
-    const uint8_t* packed;  // the first block
+    const uint8_t* packed;  // codebooks: the first block
     Tables tables;
+    const float* values;  // dense: the first channel's weights
     const float* scale;
     const float* bias;
   };
 
-  // Packs. The filter must be valid (IsValid) and have groups * columns * k codes; bias may be null.
-  Status Init(const FilterMatrix& shape, const CodebookFilter& filter, const float* bias, const GemmF32Kernel& kernel);
+  // Packs codes, keeps a view of values. The filter has groups * columns * k weights; bias may be null.
+  Status Init(const FilterMatrix& shape, const FloatFilter& filter, const float* bias, const KernelSet& kernels);
 
   const GemmF32Kernel& kernel() const { return *kernel_; }
   const FilterMatrix& shape() const { return shape_; }
@@ -41,20 +43,31 @@ class FilterPanels {
   Panel panel(int64_t index) const;
   int64_t blocks() const { return block_count_; }
   const Block& block(int64_t index) const { return blocks_[index]; }
-  // From a block's packed bytes to the next block's of the same panel.
-  int64_t PackedBytes(const Block& block, int n) const;
-  // True if the blocks of a panel together are `pack` of the whole k, which is what gemv reads.
+
+  // The weights of one block, [k][round_up(n, column_unit)], as GemmF32Args::panel wants them. `decoded` has room for
+  // round_up(k, k_unit) rows.
+  void Decode(const Panel& panel, int64_t block, float* decoded) const;
+
+  // True if MultiplyRow may be used: a panel's whole K is one run in memory.
   bool one_run() const { return one_run_; }
+
+  // One row of activations (k() floats) by a panel: its n outputs. The residual (n floats) may be null.
+  void MultiplyRow(const Panel& panel, const float* x, const float* residual, float* y,
+                   const ActivationRange& range) const;
+
   size_t bytes() const;
 
  private:
   Status PlanBlocks();
   Status PackCodes(const CodebookFilter& filter);
   Status FillTables(const CodebookFilter& filter);
-  Status FillEpilogue(const CodebookFilter& filter, const float* bias);
+  Status FillEpilogue(const float* scale, const float* bias);
   int Columns(int64_t panel_in_group) const;
+  int64_t FirstChannel(int64_t panel) const;
 
   const GemmF32Kernel* kernel_ = nullptr;
+  const DenseKernel* dense_kernel_ = nullptr;
+  const float* values_ = nullptr;  // dense; else null
   FilterMatrix shape_;
   int64_t panels_per_group_ = 0;
   int64_t block_count_ = 0;
@@ -64,6 +77,7 @@ class FilterPanels {
   int64_t group_size_ = 0;  // channels per codebook, or 0
   bool one_run_ = false;
   Buffer<Block> blocks_;
+  Buffer<int64_t> first_place_;  // of each block, among a panel's padded places
   Buffer<uint8_t> packed_;
   Buffer<float> tables_;          // [codebooks][16]
   Buffer<int32_t> column_table_;  // [panels][max_columns], only if a panel has more than one codebook

@@ -54,11 +54,9 @@ void FloatGemm::RunItem(const float* input, const float* residual, float* output
   output += panel.first_channel;
   if (residual != nullptr) residual += panel.first_channel;
   args.epilogue.residual_row_stride = args.c_row_stride;
-  const uint8_t* packed = panel.packed;
   for (int64_t b = 0; b < filter.blocks(); ++b) {
     const FilterPanels::Block& block = filter.block(b);
-    filter.kernel().decode(packed, block.k(), panel.n, panel.tables, decoded);
-    packed += filter.PackedBytes(block, panel.n);
+    filter.Decode(panel, b, decoded);
     args.segments = segments_.data() + block_segments_[b];
     args.segment_count = block.segment_count;
     args.segment_length = block.segment_length;
@@ -80,16 +78,9 @@ void FloatGemm::RunGemv(const float* input, const float* residual, float* output
   const auto job = [&](int64_t item) {
     for (int64_t i = filter.panels() * item / items; i < filter.panels() * (item + 1) / items; ++i) {
       const FilterPanels::Panel panel = filter.panel(i);
-      GemvF32Args args = {};
-      args.x = input + panel.group * group_stride_ + segments_[0];
-      args.k = filter.k();
-      args.n = panel.n;
-      args.packed = panel.packed;
-      args.tables = panel.tables;
-      args.y = output + panel.first_channel;
-      args.epilogue = {panel.scale, panel.bias, range.min, range.max};
-      if (residual != nullptr) args.epilogue.residual = residual + panel.first_channel;
-      filter.kernel().gemv(args);
+      filter.MultiplyRow(panel, input + panel.group * group_stride_ + segments_[0],
+                         residual == nullptr ? nullptr : residual + panel.first_channel, output + panel.first_channel,
+                         range);
     }
   };
   pool.Run(items, job, parallel);

@@ -14,7 +14,7 @@ struct FullyConnected::State {
   bool ready = false;
 };
 
-std::unique_ptr<FullyConnected> FullyConnected::Create(const FullyConnectedParams& params, const CodebookFilter& filter,
+std::unique_ptr<FullyConnected> FullyConnected::Create(const FullyConnectedParams& params, const FloatFilter& filter,
                                                        const float* bias, const KernelSet& kernels, Status* status) {
   Status ignored;
   if (status == nullptr) status = &ignored;
@@ -24,7 +24,7 @@ std::unique_ptr<FullyConnected> FullyConnected::Create(const FullyConnectedParam
   state->params = params;
   state->gemm.range = RangeOf(params.activation);
   const FilterMatrix shape = {1, params.out_channels, 1, params.in_channels};
-  *status = state->gemm.filter.Init(shape, filter, bias, *kernels.gemm);
+  *status = state->gemm.filter.Init(shape, filter, bias, kernels);
   if (*status != Status::kOk) return nullptr;
   *status = Status::kOutOfMemory;
   if (!AllocationAllowed(sizeof(FullyConnected))) return nullptr;

@@ -1,4 +1,4 @@
-// FULLY_CONNECTED with a codebook filter, float activations.
+// FULLY_CONNECTED with a codebook or dense filter, float activations.
 #ifndef DGMS_OPS_FULLY_CONNECTED_H_
 #define DGMS_OPS_FULLY_CONNECTED_H_
 
@@ -23,9 +23,10 @@ class FullyConnected {
  public:
   using Element = float;  // of activations
 
-  // Packs the weights. Null on failure, with the reason in *status (which may be null). Nothing is kept of the views.
+  // Packs the weights. Null on failure, with the reason in *status (which may be null). Nothing is kept of the views
+  // but a dense filter's values.
   //   bias   [out_channels] or null
-  static std::unique_ptr<FullyConnected> Create(const FullyConnectedParams& params, const CodebookFilter& filter,
+  static std::unique_ptr<FullyConnected> Create(const FullyConnectedParams& params, const FloatFilter& filter,
                                                 const float* bias, const KernelSet& kernels, Status* status = nullptr);
   ~FullyConnected();
 

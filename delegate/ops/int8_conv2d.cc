@@ -27,7 +27,7 @@ struct Int8Conv2D::State {
   void RunDynamic(const float* input, float* output, ThreadPool& pool) const;
 };
 
-std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const Int8CodebookFilter& filter,
+std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const Int8Filter& filter,
                                                const Int8LayerOutput& output, const KernelSet& kernels,
                                                Status* status) {
   Status ignored;
@@ -42,7 +42,7 @@ std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const
     return nullptr;
   }
   Int8Gemm& gemm = state->gemm;
-  *status = gemm.filter.Init(state->plan.FilterShape(), filter, *kernels.gemm_s8);
+  *status = gemm.filter.Init(state->plan.FilterShape(), filter, kernels);
   if (*status != Status::kOk) return nullptr;
   if (output.int8 != nullptr) state->input_zero = output.int8->input_zero;
   *status = gemm.output.Init(output, params.out_channels, gemm.filter.column_sums(),

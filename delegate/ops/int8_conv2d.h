@@ -1,4 +1,5 @@
-// CONV_2D with an int8 codebook filter, NHWC: int8 activations, or float ones that are quantised image by image.
+// CONV_2D with an int8 codebook or dense filter, NHWC: int8 activations, or float ones that are quantised image by
+// image.
 #ifndef DGMS_OPS_INT8_CONV2D_H_
 #define DGMS_OPS_INT8_CONV2D_H_
 
@@ -21,7 +22,7 @@ class Int8Conv2D {
   using Element = void;  // of activations: see Run
 
   // As Conv2D's; the activation in `params` is not used (it is in `output`).
-  static std::unique_ptr<Int8Conv2D> Create(const Conv2DParams& params, const Int8CodebookFilter& filter,
+  static std::unique_ptr<Int8Conv2D> Create(const Conv2DParams& params, const Int8Filter& filter,
                                             const Int8LayerOutput& output, const KernelSet& kernels,
                                             Status* status = nullptr);
   ~Int8Conv2D();

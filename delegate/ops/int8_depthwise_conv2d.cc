@@ -33,27 +33,32 @@ struct Int8DepthwiseConv2D::State {
   Workspace* workspace = &own;
 
   int8_t* scratch() const { return reinterpret_cast<int8_t*>(workspace->data()); }
-  Status Decode(const Int8CodebookFilter& filter);
+  Status Decode(const Int8Filter& filter);
   void RunDynamic(const float* input, float* output, ThreadPool& pool) const;
   void RunImages(const int8_t* input, int32_t zero, const Int8Output::Target& target, ThreadPool& pool) const;
   void RunLine(const int8_t* input, int32_t zero, const Int8Output::Target& target, int64_t line, int64_t c,
                int64_t count) const;
 };
 
-Status Int8DepthwiseConv2D::State::Decode(const Int8CodebookFilter& filter) {
+Status Int8DepthwiseConv2D::State::Decode(const Int8Filter& filter) {
   const int64_t taps = plan.taps(), channels = plan.channels;
-  if (filter.count != taps * channels || !IsValid(filter, channels)) return Status::kInvalidArgument;
+  if (!IsValid(filter, channels, taps * channels)) return Status::kInvalidArgument;
   if (!weights.Reserve(taps * channels)) return Status::kOutOfMemory;
+  if (const auto* dense = std::get_if<Int8DenseFilter>(&filter)) {
+    std::copy(dense->values, dense->values + taps * channels, weights.data());
+    return Status::kOk;
+  }
+  const Int8CodebookFilter& codebook = *std::get_if<Int8CodebookFilter>(&filter);
   for (int64_t c = 0; c < channels; ++c) {
-    const int64_t codebook = filter.group_size == 0 ? 0 : c / filter.group_size;
-    const int8_t* values = filter.codebooks + (codebook << filter.bits);
-    for (int64_t t = 0; t < taps; ++t) weights[t * channels + c] = values[filter.codes[t * channels + c]];
+    const int64_t book = codebook.group_size == 0 ? 0 : c / codebook.group_size;
+    const int8_t* values = codebook.codebooks + (book << codebook.bits);
+    for (int64_t t = 0; t < taps; ++t) weights[t * channels + c] = values[codebook.codes[t * channels + c]];
   }
   return Status::kOk;
 }
 
 std::unique_ptr<Int8DepthwiseConv2D> Int8DepthwiseConv2D::Create(const DepthwiseConv2DParams& params,
-                                                                 const Int8CodebookFilter& filter,
+                                                                 const Int8Filter& filter,
                                                                  const Int8LayerOutput& output,
                                                                  const KernelSet& kernels, Status* status) {
   Status ignored;

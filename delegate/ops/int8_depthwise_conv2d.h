@@ -1,5 +1,5 @@
-// DEPTHWISE_CONV_2D with an int8 codebook filter, NHWC: int8 activations, or float ones that are quantised image by
-// image.
+// DEPTHWISE_CONV_2D with an int8 codebook or dense filter, NHWC: int8 activations, or float ones that are quantised
+// image by image.
 #ifndef DGMS_OPS_INT8_DEPTHWISE_CONV2D_H_
 #define DGMS_OPS_INT8_DEPTHWISE_CONV2D_H_
 
@@ -22,9 +22,9 @@ class Int8DepthwiseConv2D {
   using Element = void;  // of activations: see Run
 
   // As DepthwiseConv2D's; the activation in `params` is not used (it is in `output`).
-  static std::unique_ptr<Int8DepthwiseConv2D> Create(const DepthwiseConv2DParams& params,
-                                                     const Int8CodebookFilter& filter, const Int8LayerOutput& output,
-                                                     const KernelSet& kernels, Status* status = nullptr);
+  static std::unique_ptr<Int8DepthwiseConv2D> Create(const DepthwiseConv2DParams& params, const Int8Filter& filter,
+                                                     const Int8LayerOutput& output, const KernelSet& kernels,
+                                                     Status* status = nullptr);
   ~Int8DepthwiseConv2D();
 
   Status Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace = nullptr);

@@ -16,8 +16,10 @@ int64_t BookOf(const Int8CodebookFilter& filter, int64_t channel) {
 
 }  // namespace
 
-Status Int8FilterPanels::Init(const FilterMatrix& shape, const Int8CodebookFilter& filter, const GemmS8Kernel& kernel) {
+Status Int8FilterPanels::Init(const FilterMatrix& shape, const Int8Filter& filter, const KernelSet& kernels) {
+  const GemmS8Kernel& kernel = *kernels.gemm_s8;
   kernel_ = &kernel;
+  dense_kernel_ = kernels.dense;
   shape_ = shape;
   const CheckedSize k = CheckedSize(shape.segment_count) * shape.segment_length;
   const CheckedSize channels_checked = CheckedSize(shape.groups) * shape.columns;
@@ -25,7 +27,7 @@ Status Int8FilterPanels::Init(const FilterMatrix& shape, const Int8CodebookFilte
   const CheckedSize padded = CheckedSize(shape.segment_count) * (CheckedSize(shape.segment_length) + kMaxUnitS8);
   if (shape.groups < 1 || shape.columns < 1 || shape.segment_count < 1 || shape.segment_length < 1 ||
       !((channels_checked + CheckedSize(shape.groups) * kMaxColumns) * (padded + kPanelBytes) * kMaxColumns).ok() ||
-      filter.count != k.value() * channels_checked.value() || !IsValid(filter, channels_checked.value())) {
+      !IsValid(filter, channels_checked.value(), k.value() * channels_checked.value())) {
     return Status::kInvalidArgument;
   }
   panels_per_group_ = CeilDiv(shape.columns, kernel.max_columns);
@@ -33,14 +35,22 @@ Status Int8FilterPanels::Init(const FilterMatrix& shape, const Int8CodebookFilte
   const Status status = PlanFilterBlocks(shape.segment_count, shape.segment_length, limit, kernel.k_unit,
                                          /*pad_segments=*/true, &blocks_, &block_count_);
   if (status != Status::kOk) return status;
+  if (!first_place_.Reserve(block_count_) || !column_sums_.Reserve(channels())) return Status::kOutOfMemory;
   places_ = 0;
-  for (int64_t b = 0; b < block_count_; ++b) places_ += Places(blocks_[b]);
-  if (!packed_.Reserve(panels() * places_ * kernel.max_columns / 2) || !column_sums_.Reserve(channels())) {
-    return Status::kOutOfMemory;
+  for (int64_t b = 0; b < block_count_; ++b) {
+    first_place_[b] = places_;
+    places_ += Places(blocks_[b]);
   }
-  Pack(filter);
-  SumColumns(filter);
-  return FillTables(filter);
+  if (const auto* dense = std::get_if<Int8DenseFilter>(&filter)) {
+    values_ = dense->values;
+    SumRows();
+    return Status::kOk;
+  }
+  const Int8CodebookFilter& codebook = *std::get_if<Int8CodebookFilter>(&filter);
+  if (!packed_.Reserve(panels() * places_ * kernel.max_columns / 2)) return Status::kOutOfMemory;
+  Pack(codebook);
+  SumColumns(codebook);
+  return FillTables(codebook);
 }
 
 int64_t Int8FilterPanels::Places(const FilterBlock& block) const {
@@ -78,6 +88,15 @@ void Int8FilterPanels::SumColumns(const Int8CodebookFilter& filter) {
     const int8_t* book = filter.codebooks + (BookOf(filter, c) << filter.bits);
     uint32_t sum = 0;
     for (int64_t p = 0; p < k(); ++p) sum += static_cast<uint32_t>(int32_t{book[filter.codes[c * k() + p]]});
+    column_sums_[c] = static_cast<int32_t>(sum);
+  }
+}
+
+void Int8FilterPanels::SumRows() {
+  for (int64_t c = 0; c < channels(); ++c) {
+    const int8_t* row = values_ + c * k();
+    uint32_t sum = 0;
+    for (int64_t p = 0; p < k(); ++p) sum += static_cast<uint32_t>(int32_t{row[p]});
     column_sums_[c] = static_cast<int32_t>(sum);
   }
 }
@@ -120,11 +139,15 @@ Status Int8FilterPanels::FillTables(const Int8CodebookFilter& filter) {
 }
 
 Int8FilterPanels::Panel Int8FilterPanels::panel(int64_t index) const {
-  Panel panel;
+  Panel panel = {};
   panel.group = index / panels_per_group_;
   panel.first_channel = FirstChannel(index);
   panel.n = Columns(index % panels_per_group_);
   panel.width = static_cast<int>(RoundUp(panel.n, kernel_->column_unit));
+  if (values_ != nullptr) {
+    panel.values = values_ + panel.first_channel * k();
+    return panel;
+  }
   panel.packed = packed_.data() + index * places_ * kernel_->max_columns / 2;
   panel.tables = {tables_.data(), nullptr};
   if (column_table_.data() != nullptr) {
@@ -135,9 +158,50 @@ Int8FilterPanels::Panel Int8FilterPanels::panel(int64_t index) const {
   return panel;
 }
 
+void Int8FilterPanels::Decode(const Panel& panel, int64_t index, int8_t* decoded) const {
+  const FilterBlock& block = blocks_[index];
+  if (values_ == nullptr) {
+    kernel_->decode(panel.packed + first_place_[index] * panel.width / 2, Places(block), panel.width, panel.tables,
+                    decoded);
+    return;
+  }
+  const int64_t length = block.segment_length, unit = kernel_->k_unit;
+  const int8_t* values = panel.values + block.first_segment * shape_.segment_length + block.offset;
+  if (length % unit == 0) {  // segments follow one another without padding
+    ToDotOrder(values, block.k(), panel, decoded);
+    return;
+  }
+  for (int64_t s = 0; s < block.segment_count; ++s, values += length, decoded += RoundUp(length, unit) * panel.width) {
+    ToDotOrder(values, length, panel, decoded);
+  }
+}
+
+// `places` neighbouring places of every column, with zeros up to a whole unit.
+void Int8FilterPanels::ToDotOrder(const int8_t* values, int64_t places, const Panel& panel, int8_t* decoded) const {
+  constexpr int kWord = 4;  // bytes: the places that `transpose` moves together
+  const int64_t unit = kernel_->k_unit, width = panel.width;
+  const int64_t whole = places / unit * unit;
+  if (unit == kWord && whole > 0) {
+    dense_kernel_->transpose(values, k(), whole / kWord, panel.n, panel.width, decoded);
+  } else {
+    for (int64_t p = 0; p < whole; p += unit) {
+      for (int j = 0; j < panel.width; ++j) {  // columns without a row repeat the last
+        std::memcpy(decoded + p * width + j * unit, values + std::min(j, panel.n - 1) * k() + p,
+                    static_cast<size_t>(unit));
+      }
+    }
+  }
+  if (whole == places) return;
+  int8_t* last = decoded + whole * width;
+  std::memset(last, 0, static_cast<size_t>(unit * width));
+  for (int j = 0; j < panel.n; ++j) {
+    for (int64_t p = whole; p < places; ++p) last[j * unit + p - whole] = values[j * k() + p];
+  }
+}
+
 size_t Int8FilterPanels::bytes() const {
-  return packed_.bytes() + tables_.bytes() + column_table_.bytes() + mixed_.bytes() + column_sums_.bytes() +
-         blocks_.bytes();
+  return first_place_.bytes() + packed_.bytes() + tables_.bytes() + column_table_.bytes() + mixed_.bytes() +
+         column_sums_.bytes() + blocks_.bytes();
 }
 
 }  // namespace dgms

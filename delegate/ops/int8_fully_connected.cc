@@ -23,9 +23,8 @@ struct Int8FullyConnected::State {
 };
 
 std::unique_ptr<Int8FullyConnected> Int8FullyConnected::Create(const FullyConnectedParams& params,
-                                                               const Int8CodebookFilter& filter,
-                                                               const Int8LayerOutput& output, const KernelSet& kernels,
-                                                               Status* status) {
+                                                               const Int8Filter& filter, const Int8LayerOutput& output,
+                                                               const KernelSet& kernels, Status* status) {
   Status ignored;
   if (status == nullptr) status = &ignored;
   *status = Status::kOutOfMemory;
@@ -34,7 +33,7 @@ std::unique_ptr<Int8FullyConnected> Int8FullyConnected::Create(const FullyConnec
   state->quantize_kernel = kernels.quantize_s8;
   state->params = params;
   Int8Gemm& gemm = state->gemm;
-  *status = gemm.filter.Init({1, params.out_channels, 1, params.in_channels}, filter, *kernels.gemm_s8);
+  *status = gemm.filter.Init({1, params.out_channels, 1, params.in_channels}, filter, kernels);
   if (*status != Status::kOk) return nullptr;
   const int32_t zero = output.int8 != nullptr ? output.int8->input_zero : 0;
   *status = gemm.output.Init(output, params.out_channels, gemm.filter.column_sums(), zero + (state->flip() ? 128 : 0),

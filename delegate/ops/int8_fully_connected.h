@@ -1,4 +1,4 @@
-// FULLY_CONNECTED with an int8 codebook filter: int8 activations, or float ones that are quantised row by row.
+// FULLY_CONNECTED with an int8 codebook or dense filter: int8 activations, or float ones that are quantised row by row.
 #ifndef DGMS_OPS_INT8_FULLY_CONNECTED_H_
 #define DGMS_OPS_INT8_FULLY_CONNECTED_H_
 
@@ -21,9 +21,9 @@ class Int8FullyConnected {
   using Element = void;  // of activations: see Run
 
   // As FullyConnected's; the activation in `params` is not used (it is in `output`).
-  static std::unique_ptr<Int8FullyConnected> Create(const FullyConnectedParams& params,
-                                                    const Int8CodebookFilter& filter, const Int8LayerOutput& output,
-                                                    const KernelSet& kernels, Status* status = nullptr);
+  static std::unique_ptr<Int8FullyConnected> Create(const FullyConnectedParams& params, const Int8Filter& filter,
+                                                    const Int8LayerOutput& output, const KernelSet& kernels,
+                                                    Status* status = nullptr);
   ~Int8FullyConnected();
 
   Status Reshape(int64_t batch);

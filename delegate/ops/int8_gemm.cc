@@ -56,12 +56,9 @@ void Int8Gemm::RunTiles(const int8_t* input, const Int8Output::Target& target, c
   args.a_row_stride = tiles_.row_stride();
   args.panel = decoded;
   args.state = state;
-  const uint8_t* packed = panel.packed;
   for (int64_t b = 0; b < filter.blocks(); ++b) {
     const FilterBlock& block = filter.block(b);
-    const int64_t places = filter.Places(block);
-    filter.kernel().decode(packed, places, panel.width, panel.tables, decoded);
-    packed += places * panel.width / 2;
+    filter.Decode(panel, b, decoded);
     args.segments = segments_.data() + block_segments_[b];
     args.segment_count = block.segment_count;
     args.segment_length = block.segment_length;

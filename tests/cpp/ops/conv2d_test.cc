@@ -36,6 +36,19 @@ TEST(Conv2D, RandomCases) {
         FilterData::Make(random, p.out_channels, WeightCount(p), static_cast<int>(random.Int(2, 4)), group_size,
                          random.Coin(), random.Coin());
     Check(c, filter, MakeInput(random, c), 1 + i % 3);
+    if (i % 3 == 0) {
+      Check(c, FilterData::MakeDense(random, p.out_channels, WeightCount(p), random.Coin()), MakeInput(random, c));
+    }
+  }
+}
+
+TEST(Conv2D, DenseFilters) {
+  Random random(7);
+  for (const Conv2DCase& c : {Square(7, 2, Padding::kSame, 32, 3, 64), Square(3, 2, Padding::kSame, 33, 3, 32),
+                              Square(1, 1, Padding::kSame, 7, 700, 45), Square(3, 1, Padding::kSame, 9, 70, 33),
+                              Square(1, 1, Padding::kSame, 1, 320, 80), Square(7, 1, Padding::kValid, 7, 16, 40)}) {
+    const FilterData filter = FilterData::MakeDense(random, c.params.out_channels, WeightCount(c.params), true);
+    Check(c, filter, MakeInput(random, c), 2);
   }
 }
 

@@ -17,9 +17,9 @@ inline std::string Describe(const Conv2DCase& c, const FilterData& filter) {
   text << "input " << c.batch << "x" << c.in_h << "x" << c.in_w << "x" << p.in_channels << " kernel " << p.kernel_h
        << "x" << p.kernel_w << " stride " << p.stride_h << "x" << p.stride_w << " dilation " << p.dilation_h << "x"
        << p.dilation_w << (p.padding == Padding::kSame ? " SAME" : " VALID") << " groups " << p.groups << " out "
-       << p.out_channels << " activation " << static_cast<int>(p.activation) << " bits " << filter.bits
-       << " group size " << filter.group_size << (filter.scale.empty() ? "" : " scale")
-       << (filter.bias.empty() ? "" : " bias");
+       << p.out_channels << " activation " << static_cast<int>(p.activation)
+       << (filter.values != nullptr ? " dense" : "") << " bits " << filter.bits << " group size " << filter.group_size
+       << (filter.scale.empty() ? "" : " scale") << (filter.bias.empty() ? "" : " bias");
   return text.str();
 }
 
@@ -39,7 +39,7 @@ inline std::vector<float> MakeInput(Random& random, const Conv2DCase& c) {
 inline std::vector<float> RunCase(const Conv2DCase& c, const FilterData& filter, const std::vector<float>& input,
                                   const KernelSet& kernels, int threads, Workspace* workspace = nullptr) {
   Status status;
-  const auto op = Conv2D::Create(c.params, filter.View(), filter.Bias(), kernels, &status);
+  const auto op = Conv2D::Create(c.params, filter.Source(), filter.Bias(), kernels, &status);
   if (op == nullptr) {
     ADD_FAILURE() << "Create: " << StatusText(status);
     return {};

@@ -18,7 +18,7 @@ std::string Describe(const DepthwiseCase& c, const FilterData& filter) {
        << p.depth_multiplier << " kernel " << p.kernel_h << "x" << p.kernel_w << " stride " << p.stride_h << "x"
        << p.stride_w << " dilation " << p.dilation_h << "x" << p.dilation_w
        << (p.padding == Padding::kSame ? " SAME" : " VALID") << " activation " << static_cast<int>(p.activation)
-       << " bits " << filter.bits << " group size " << filter.group_size;
+       << (filter.values != nullptr ? " dense" : "") << " bits " << filter.bits << " group size " << filter.group_size;
   return text.str();
 }
 
@@ -35,7 +35,7 @@ std::vector<float> MakeInput(Random& random, const DepthwiseCase& c) {
 std::vector<float> RunCase(const DepthwiseCase& c, const FilterData& filter, const std::vector<float>& input,
                            const KernelSet& kernels, int threads) {
   Status status;
-  const auto op = DepthwiseConv2D::Create(c.params, filter.View(), filter.Bias(), kernels, &status);
+  const auto op = DepthwiseConv2D::Create(c.params, filter.Source(), filter.Bias(), kernels, &status);
   if (op == nullptr) {
     ADD_FAILURE() << "Create: " << StatusText(status);
     return {};
@@ -94,6 +94,12 @@ TEST(DepthwiseConv2D, RandomCases) {
     const FilterData filter =
         MakeFilter(random, p, static_cast<int>(random.Int(2, 4)), group_size, random.Coin(), random.Coin());
     Check(c, filter, MakeInput(random, c), 1 + i % 3);
+    if (i % 4 == 0) {
+      const int64_t channels = p.in_channels * p.depth_multiplier;
+      const FilterData dense =
+          FilterData::MakeDense(random, channels, channels * p.kernel_h * p.kernel_w, random.Coin());
+      Check(c, dense, MakeInput(random, c));
+    }
   }
 }
 

@@ -28,7 +28,7 @@ Expected Reference(const Case& c, const FilterData& filter, const std::vector<fl
 std::vector<float> RunCase(const Case& c, const FilterData& filter, const std::vector<float>& input,
                            const KernelSet& kernels, int threads) {
   Status status;
-  const auto op = FullyConnected::Create({c.in, c.out, c.activation}, filter.View(), filter.Bias(), kernels, &status);
+  const auto op = FullyConnected::Create({c.in, c.out, c.activation}, filter.Source(), filter.Bias(), kernels, &status);
   if (op == nullptr) {
     ADD_FAILURE() << "Create: " << StatusText(status);
     return {};
@@ -57,13 +57,33 @@ TEST(FullyConnected, RandomCases) {
     const FilterData filter = FilterData::Make(random, c.out, c.in * c.out, static_cast<int>(random.Int(2, 4)),
                                                group_size, random.Coin(), random.Coin());
     Check(c, filter, random.Floats(c.batch * c.in), 1 + i % 3);
+    if (i % 3 == 0) {
+      Check(c, FilterData::MakeDense(random, c.out, c.in * c.out, random.Coin()), random.Floats(c.batch * c.in),
+            1 + i % 3);
+    }
+  }
+}
+
+// The weights stay where they are: what an op keeps does not grow with them.
+TEST(FullyConnected, DenseFiltersAreNotCopied) {
+  Random random(4);
+  const FilterData filter = FilterData::MakeDense(random, 64, 64 * 2000, true);
+  for (const KernelSet* kernels : AllKernelSets()) {
+    const auto op = FullyConnected::Create({2000, 64, Activation::kNone}, filter.Source(), filter.Bias(), *kernels);
+    ASSERT_NE(op, nullptr);
+    EXPECT_LT(op->packed_bytes(), size_t{64 * 2000});  // a quarter of the floats
   }
 }
 
 TEST(FullyConnected, BitIdenticalForAnyNumberOfThreads) {
   Random random(2);
-  for (const Case& c : {Case{1, 600, 500}, Case{9, 400, 300}, Case{200, 100, 70}}) {
-    const FilterData filter = FilterData::Make(random, c.out, c.in * c.out, 4, 0, true, true);
+  for (const auto& [c, dense] : {std::pair<Case, bool>{{1, 600, 500}, false},
+                                 {{9, 400, 300}, false},
+                                 {{200, 100, 70}, false},
+                                 {{1, 600, 500}, true},
+                                 {{9, 400, 300}, true}}) {
+    const FilterData filter = dense ? FilterData::MakeDense(random, c.out, c.in * c.out, true)
+                                    : FilterData::Make(random, c.out, c.in * c.out, 4, 0, true, true);
     const std::vector<float> input = random.Floats(c.batch * c.in);
     for (const KernelSet* kernels : AllKernelSets()) {
       const std::vector<float> alone = RunCase(c, filter, input, *kernels, 1);

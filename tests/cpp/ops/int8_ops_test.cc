@@ -20,6 +20,7 @@ namespace {
 struct Int8Layer {
   FilterData filter;  // codebooks of whole numbers, no scale, no bias
   std::vector<int8_t> codebooks;
+  std::shared_ptr<GuardedBuffer<int8_t>> values;  // dense; else null
   std::vector<int32_t> bias;
   std::vector<double> factor;
   Requantization requantization;
@@ -49,6 +50,20 @@ struct Int8Layer {
     static_cast<FilterCodes&>(view) = filter.View();
     view.codebooks = codebooks.data();
     return view;
+  }
+  // The same layer with plain values instead of codes.
+  Int8Layer Dense(int64_t channel_stride, int64_t channels) const {
+    Int8Layer layer = *this;
+    const int64_t count = static_cast<int64_t>(filter.codes.size());
+    layer.values = std::make_shared<GuardedBuffer<int8_t>>(count);
+    for (int64_t i = 0; i < count; ++i) {
+      (*layer.values)[i] = static_cast<int8_t>(filter.Weight(i, i / channel_stride % channels));
+    }
+    return layer;
+  }
+  Int8Filter Source() const {
+    if (values == nullptr) return View();
+    return Int8DenseFilter{values->data(), values->size()};
   }
   Requantization Output() const {
     Requantization result = requantization;
@@ -113,15 +128,19 @@ void CheckConv(Conv2DCase c, int bits, int64_t group_size, uint64_t seed, bool b
   const std::vector<int8_t> input = Int8s(random, c.batch * c.in_h * c.in_w * c.params.in_channels);
   const std::vector<int8_t> expected = layer.Finish(ReferenceConv2D(c, layer.filter, layer.Centred(input).data()));
   const Requantization output = layer.Output();
+  const Int8Layer dense = layer.Dense(WeightCount(c.params) / c.params.out_channels, c.params.out_channels);
   for (const KernelSet* kernels : AllKernelSets()) {
     for (const int threads : {1, 4}) {
       SCOPED_TRACE(Describe(c, layer.filter) + " on " + IsaName(kernels->isa) + ", " + std::to_string(threads) +
                    " threads");
-      const auto op = Int8Conv2D::Create(c.params, layer.View(), {&output, nullptr}, *kernels);
-      ASSERT_NE(op, nullptr);
-      ASSERT_EQ(op->Reshape(c.batch, c.in_h, c.in_w), Status::kOk);
-      ExpectSame(RunGuardedInt8(*op, input, static_cast<int64_t>(expected.size()), threads), expected);
-      if (::testing::Test::HasFatalFailure()) return;
+      for (const Int8Layer* source : {&layer, &dense}) {
+        SCOPED_TRACE(source == &dense ? "dense" : "codebook");
+        const auto op = Int8Conv2D::Create(c.params, source->Source(), {&output, nullptr}, *kernels);
+        ASSERT_NE(op, nullptr);
+        ASSERT_EQ(op->Reshape(c.batch, c.in_h, c.in_w), Status::kOk);
+        ExpectSame(RunGuardedInt8(*op, input, static_cast<int64_t>(expected.size()), threads), expected);
+        if (::testing::Test::HasFatalFailure()) return;
+      }
     }
   }
 }
@@ -246,7 +265,8 @@ TEST(Int8DepthwiseConv2D, KernelsStridesMultipliers) {
           const Requantization output = layer.Output();
           for (const KernelSet* kernels : AllKernelSets()) {
             SCOPED_TRACE(std::string(IsaName(kernels->isa)) + " seed " + std::to_string(seed));
-            const auto op = Int8DepthwiseConv2D::Create(c.params, layer.View(), {&output, nullptr}, *kernels);
+            const Int8Layer& source = seed % 3 == 0 ? layer.Dense(1, outputs) : layer;
+            const auto op = Int8DepthwiseConv2D::Create(c.params, source.Source(), {&output, nullptr}, *kernels);
             ASSERT_NE(op, nullptr);
             ASSERT_EQ(op->Reshape(2, 11, 11), Status::kOk);
             ExpectSame(RunGuardedInt8(*op, input, static_cast<int64_t>(expected.size()), 1 + seed % 4), expected);
@@ -291,18 +311,39 @@ TEST(Int8FullyConnected, SizesAndBatches) {
         const std::vector<int8_t> expected =
             layer.Finish(ReferenceConv2D(c, layer.filter, layer.Centred(input).data()));
         const Requantization output = layer.Output();
+        const Int8Layer dense = layer.Dense(inputs, outputs);
         for (const KernelSet* kernels : AllKernelSets()) {
           SCOPED_TRACE(std::string(IsaName(kernels->isa)) + " seed " + std::to_string(seed));
-          const auto op = Int8FullyConnected::Create({inputs, outputs, Activation::kNone}, layer.View(),
-                                                     {&output, nullptr}, *kernels);
-          ASSERT_NE(op, nullptr);
-          ASSERT_EQ(op->Reshape(batch), Status::kOk);
-          ExpectSame(RunGuardedInt8(*op, input, batch * outputs, 1 + seed % 4), expected);
-          if (HasFatalFailure()) return;
+          for (const Int8Layer* source : {&layer, &dense}) {
+            SCOPED_TRACE(source == &dense ? "dense" : "codebook");
+            const auto op = Int8FullyConnected::Create({inputs, outputs, Activation::kNone}, source->Source(),
+                                                       {&output, nullptr}, *kernels);
+            ASSERT_NE(op, nullptr);
+            ASSERT_EQ(op->Reshape(batch), Status::kOk);
+            ExpectSame(RunGuardedInt8(*op, input, batch * outputs, 1 + seed % 4), expected);
+            if (HasFatalFailure()) return;
+          }
         }
         ++seed;
       }
     }
+  }
+}
+
+// -128 is no weight: the kernels' sums of two products would not fit 16 bits.
+TEST(Int8FullyConnected, DenseFiltersOutOfRange) {
+  Random random(8);
+  const Int8Layer layer = Int8Layer::Make(random, 5, 5 * 7, 4, 0, false).Dense(7, 5);
+  const Requantization output = layer.Output();
+  const auto create = [&] {
+    return Int8FullyConnected::Create({7, 5, Activation::kNone}, layer.Source(), {&output, nullptr}, *BestKernels());
+  };
+  EXPECT_NE(create(), nullptr);
+  for (const int64_t at : {0, 17, 34}) {
+    const int8_t old = (*layer.values)[at];
+    (*layer.values)[at] = -128;
+    EXPECT_EQ(create(), nullptr) << at;
+    (*layer.values)[at] = old;
   }
 }
 

@@ -4,8 +4,10 @@
 
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "kernels/guarded_buffer.h"
 #include "kernels/random_values.h"
 #include "ops/conv2d.h"
 #include "ops/depthwise_conv2d.h"
@@ -13,8 +15,9 @@
 
 namespace dgms::testing {
 
-// The owner of what a CodebookFilter views.
+// The owner of what a filter views.
 struct FilterData {
+  std::shared_ptr<GuardedBuffer<float>> values;  // dense; else null, and codes
   std::vector<uint8_t> codes;
   std::vector<float> codebooks;
   std::vector<float> scale;  // empty: none
@@ -32,8 +35,13 @@ struct FilterData {
     view.scale = scale.empty() ? nullptr : scale.data();
     return view;
   }
+  FloatFilter Source() const {
+    if (values == nullptr) return View();
+    return DenseFilter{values->data(), values->size()};
+  }
   const float* Bias() const { return bias.empty() ? nullptr : bias.data(); }
   double Weight(int64_t index, int64_t channel) const {
+    if (values != nullptr) return (*values)[index];
     const int64_t codebook = group_size == 0 ? 0 : channel / group_size;
     const double value = codebooks[(codebook << bits) + codes[index]];
     return scale.empty() ? value : value * scale[channel];
@@ -48,6 +56,12 @@ struct FilterData {
     const int64_t codebooks = group_size == 0 ? 1 : (channels + group_size - 1) / group_size;
     filter.codebooks = random.Floats(codebooks << bits);
     if (scaled) filter.scale = random.Floats(channels, 0.25f, 4.0f);
+    if (biased) filter.bias = random.Floats(channels);
+    return filter;
+  }
+  static FilterData MakeDense(Random& random, int64_t channels, int64_t weights, bool biased) {
+    FilterData filter;
+    filter.values = std::make_shared<GuardedBuffer<float>>(random.Floats(weights));
     if (biased) filter.bias = random.Floats(channels);
     return filter;
   }
