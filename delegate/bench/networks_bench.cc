@@ -1,29 +1,25 @@
-// Every convolution of a network, in the network's order: milliseconds, GMAC/s, and percent of the cores' multiply-add
-// peak, which is measured in the same process between the layers.
+// Every layer with weights of a network, in the network's order: milliseconds, GMAC/s, and percent of the peak of the
+// instructions that the layer's kernel is made of, which is measured in the same process between the layers.
 //
-//   networks_bench [--network resnet18|resnet50|mobilenetv2] [--threads N] [--isa NAME] [--bits 2|3|4] [--repeats N]
-//                  [--activations float32|int8|dynamic_int8] [--alone]
-// The peak is that of float multiply-adds, also for int8. --alone runs every layer once more just before it is timed:
-// its weights and input are then in the cache.
+//   networks_bench [--network NAME|all] [--threads N] [--isa NAME] [--bits 2|3|4] [--repeats N]
+//                  [--activations float32|int8|dynamic_int8] [--alone] [--json FILE]
+// Names are those of bench/networks.h. Multiply-adds are those of direct convolution, so a Winograd kernel may pass 100
+// percent. --alone runs every layer once more just before it is timed: its weights and input are then in the cache.
+// --json also writes the figures, with the bandwidth of this core's memory and cache, for
+// `python -m dgms_keras.report.roofline`.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
-#include <memory>
-#include <random>
+#include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "bench/bandwidth.h"
+#include "bench/clock.h"
+#include "bench/layer_op.h"
 #include "bench/networks.h"
 #include "bench/peak.h"
-#include "ops/conv2d.h"
-#include "ops/depthwise_conv2d.h"
-#include "ops/fully_connected.h"
-#include "ops/int8_conv2d.h"
-#include "ops/int8_depthwise_conv2d.h"
-#include "ops/int8_fully_connected.h"
 
 namespace dgms::bench {
 namespace {
@@ -34,185 +30,235 @@ struct Options {
   int threads = 1;
   int bits = 4;
   int repeats = 20;
-  std::string activations = "float32";
+  Activations activations = Activations::kFloat32;
   bool alone = false;
+  std::string json;
 };
 
-// Any op.
-struct Op {
-  std::function<void(const float*, float*, ThreadPool&)> Run;
-};
-
-template <typename Kind>
-Op Wrap(std::unique_ptr<Kind> op) {
-  // The buffers are large enough for either type of activations.
-  const std::shared_ptr<Kind> shared = std::move(op);
-  return {[shared](const float* x, float* y, ThreadPool& pool) { shared->Run(x, y, pool); }};
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
 }
 
-// The float ops, or the int8 ones: `Conv` and so on are types, `arguments` what their Create takes beside parameters.
-template <typename Conv, typename Depthwise, typename Dense, typename... Arguments>
-Op MakeOp(const Layer& layer, Workspace* workspace, const Arguments&... arguments) {
-  if (layer.kind == LayerKind::kConv) {
-    Conv2DParams p;
-    p.kernel_h = p.kernel_w = layer.kernel;
-    p.stride_h = p.stride_w = layer.stride;
-    p.padding = Padding::kSame;
-    p.in_channels = layer.in_channels;
-    p.out_channels = layer.out_channels;
-    p.activation = Activation::kRelu;
-    auto op = Conv::Create(p, arguments...);
-    op->Reshape(1, layer.in_size, layer.in_size, workspace);
-    return Wrap(std::move(op));
-  }
-  if (layer.kind == LayerKind::kDepthwise) {
-    DepthwiseConv2DParams p;
-    p.kernel_h = p.kernel_w = layer.kernel;
-    p.stride_h = p.stride_w = layer.stride;
-    p.padding = Padding::kSame;
-    p.in_channels = layer.in_channels;
-    p.activation = Activation::kRelu6;
-    auto op = Depthwise::Create(p, arguments...);
-    op->Reshape(1, layer.in_size, layer.in_size, workspace);
-    return Wrap(std::move(op));
-  }
-  auto op = Dense::Create({layer.in_channels, layer.out_channels, Activation::kNone}, arguments...);
-  op->Reshape(1);
-  return Wrap(std::move(op));
-}
+double Best(const std::vector<double>& values) { return *std::min_element(values.begin(), values.end()); }
 
-// One instance of a layer, and its times.
-struct Instance {
+// A layer as often as the network has it one after another: ops of their own, and the times of all of them.
+struct Result {
   Layer layer;
-  Op op;
-  std::vector<double> seconds, peaks;
+  std::vector<LayerOp> ops;
+  std::vector<double> seconds;
 
-  double Best() const { return *std::min_element(seconds.begin(), seconds.end()); }
-  double Median() const {
-    std::vector<double> sorted = seconds;
-    std::sort(sorted.begin(), sorted.end());
-    return sorted[sorted.size() / 2];
+  double GmacsPerSecond() const { return static_cast<double>(layer.Macs()) / Best(seconds) * 1e-9; }
+  // What the layer must move at least: its input, its output, and its weights as they are kept.
+  int64_t Bytes(Activations activations) const {
+    const int64_t size = activations == Activations::kInt8 ? 1 : 4;
+    const int64_t in = int64_t{layer.in_size} * layer.in_size * layer.in_channels;
+    const int64_t out = int64_t{layer.OutSize()} * layer.OutSize() * layer.out_channels;
+    return (in + out) * size + static_cast<int64_t>(ops[0].packed_bytes);
   }
+};
+
+struct NetworkResult {
+  std::string name;
+  std::vector<Result> layers;
+  std::vector<double> rounds;  // seconds of all layers together
+};
+
+// The highest rate that each probe reached, in multiply-adds per second of one core.
+class Peaks {
+ public:
+  void Measure(const Probe* probe) {
+    if (probe == nullptr) return;
+    double& best = best_[probe];
+    best = std::max(best, PeakMacsPerSecond(*probe, 1));
+  }
+  double Of(const Probe* probe) const {
+    const auto found = best_.find(probe);
+    return found == best_.end() ? 0 : found->second;
+  }
+  const std::map<const Probe*, double>& all() const { return best_; }
+
+ private:
+  std::map<const Probe*, double> best_;
 };
 
 std::string Name(const Layer& layer) {
-  const char* kind = layer.kind == LayerKind::kConv ? "conv" : layer.kind == LayerKind::kDepthwise ? "depthwise" : "fc";
   char name[64];
-  std::snprintf(name, sizeof(name), "%s %dx%d/%d %dx%dx%d -> %d", kind, layer.kernel, layer.kernel, layer.stride,
-                layer.in_size, layer.in_size, layer.in_channels, layer.out_channels);
+  std::snprintf(name, sizeof(name), "%s %dx%d/%d %dx%dx%d -> %d", KindName(layer.kind), layer.kernel, layer.kernel,
+                layer.stride, layer.in_size, layer.in_size, layer.in_channels, layer.out_channels);
   return name;
 }
 
-Instance MakeInstance(const Layer& layer, const Options& options, const KernelSet& kernels, Workspace* workspace) {
-  static std::mt19937 random(1);
-  const int64_t weights = layer.Macs() / (int64_t{layer.OutSize()} * layer.OutSize());
-  std::vector<uint8_t> codes(weights);
-  for (uint8_t& code : codes) code = static_cast<uint8_t>(random() % (1u << options.bits));
-  std::uniform_real_distribution<float> uniform(-1, 1);
-  std::vector<float> codebook(16), bias(layer.out_channels), scale(layer.out_channels);
-  for (auto* values : {&codebook, &bias, &scale}) {
-    std::generate(values->begin(), values->end(), [&] { return uniform(random); });
+NetworkResult Run(const Network& network, const Options& options, const KernelSet& kernels, ThreadPool& pool,
+                  Peaks* peaks) {
+  Workspace workspace;
+  NetworkResult result = {network.name, {}, {}};
+  int64_t largest = 0;
+  for (const Layer& layer : network.layers) {
+    largest = std::max({largest, int64_t{layer.in_size} * layer.in_size * layer.in_channels,
+                        int64_t{layer.OutSize()} * layer.OutSize() * layer.out_channels});
+    Result each = {layer, {}, {}};
+    for (int i = 0; i < layer.count; ++i) {
+      each.ops.push_back(MakeLayerOp(layer, options.activations, options.bits, kernels, &workspace));
+    }
+    result.layers.push_back(std::move(each));
   }
-  CodebookFilter filter;
-  filter.codes = codes.data();
-  filter.count = weights;
-  filter.bits = options.bits;
-  filter.codebooks = codebook.data();
-  filter.scale = scale.data();
-  if (options.activations == "float32") {
-    return {
-        layer, MakeOp<Conv2D, DepthwiseConv2D, FullyConnected>(layer, workspace, filter, bias.data(), kernels), {}, {}};
+  Buffer<float> buffers[2];  // every layer reads one and writes the other, as layers in a runtime's arena
+  for (Buffer<float>& buffer : buffers) {
+    if (!buffer.Reserve(largest)) std::abort();
+    for (int64_t i = 0; i < largest; ++i) buffer[i] = static_cast<float>(i % 251) / 251.0f;
   }
-  std::vector<int8_t> int8_codebook(16);
-  for (int8_t& value : int8_codebook) value = static_cast<int8_t>(static_cast<int>(random() % 255) - 127);
-  Int8CodebookFilter int8_filter;
-  static_cast<FilterCodes&>(int8_filter) = filter;
-  int8_filter.codebooks = int8_codebook.data();
-  const std::vector<double> factor(layer.out_channels, 0.0003);
-  Requantization fixed;
-  fixed.factor = factor.data();
-  const Dequantization dynamic = {scale.data(), bias.data(), RangeOf(Activation::kRelu)};
-  const Int8LayerOutput output =
-      options.activations == "int8" ? Int8LayerOutput{&fixed, nullptr} : Int8LayerOutput{nullptr, &dynamic};
-  return {layer,
-          MakeOp<Int8Conv2D, Int8DepthwiseConv2D, Int8FullyConnected>(layer, workspace, int8_filter, output, kernels),
-          {},
-          {}};
+  // On one thread, its own time; else the clock on the wall.
+  const auto clock = pool.num_threads() == 1 ? ThreadSeconds : Seconds;
+  for (int round = -1; round < options.repeats; ++round) {  // round -1 warms up
+    double total = 0;
+    int from = 0;
+    for (Result& layer : result.layers) {
+      for (const LayerOp& op : layer.ops) {
+        if (options.alone) op.run(buffers[from].data(), buffers[1 - from].data(), pool);
+        const double start = clock();
+        op.run(buffers[from].data(), buffers[1 - from].data(), pool);
+        const double seconds = clock() - start;
+        from = 1 - from;
+        total += seconds;
+        if (round >= 0) layer.seconds.push_back(seconds);
+      }
+      if (round >= 0) peaks->Measure(layer.ops[0].probe);
+    }
+    if (round >= 0) result.rounds.push_back(total);
+  }
+  return result;
 }
 
-void Print(const Instance& instance, int threads) {
-  const double macs = static_cast<double>(instance.layer.Macs());
-  const double peak = *std::max_element(instance.peaks.begin(), instance.peaks.end()) * threads;
-  std::printf("%-34s %5d %8.1f %9.3f %9.3f %8.1f %7.1f\n", Name(instance.layer).c_str(), instance.layer.count,
-              macs / 1e6, instance.Best() * 1e3, instance.Median() * 1e3, macs / instance.Best() / 1e9,
-              peak > 0 ? 100 * macs / instance.Best() / peak : 0.0);
+void Print(const NetworkResult& result, const Options& options, const KernelSet& kernels, int threads,
+           const Peaks& peaks) {
+  std::printf("%s, %s, W%d, %d thread(s), %s\n", result.name.c_str(), ActivationsName(options.activations),
+              options.bits, threads, IsaName(kernels.isa));
+  std::printf("%-42s %5s %8s %9s %9s %8s %7s  %s\n", "layer", "count", "MMAC", "best ms", "median", "GMAC/s", "% peak",
+              "kernel");
+  double macs = 0, at_peak = 0;
+  bool all_known = true;
+  for (const Result& each : result.layers) {
+    const double peak = peaks.Of(each.ops[0].probe) * threads;
+    const double rate = each.GmacsPerSecond();
+    std::printf("%-42s %5d %8.1f %9.3f %9.3f %8.1f %7.1f  %s\n", Name(each.layer).c_str(), each.layer.count,
+                static_cast<double>(each.layer.Macs()) * 1e-6, Best(each.seconds) * 1e3, Median(each.seconds) * 1e3,
+                rate, peak > 0 ? 100e9 * rate / peak : 0.0, each.ops[0].kernel.c_str());
+    const double work = static_cast<double>(each.layer.Macs()) * each.layer.count;
+    macs += work;
+    all_known = all_known && peak > 0;
+    if (peak > 0) at_peak += work / peak;
+  }
+  const double best = Best(result.rounds);
+  std::printf("%-42s %5s %8.1f %9.3f %9.3f %8.1f %7.1f\n\n", "all, best and median round", "", macs * 1e-6, best * 1e3,
+              Median(result.rounds) * 1e3, macs / best * 1e-9, all_known ? 100 * at_peak / best : 0.0);
+}
+
+bool WriteJson(const std::vector<NetworkResult>& results, const Options& options, const KernelSet& kernels, int threads,
+               const Peaks& peaks) {
+  FILE* file = std::fopen(options.json.c_str(), "w");
+  if (file == nullptr) return false;
+  std::fprintf(file,
+               "{\"schema\": \"dgms-layers\", \"schema_version\": \"1.0\", \"isa\": \"%s\", \"threads\": %d, "
+               "\"activations\": \"%s\", \"bits\": %d,\n \"peaks\": [",
+               IsaName(kernels.isa), threads, ActivationsName(options.activations), options.bits);
+  const char* comma = "";
+  for (const auto& [probe, rate] : peaks.all()) {
+    std::fprintf(file, "%s{\"instruction\": \"%s\", \"gmacs\": %.6g}", comma, probe->instruction, rate * 1e-9);
+    comma = ", ";
+  }
+  std::fputs("],\n \"bandwidths\": [", file);
+  comma = "";
+  for (const Bandwidth& each : MeasureBandwidths()) {
+    std::fprintf(file, "%s{\"name\": \"%s\", \"bytes\": %lld, \"gbytes\": %.6g}", comma, each.name,
+                 static_cast<long long>(each.bytes), each.bytes_per_second * 1e-9);
+    comma = ", ";
+  }
+  std::fputs("],\n \"networks\": [", file);
+  comma = "\n  ";
+  for (const NetworkResult& network : results) {
+    std::fprintf(file, "%s{\"name\": \"%s\", \"best_ms\": %.6g, \"median_ms\": %.6g, \"layers\": [", comma,
+                 network.name.c_str(), Best(network.rounds) * 1e3, Median(network.rounds) * 1e3);
+    comma = "\n   ";
+    for (const Result& each : network.layers) {
+      const LayerOp& op = each.ops[0];
+      std::fprintf(
+          file,
+          "%s{\"kind\": \"%s\", \"in_size\": %d, \"in_channels\": %d, \"out_channels\": %d, \"kernel_size\": %d, "
+          "\"stride\": %d, \"count\": %d, \"macs\": %lld, \"bytes\": %lld, \"best_ms\": %.6g, \"median_ms\": "
+          "%.6g, \"gmacs\": %.6g, \"kernel\": \"%s\", \"instruction\": \"%s\"}",
+          comma, KindName(each.layer.kind), each.layer.in_size, each.layer.in_channels, each.layer.out_channels,
+          each.layer.kernel, each.layer.stride, each.layer.count, static_cast<long long>(each.layer.Macs()),
+          static_cast<long long>(each.Bytes(options.activations)), Best(each.seconds) * 1e3, Median(each.seconds) * 1e3,
+          each.GmacsPerSecond(), op.kernel.c_str(), op.probe == nullptr ? "" : op.probe->instruction);
+      comma = ",\n   ";
+    }
+    std::fputs("]}", file);
+    comma = ",\n  ";
+  }
+  std::fputs("]}\n", file);
+  return std::fclose(file) == 0;
 }
 
 int Main(const Options& options) {
   const KernelSet* kernels = KernelsFor(options.isa);
-  const std::vector<Layer> layers = options.network == "resnet18"      ? ResNet18()
-                                    : options.network == "resnet50"    ? ResNet50()
-                                    : options.network == "mobilenetv2" ? MobileNetV2()
-                                                                       : std::vector<Layer>();
-  const bool known_activations =
-      options.activations == "float32" || options.activations == "int8" || options.activations == "dynamic_int8";
-  if (kernels == nullptr || layers.empty() || !known_activations) {
-    std::fprintf(stderr, "unknown --network, --isa or --activations (or not on this machine): %s, %s, %s\n",
-                 options.network.c_str(), options.isa.c_str(), options.activations.c_str());
+  std::vector<Network> networks = Networks();
+  if (options.network != "all") {
+    networks.erase(std::remove_if(networks.begin(), networks.end(),
+                                  [&](const Network& network) { return network.name != options.network; }),
+                   networks.end());
+  }
+  if (kernels == nullptr || networks.empty()) {
+    std::fprintf(stderr, "unknown --network or --isa (or not on this machine): %s, %s\n", options.network.c_str(),
+                 options.isa.c_str());
     return 1;
   }
   const auto pool = ThreadPool::Create(options.threads);
-  Workspace workspace;
-  std::vector<Instance> instances;
-  int64_t largest = 0;
-  for (const Layer& layer : layers) {
-    largest = std::max({largest, int64_t{layer.in_size} * layer.in_size * layer.in_channels,
-                        int64_t{layer.OutSize()} * layer.OutSize() * layer.out_channels});
-    for (int i = 0; i < layer.count; ++i) instances.push_back(MakeInstance(layer, options, *kernels, &workspace));
+  Peaks peaks;
+  std::vector<NetworkResult> results;
+  for (const Network& network : networks) {
+    results.push_back(Run(network, options, *kernels, *pool, &peaks));
+    Print(results.back(), options, *kernels, pool->num_threads(), peaks);
+    for (Result& each : results.back().layers) each.ops.resize(1);  // the others' memory is not needed any more
   }
-  Buffer<float> buffers[2];  // every layer reads one and writes the other, as layers in a runtime's arena
-  for (Buffer<float>& buffer : buffers) {
-    if (!buffer.Reserve(largest)) return 1;
-    for (int64_t i = 0; i < largest; ++i) buffer[i] = static_cast<float>(i % 251) / 251.0f;
+  if (!options.json.empty() && !WriteJson(results, options, *kernels, pool->num_threads(), peaks)) {
+    std::fprintf(stderr, "cannot write %s\n", options.json.c_str());
+    return 1;
   }
-  // On one thread, its own time; else the clock on the wall.
-  const auto clock = pool->num_threads() == 1 ? ThreadSeconds : Seconds;
-  std::vector<double> rounds;
-  for (int round = -1; round < options.repeats; ++round) {  // round -1 warms up
-    double total = 0;
-    for (size_t i = 0; i < instances.size(); ++i) {
-      if (options.alone) instances[i].op.Run(buffers[i % 2].data(), buffers[1 - i % 2].data(), *pool);
-      const double start = clock();
-      instances[i].op.Run(buffers[i % 2].data(), buffers[1 - i % 2].data(), *pool);
-      const double seconds = clock() - start;
-      total += seconds;
-      if (round >= 0) instances[i].seconds.push_back(seconds);
-      if (round >= 0 && i % 4 == 0) instances[i].peaks.push_back(PeakMacsPerSecond(kernels->isa));
-    }
-    if (round >= 0) rounds.push_back(total);
-  }
-  std::vector<double> peaks;
-  for (const Instance& instance : instances) peaks.insert(peaks.end(), instance.peaks.begin(), instance.peaks.end());
-  const bool is_float = options.activations == "float32";
-  std::printf("%s, %s, %d thread(s), %s: %s, %s\n", options.network.c_str(), options.activations.c_str(),
-              pool->num_threads(), IsaName(kernels->isa), is_float ? kernels->gemm->name : kernels->gemm_s8->name,
-              is_float ? kernels->depthwise->name : kernels->depthwise_s8->name);
-  std::printf("%-34s %5s %8s %9s %9s %8s %7s\n", "layer", "count", "MMAC", "best ms", "median", "GMAC/s", "% peak");
-  Instance all = {{LayerKind::kConv, 0, 0, 0, 1, 1, 1}, {}, rounds, peaks};
-  double macs = 0;
-  for (size_t i = 0, layer = 0; layer < layers.size(); i += layers[layer++].count) {
-    Instance merged = {layers[layer], {}, {}, peaks};
-    for (int c = 0; c < layers[layer].count; ++c) {
-      merged.seconds.insert(merged.seconds.end(), instances[i + c].seconds.begin(), instances[i + c].seconds.end());
-    }
-    Print(merged, pool->num_threads());
-    macs += static_cast<double>(layers[layer].Macs()) * layers[layer].count;
-  }
-  const double peak = *std::max_element(peaks.begin(), peaks.end()) * pool->num_threads();
-  std::printf("%-34s %5s %8.1f %9.3f %9.3f %8.1f %7.1f\n", "all, best and median round", "", macs / 1e6,
-              all.Best() * 1e3, all.Median() * 1e3, macs / all.Best() / 1e9,
-              peak > 0 ? 100 * macs / all.Best() / peak : 0.0);
   return 0;
+}
+
+// True if the text names activations.
+bool Parse(const std::string& text, Activations* activations) {
+  for (const Activations each : {Activations::kFloat32, Activations::kInt8, Activations::kDynamicInt8}) {
+    if (text != ActivationsName(each)) continue;
+    *activations = each;
+    return true;
+  }
+  return false;
+}
+
+bool Parse(int argc, char** argv, Options* options) {
+  const std::map<std::string, std::string*> texts = {
+      {"--network", &options->network}, {"--isa", &options->isa}, {"--json", &options->json}};
+  const std::map<std::string, int*> numbers = {
+      {"--threads", &options->threads}, {"--bits", &options->bits}, {"--repeats", &options->repeats}};
+  for (int i = 1; i < argc; ++i) {
+    const std::string name = argv[i];
+    if (name == "--alone") {
+      options->alone = true;
+      continue;
+    }
+    if (++i == argc) return false;
+    if (const auto text = texts.find(name); text != texts.end()) {
+      *text->second = argv[i];
+    } else if (const auto number = numbers.find(name); number != numbers.end()) {
+      *number->second = std::atoi(argv[i]);
+    } else if (name != "--activations" || !Parse(argv[i], &options->activations)) {
+      return false;
+    }
+  }
+  return options->threads >= 1 && options->bits >= 2 && options->bits <= 4 && options->repeats >= 1;
 }
 
 }  // namespace
@@ -220,29 +266,11 @@ int Main(const Options& options) {
 
 int main(int argc, char** argv) {
   dgms::bench::Options options;
-  for (int i = 1; i < argc; i += 2) {
-    const char* value = i + 1 < argc ? argv[i + 1] : nullptr;
-    if (value != nullptr && std::strcmp(argv[i], "--network") == 0)
-      options.network = value;
-    else if (value != nullptr && std::strcmp(argv[i], "--isa") == 0)
-      options.isa = value;
-    else if (value != nullptr && std::strcmp(argv[i], "--threads") == 0)
-      options.threads = std::atoi(value);
-    else if (value != nullptr && std::strcmp(argv[i], "--bits") == 0)
-      options.bits = std::atoi(value);
-    else if (value != nullptr && std::strcmp(argv[i], "--repeats") == 0)
-      options.repeats = std::atoi(value);
-    else if (value != nullptr && std::strcmp(argv[i], "--activations") == 0)
-      options.activations = value;
-    else if (std::strcmp(argv[i], "--alone") == 0) {
-      options.alone = true;
-      --i;
-    } else {
-      std::fprintf(stderr,
-                   "networks_bench [--network resnet18|resnet50|mobilenetv2] [--threads N] [--isa NAME] "
-                   "[--bits 2|3|4] [--repeats N] [--activations float32|int8|dynamic_int8] [--alone]\n");
-      return std::strcmp(argv[i], "--help") == 0 ? 0 : 1;
-    }
+  if (!dgms::bench::Parse(argc, argv, &options)) {
+    std::fprintf(stderr,
+                 "networks_bench [--network NAME|all] [--threads N] [--isa NAME] [--bits 2|3|4] [--repeats N] "
+                 "[--activations float32|int8|dynamic_int8] [--alone] [--json FILE]\n");
+    return argc == 2 && std::strcmp(argv[1], "--help") == 0 ? 0 : 1;
   }
   return dgms::bench::Main(options);
 }

@@ -1,0 +1,127 @@
+// A layer of a network as the delegate's op, with random weights.
+#ifndef DGMS_BENCH_LAYER_OP_H_
+#define DGMS_BENCH_LAYER_OP_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bench/networks.h"
+#include "bench/peak.h"
+#include "ops/conv2d.h"
+#include "ops/depthwise_conv2d.h"
+#include "ops/fully_connected.h"
+#include "ops/int8_conv2d.h"
+#include "ops/int8_depthwise_conv2d.h"
+#include "ops/int8_fully_connected.h"
+
+namespace dgms::bench {
+
+enum class Activations { kFloat32, kInt8, kDynamicInt8 };
+
+inline const char* ActivationsName(Activations activations) {
+  return activations == Activations::kFloat32 ? "float32" : activations == Activations::kInt8 ? "int8" : "dynamic_int8";
+}
+
+struct LayerOp {
+  // The buffers are large enough for either type of activations.
+  std::function<void(const float* input, float* output, ThreadPool& pool)> run;
+  std::string kernel;
+  size_t packed_bytes = 0;
+  const Probe* probe = nullptr;  // for the instructions that the layer's arithmetic is made of; null: none
+};
+
+template <typename Op>
+LayerOp Wrap(std::unique_ptr<Op> op, const Probe* probe) {
+  const std::shared_ptr<Op> shared = std::move(op);
+  return {[shared](const float* x, float* y, ThreadPool& pool) { shared->Run(x, y, pool); }, shared->kernel_name(),
+          shared->packed_bytes(), probe};
+}
+
+// The float ops, or the int8 ones: `Conv` and so on are types, `arguments` what their Create takes beside parameters.
+template <typename Conv, typename Depthwise, typename Dense, typename... Arguments>
+LayerOp CreateLayerOp(const Layer& layer, Workspace* workspace, const Probe* probe, const Arguments&... arguments) {
+  if (layer.kind == LayerKind::kConv) {
+    Conv2DParams p;
+    p.kernel_h = p.kernel_w = layer.kernel;
+    p.stride_h = p.stride_w = layer.stride;
+    p.padding = Padding::kSame;
+    p.in_channels = layer.in_channels;
+    p.out_channels = layer.out_channels;
+    p.activation = Activation::kRelu;
+    auto op = Conv::Create(p, arguments...);
+    op->Reshape(1, layer.in_size, layer.in_size, workspace);
+    return Wrap(std::move(op), probe);
+  }
+  if (layer.kind == LayerKind::kDepthwise) {
+    DepthwiseConv2DParams p;
+    p.kernel_h = p.kernel_w = layer.kernel;
+    p.stride_h = p.stride_w = layer.stride;
+    p.padding = Padding::kSame;
+    p.in_channels = layer.in_channels;
+    p.activation = Activation::kRelu6;
+    auto op = Depthwise::Create(p, arguments...);
+    op->Reshape(1, layer.in_size, layer.in_size, workspace);
+    return Wrap(std::move(op), probe);
+  }
+  auto op = Dense::Create({layer.in_channels, layer.out_channels, Activation::kNone}, arguments...);
+  op->Reshape(1);
+  return Wrap(std::move(op), probe);
+}
+
+inline const Probe* ProbeOf(const Layer& layer, Activations activations, const KernelSet& kernels) {
+  const bool depthwise = layer.kind == LayerKind::kDepthwise;
+  if (activations == Activations::kFloat32) {
+    return ProbeFor(depthwise ? kernels.depthwise->isa : kernels.gemm->isa, Arithmetic::kFloat);
+  }
+  return depthwise ? ProbeFor(kernels.depthwise_s8->isa, Arithmetic::kWords)
+                   : ProbeFor(kernels.gemm_s8->isa, Arithmetic::kBytes);
+}
+
+inline LayerOp MakeLayerOp(const Layer& layer, Activations activations, int bits, const KernelSet& kernels,
+                           Workspace* workspace) {
+  static std::mt19937 random(1);
+  std::vector<uint8_t> codes(static_cast<size_t>(layer.Weights()));
+  for (uint8_t& code : codes) code = static_cast<uint8_t>(random() % (1u << bits));
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  const size_t channels = static_cast<size_t>(layer.out_channels);
+  std::vector<float> codebook(16), bias(channels), scale(channels);
+  for (auto* values : {&codebook, &bias, &scale}) {
+    std::generate(values->begin(), values->end(), [&] { return uniform(random); });
+  }
+  CodebookFilter filter;
+  filter.codes = codes.data();
+  filter.count = layer.Weights();
+  filter.bits = bits;
+  filter.codebooks = codebook.data();
+  filter.scale = scale.data();
+  const Probe* probe = ProbeOf(layer, activations, kernels);
+  if (activations == Activations::kFloat32) {
+    return CreateLayerOp<dgms::Conv2D, DepthwiseConv2D, dgms::FullyConnected>(layer, workspace, probe, filter,
+                                                                              bias.data(), kernels);
+  }
+  std::vector<int8_t> int8_codebook(16);
+  for (int8_t& value : int8_codebook) value = static_cast<int8_t>(static_cast<int>(random() % 255) - 127);
+  Int8CodebookFilter int8_filter;
+  static_cast<FilterCodes&>(int8_filter) = filter;
+  int8_filter.codebooks = int8_codebook.data();
+  const std::vector<double> factor(channels, 0.0003);
+  Requantization fixed;
+  fixed.factor = factor.data();
+  fixed.fixed_point = layer.kind != LayerKind::kFullyConnected;
+  const Dequantization dynamic = {scale.data(), bias.data(), RangeOf(Activation::kRelu)};
+  const Int8LayerOutput output =
+      activations == Activations::kInt8 ? Int8LayerOutput{&fixed, nullptr} : Int8LayerOutput{nullptr, &dynamic};
+  return CreateLayerOp<Int8Conv2D, Int8DepthwiseConv2D, Int8FullyConnected>(layer, workspace, probe, int8_filter,
+                                                                            output, kernels);
+}
+
+}  // namespace dgms::bench
+
+#endif  // DGMS_BENCH_LAYER_OP_H_
