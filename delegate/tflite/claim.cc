@@ -1,5 +1,9 @@
 #include "tflite/claim.h"
 
+#include <algorithm>
+#include <set>
+#include <utility>
+
 #include "tflite/log.h"
 
 namespace dgms {
@@ -16,7 +20,8 @@ std::vector<bool> ClaimedPositions(const Graph& graph, const Claim& claim) {
 
 void Refuse(const Graph& graph, int position, const std::string& why, Claim* claim) {
   const GraphNode& node = graph.node(position);
-  claim->refusals.push_back({node.index, graph.tensor_name(node.output(0)), BuiltinName(node.builtin), why});
+  claim->refusals.push_back(
+      {node.index, graph.tensor_name(node.output(0)), BuiltinName(node.builtin), why, IsLayer(node)});
 }
 
 // An empty string if nobody outside of the claim needs what the chain of `op` computes: a chain may feed several
@@ -72,14 +77,86 @@ bool TakenByAnother(const Graph& graph, const OpMatch& op, const tfl::Delegate* 
   return false;
 }
 
+// Refuses the operators for which `why` gives a reason.
+template <typename Why>
+bool DropWhere(const Graph& graph, const Why& why, Claim* claim) {
+  std::vector<OpMatch> kept;
+  for (OpMatch& op : claim->ops) {
+    const char* reason = why(op);
+    if (reason == nullptr) {
+      kept.push_back(std::move(op));
+    } else {
+      Refuse(graph, op.node, reason, claim);
+    }
+  }
+  const bool dropped = kept.size() < claim->ops.size();
+  claim->ops = std::move(kept);
+  return dropped;
+}
+
+const char* WhyIsland(const OpMatch& op) {
+  return op.layer() != nullptr ? "its filter is stored as plain values, and no layer with a codebook is next to it"
+                               : "no layer with a codebook is next to it";
+}
+
+// Drops operators without a codebook that would run in a partition without one: the stock path runs these as well, and
+// a partition costs a little. Without them the runtime may cut the graph otherwise, so this goes on until all is well;
+// each round but the last drops something.
+void DropIslands(const Graph& graph, Claim* claim) {
+  for (bool dropped = true; dropped;) {
+    std::set<int> beside;  // the runtime's numbers of nodes that share a partition with a codebook
+    std::vector<std::vector<int>> partitions;
+    if (graph.Partitions(ClaimedNodes(graph, *claim), &partitions)) {
+      std::set<int> codebooks;
+      for (const OpMatch& op : claim->ops) {
+        if (op.has_codebook()) codebooks.insert(op.node_index);
+      }
+      for (const std::vector<int>& nodes : partitions) {
+        const bool has = std::any_of(nodes.begin(), nodes.end(), [&](int node) { return codebooks.count(node) != 0; });
+        if (has) beside.insert(nodes.begin(), nodes.end());
+      }
+    }
+    dropped = DropWhere(
+        graph,
+        [&](const OpMatch& op) {
+          return op.has_codebook() || beside.count(op.node_index) != 0 ? nullptr : WhyIsland(op);
+        },
+        claim);
+  }
+}
+
+bool HasCodebook(const Claim& claim) {
+  return std::any_of(claim.ops.begin(), claim.ops.end(), [](const OpMatch& op) { return op.has_codebook(); });
+}
+
+// Puts operators without a codebook between the claimed ones. None of them touches a decode chain: nobody but claimed
+// layers reads those, and what depends on constants alone is not looked at.
+void AddOthers(const Graph& graph, std::vector<OpMatch> others, Claim* claim) {
+  const std::vector<bool> claimed = ClaimedPositions(graph, *claim);
+  for (OpMatch& op : others) {
+    if (!claimed[op.node]) claim->ops.push_back(std::move(op));
+  }
+  std::sort(claim->ops.begin(), claim->ops.end(), [](const OpMatch& a, const OpMatch& b) { return a.node < b.node; });
+}
+
+// Whether the operator at `position` is looked at, claimed or refused.
+bool IsCandidate(const Graph& graph, int position, ClaimScope scope) {
+  return IsLayer(graph.node(position)) || (scope == ClaimScope::kGraph && graph.varies(position));
+}
+
 }  // namespace
 
 void ClaimStatistics::Add(const ClaimStatistics& other) {
   claimed_operators += other.claimed_operators;
   candidate_operators += other.candidate_operators;
+  weightless_operators += other.weightless_operators;
   claimed_nodes += other.claimed_nodes;
+  partitions += other.partitions;
+  nodes_left += other.nodes_left;
   packed_bytes += other.packed_bytes;
   refusals.insert(refusals.end(), other.refusals.begin(), other.refusals.end());
+  weightless_refusals.insert(weightless_refusals.end(), other.weightless_refusals.begin(),
+                             other.weightless_refusals.end());
 }
 
 std::string RefusalText(const Refusal& refusal) {
@@ -87,20 +164,34 @@ std::string RefusalText(const Refusal& refusal) {
                 refusal.why.c_str());
 }
 
-Claim FindClaim(const Graph& graph, const tfl::Delegate* self) {
+Claim FindClaim(const Graph& graph, const tfl::Delegate* self, ClaimScope scope) {
   Claim claim;
+  std::vector<OpMatch> others;
   for (int position = 0; position < graph.node_count(); ++position) {
-    if (!IsLayer(graph.node(position))) continue;
+    if (!IsCandidate(graph, position, scope)) continue;
     OpMatch match;
     std::string why = MatchOp(graph, position, &match);
     if (why.empty() && TakenByAnother(graph, match, self)) why = "another delegate has taken its tensors";
-    if (why.empty()) {
-      claim.ops.push_back(std::move(match));
-    } else {
+    if (!why.empty()) {
       Refuse(graph, position, why, &claim);
+    } else if (match.has_codebook()) {
+      claim.ops.push_back(std::move(match));
+    } else if (scope == ClaimScope::kGraph) {
+      others.push_back(std::move(match));
+    } else {
+      Refuse(graph, position, "its filter is stored as plain values, not as indices and a codebook", &claim);
     }
   }
   CloseChains(graph, &claim);
+  if (scope == ClaimScope::kGraph) {
+    AddOthers(graph, std::move(others), &claim);
+    DropIslands(graph, &claim);
+  }
+  if (!HasCodebook(claim)) {  // then operators without weights are of no interest
+    claim.refusals.erase(std::remove_if(claim.refusals.begin(), claim.refusals.end(),
+                                        [](const Refusal& refusal) { return !refusal.layer; }),
+                         claim.refusals.end());
+  }
   return claim;
 }
 
@@ -108,6 +199,7 @@ void DropOp(const Graph& graph, size_t i, const std::string& why, Claim* claim) 
   Refuse(graph, claim->ops[i].node, why, claim);
   claim->ops.erase(claim->ops.begin() + static_cast<std::ptrdiff_t>(i));
   CloseChains(graph, claim);
+  DropIslands(graph, claim);
 }
 
 std::vector<int> ClaimedNodes(const Graph& graph, const Claim& claim) {

@@ -268,22 +268,35 @@ std::string BuildOps(const Graph& graph, const BuildSettings& settings, Claim* c
   return "";
 }
 
-std::shared_ptr<const ClaimStatistics> Figures(const Claim& claim, size_t nodes,
+// The runtime's own preview says how many nodes there will be.
+std::shared_ptr<const ClaimStatistics> Figures(const Graph& graph, const Claim& claim, const std::vector<int>& nodes,
                                                const std::map<int, PreparedOp>& prepared) {
   auto figures = std::make_shared<ClaimStatistics>();
-  figures->claimed_operators = static_cast<int64_t>(claim.ops.size());
-  figures->candidate_operators = static_cast<int64_t>(claim.ops.size() + claim.refusals.size());
-  figures->claimed_nodes = static_cast<int64_t>(nodes);
+  for (const OpMatch& op : claim.ops) {
+    ++(op.layer() != nullptr ? figures->claimed_operators : figures->weightless_operators);
+  }
+  for (const Refusal& refusal : claim.refusals) {
+    (refusal.layer ? figures->refusals : figures->weightless_refusals).push_back(RefusalText(refusal));
+  }
+  figures->candidate_operators = figures->claimed_operators + static_cast<int64_t>(figures->refusals.size());
+  figures->claimed_nodes = static_cast<int64_t>(nodes.size());
+  figures->nodes_left = graph.node_count() - figures->claimed_nodes;
+  std::vector<std::vector<int>> partitions;
+  if (graph.Partitions(nodes, &partitions)) figures->partitions = static_cast<int64_t>(partitions.size());
   for (const auto& entry : prepared) figures->packed_bytes += static_cast<int64_t>(entry.second.op->packed_bytes());
-  for (const Refusal& refusal : claim.refusals) figures->refusals.push_back(RefusalText(refusal));
   return figures;
 }
 
 void LogClaim(const ClaimStatistics& claim) {
-  LogLine(Format("claimed %lld of %lld convolutions and fully connected layers (%lld nodes), packed %lld bytes",
-                 static_cast<long long>(claim.claimed_operators), static_cast<long long>(claim.candidate_operators),
-                 static_cast<long long>(claim.claimed_nodes), static_cast<long long>(claim.packed_bytes)));
-  for (const std::string& refusal : claim.refusals) LogLine("not claimed: " + refusal);
+  const auto number = [](int64_t value) { return static_cast<long long>(value); };
+  LogLine(Format(
+      "claimed %lld of %lld convolutions and fully connected layers and %lld other operators (%lld nodes) in "
+      "%lld partitions, packed %lld bytes; %lld nodes are left to the runtime",
+      number(claim.claimed_operators), number(claim.candidate_operators), number(claim.weightless_operators),
+      number(claim.claimed_nodes), number(claim.partitions), number(claim.packed_bytes), number(claim.nodes_left)));
+  for (const std::vector<std::string>* texts : {&claim.refusals, &claim.weightless_refusals}) {
+    for (const std::string& refusal : *texts) LogLine("not claimed: " + refusal);
+  }
 }
 
 struct HandoverScope {
@@ -302,12 +315,12 @@ std::string PrepareGraph(tfl::Context* context, tfl::Delegate* self, State* stat
     return "";
   }
   ClearStaleMarks(graph, self);
-  Claim claim = FindClaim(graph, self);
+  Claim claim = FindClaim(graph, self, state->options().claim);
   std::map<int, PreparedOp> prepared;
   why = BuildOps(graph, state->build_settings(), &claim, &prepared);
   if (!why.empty()) return why;
   const std::vector<int> nodes = ClaimedNodes(graph, claim);
-  const std::shared_ptr<const ClaimStatistics> figures = Figures(claim, nodes.size(), prepared);
+  const std::shared_ptr<const ClaimStatistics> figures = Figures(graph, claim, nodes, prepared);
   if (state->options().log) LogClaim(*figures);
   state->Remember(context, figures);
   if (nodes.empty()) return "";

@@ -58,12 +58,58 @@ std::string DimsText(const tfl::IntArray* dims) {
 
 const char* BuiltinName(int builtin) {
   switch (builtin) {
+    case tfl::kBuiltinAdd:
+      return "ADD";
+    case tfl::kBuiltinAveragePool2d:
+      return "AVERAGE_POOL_2D";
+    case tfl::kBuiltinConcatenation:
+      return "CONCATENATION";
     case tfl::kBuiltinConv2d:
       return "CONV_2D";
     case tfl::kBuiltinDepthwiseConv2d:
       return "DEPTHWISE_CONV_2D";
+    case tfl::kBuiltinDequantize:
+      return "DEQUANTIZE";
     case tfl::kBuiltinFullyConnected:
       return "FULLY_CONNECTED";
+    case tfl::kBuiltinLogistic:
+      return "LOGISTIC";
+    case tfl::kBuiltinMaxPool2d:
+      return "MAX_POOL_2D";
+    case tfl::kBuiltinMul:
+      return "MUL";
+    case tfl::kBuiltinRelu:
+      return "RELU";
+    case tfl::kBuiltinReluN1To1:
+      return "RELU_N1_TO_1";
+    case tfl::kBuiltinRelu6:
+      return "RELU6";
+    case tfl::kBuiltinReshape:
+      return "RESHAPE";
+    case tfl::kBuiltinSoftmax:
+      return "SOFTMAX";
+    case tfl::kBuiltinPad:
+      return "PAD";
+    case tfl::kBuiltinGather:
+      return "GATHER";
+    case tfl::kBuiltinMean:
+      return "MEAN";
+    case tfl::kBuiltinSub:
+      return "SUB";
+    case tfl::kBuiltinSqueeze:
+      return "SQUEEZE";
+    case tfl::kBuiltinCast:
+      return "CAST";
+    case tfl::kBuiltinPadV2:
+      return "PADV2";
+    case tfl::kBuiltinSlice:
+      return "SLICE";
+    case tfl::kBuiltinExpandDims:
+      return "EXPAND_DIMS";
+    case tfl::kBuiltinQuantize:
+      return "QUANTIZE";
+    case tfl::kBuiltinHardSwish:
+      return "HARD_SWISH";
     default:
       return "operator";
   }
@@ -127,7 +173,23 @@ bool Graph::ReadNodes(const std::vector<int>& plan, std::string* why) {
     }
     nodes_.push_back(entry);
   }
-  return InOrder(why);
+  if (!InOrder(why)) return false;
+  varies_.clear();
+  for (const GraphNode& node : nodes_) varies_.push_back(Varies(node));
+  return true;
+}
+
+// Nodes are in order: what was said of those before this one is known.
+bool Graph::Varies(const GraphNode& node) const {
+  bool has_inputs = false;
+  for (int i = 0; i < node.input_count(); ++i) {
+    const tfl::Tensor* t = tensor(node.input(i));
+    if (t == nullptr) continue;
+    has_inputs = true;
+    const int from = producers_[node.input(i)];
+    if (from == kNone ? t->allocation_type != tfl::Allocation::kMmapRo : varies_[from]) return true;
+  }
+  return !has_inputs;  // random numbers, variables
 }
 
 // Partitioning runs nodes in the order of their data, which is that of the plan only if every tensor is written once
@@ -168,6 +230,24 @@ bool Graph::ReadGraphOutputs(const std::vector<int>& plan, std::string* why) {
   }
   for (int id : *partitions[0].output_tensors) {
     if (tensor(id) != nullptr) graph_outputs_[id] = true;
+  }
+  return true;
+}
+
+bool Graph::Partitions(const std::vector<int>& nodes, std::vector<std::vector<int>>* partitions) const {
+  partitions->clear();
+  if (nodes.empty()) return true;
+  const OwnedIntArray list = NewIntArray(nodes);
+  tfl::DelegateParams* params = nullptr;
+  int count = 0;
+  if (list == nullptr || context_->PreviewDelegatePartitioning(context_, list.get(), &params, &count) != tfl::kOk ||
+      (count > 0 && params == nullptr)) {
+    return false;
+  }
+  for (int i = 0; i < count; ++i) {
+    const tfl::IntArray* of = params[i].nodes_to_replace;
+    if (of == nullptr) return false;
+    partitions->emplace_back(of->begin(), of->end());
   }
   return true;
 }

@@ -67,8 +67,15 @@ class Graph {
   int producer(int id) const;
   // Positions of the nodes that read it, each once.
   const std::vector<int>& consumers(int id) const;
+  // Whether what the node computes can differ from one run to the next. What depends on constants alone (the decoding
+  // of a filter) does not.
+  bool varies(int position) const { return varies_[position]; }
   // Whether the subgraph returns the tensor.
   bool is_graph_output(int id) const;
+
+  // How the runtime would cut the graph if these nodes (its numbers) were claimed: the claimed nodes of each partition.
+  // False if it does not say.
+  bool Partitions(const std::vector<int>& nodes, std::vector<std::vector<int>>* partitions) const;
 
   // A tensor that is constant for the life of the interpreter: data in the file, no sparse encoding, no quantisation,
   // all of its elements there. Null otherwise. `*count` receives the number of elements.
@@ -82,10 +89,12 @@ class Graph {
 
   bool ReadNodes(const std::vector<int>& plan, std::string* why);
   bool InOrder(std::string* why) const;
+  bool Varies(const GraphNode& node) const;
   bool ReadGraphOutputs(const std::vector<int>& plan, std::string* why);
 
   tfl::Context* context_ = nullptr;
   std::vector<GraphNode> nodes_;
+  std::vector<bool> varies_;                 // by position
   std::vector<int> producers_;               // by tensor
   std::vector<std::vector<int>> consumers_;  // by tensor
   std::vector<bool> graph_outputs_;          // by tensor

@@ -263,8 +263,8 @@ bool RoundWeights(const LayerMatch& match, const CodebookFilter& filter, std::ve
 
 }  // namespace
 
-std::unique_ptr<Operator> CreateLayer(const OpMatch& match, const Shape& input_dims, const BuildSettings& settings,
-                                      Status* status) {
+std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape& input_dims,
+                                              const BuildSettings& settings, Status* status) {
   *status = Status::kInvalidArgument;
   const LayerMatch& layer = *match.layer();
   const KernelSet& kernels = *settings.kernels;

@@ -145,7 +145,7 @@ std::string MatchLayer(const Graph& graph, const GraphNode& node, tfl::Type type
                           match->out_channels(),
                           channel_axis,
                           match->kind == LayerKind::kFullyConnected,
-                          RangeOf(match->activation)};
+                          match->activation};
   return MatchQuantization(graph, op, &match->quantization);
 }
 

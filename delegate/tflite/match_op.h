@@ -8,6 +8,7 @@
 
 #include "tflite/graph.h"
 #include "tflite/match_layer.h"
+#include "tflite/match_weightless.h"
 
 namespace dgms {
 
@@ -21,12 +22,12 @@ struct OpMatch {
   std::string name;         // of the output tensor, for people
   tfl::Type input_type = tfl::Type::kFloat32;  // of all inputs: kFloat32 or kInt8
   tfl::Type output_type = tfl::Type::kFloat32;
-  std::variant<LayerMatch> parameters;
+  std::variant<LayerMatch, WeightlessMatch> parameters;
 
-  // Null for an operator without weights.
-  const LayerMatch* layer() const { return std::get_if<LayerMatch>(&parameters); }
+  const LayerMatch* layer() const { return std::get_if<LayerMatch>(&parameters); }                 // or null
+  const WeightlessMatch* weightless() const { return std::get_if<WeightlessMatch>(&parameters); }  // or null
   // Whether it has a filter of indices and a codebook: what the delegate is for.
-  bool has_codebook() const { return layer() != nullptr; }
+  bool has_codebook() const { return !chain().empty(); }
   // Positions in the plan of the operators that decode its filter.
   const std::vector<int>& chain() const;
 };

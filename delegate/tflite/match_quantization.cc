@@ -1,6 +1,5 @@
 #include "tflite/match_quantization.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -15,22 +14,6 @@ const tfl::AffineQuantization* Affine(const tfl::Tensor& tensor) {
   return tensor.quantization.type == tfl::kAffineQuantization
              ? static_cast<const tfl::AffineQuantization*>(tensor.quantization.params)
              : nullptr;
-}
-
-// Activations: one scale, one zero point; the older description, which stock kernels read, says the same.
-std::string ReadActivations(const tfl::Tensor& tensor, const char* what, float* scale, int32_t* zero) {
-  const tfl::AffineQuantization* affine = Affine(tensor);
-  if (affine == nullptr || affine->scale == nullptr || affine->scale->size != 1 || affine->zero_point == nullptr ||
-      affine->zero_point->size != 1) {
-    return std::string("its ") + what + " is not quantised with one scale and zero point";
-  }
-  *scale = affine->scale->data()[0];
-  *zero = affine->zero_point->data()[0];
-  if (!UsableScale(*scale) || *zero < -128 || *zero > 127 || tensor.params.scale != *scale ||
-      tensor.params.zero_point != *zero) {
-    return std::string("its ") + what + " has an unusable scale or zero point";
-  }
-  return "";
 }
 
 // The filter's scales, one or one per output channel.
@@ -74,42 +57,45 @@ std::string ReadIntegerBias(const Graph& graph, const QuantizedOp& op, Quantizat
   return "";
 }
 
-// One end of the activation's range in the output's integers; false where it does not fit any.
-bool QuantizeEnd(float value, float scale, int32_t zero, int32_t* end) {
-  if (std::isinf(value)) return true;  // no such end
-  const float ratio = std::round(value / scale);
-  if (!(std::fabs(ratio) < 1e9f)) return false;  // stock kernels refuse or overflow
-  *end = std::clamp(zero + static_cast<int32_t>(ratio), -128, 127);
-  return true;
-}
-
 }  // namespace
 
+std::string ReadQuantization(const tfl::Tensor& tensor, const char* what, Quantization* result) {
+  const tfl::AffineQuantization* affine = Affine(tensor);
+  if (affine == nullptr || affine->scale == nullptr || affine->scale->size != 1 || affine->zero_point == nullptr ||
+      affine->zero_point->size != 1) {
+    return std::string("its ") + what + " is not quantised with one scale and zero point";
+  }
+  *result = {affine->scale->data()[0], affine->zero_point->data()[0]};
+  if (!IsValid(*result) || tensor.params.scale != result->scale || tensor.params.zero_point != result->zero) {
+    return std::string("its ") + what + " has an unusable scale or zero point";
+  }
+  return "";
+}
+
 std::string MatchQuantization(const Graph& graph, const QuantizedOp& op, QuantizationMatch* match) {
-  float input_scale = 0, output_scale = 0;
-  std::string why = ReadActivations(*graph.tensor(op.input), "input", &input_scale, &match->input_zero);
-  if (why.empty()) why = ReadActivations(*graph.tensor(op.output), "output", &output_scale, &match->output_zero);
+  Quantization input, output;
+  std::string why = ReadQuantization(*graph.tensor(op.input), "input", &input);
+  if (why.empty()) why = ReadQuantization(*graph.tensor(op.output), "output", &output);
   std::vector<float> scales;
   if (why.empty()) why = ReadFilterScales(*graph.tensor(op.filter), op, &scales);
   if (why.empty()) why = ReadIntegerBias(graph, op, match);
   if (!why.empty()) return why;
 
+  match->input_zero = input.zero;
+  match->output_zero = output.zero;
   match->factor.clear();
   for (float scale : scales) {
-    const double product = static_cast<double>(input_scale) * static_cast<double>(scale);
+    const double product = static_cast<double>(input.scale) * static_cast<double>(scale);
     if (op.fully_connected && scales.size() == 1 && op.bias != tfl::kOptionalTensor) {
       // What stock kernels demand of a bias's scale, or else they refuse to run.
       const double difference = std::fabs(product - static_cast<double>(graph.tensor(op.bias)->params.scale));
-      if (!(difference / static_cast<double>(output_scale) <= 0.02)) return "its bias has another scale than its sums";
+      if (!(difference / static_cast<double>(output.scale) <= 0.02)) return "its bias has another scale than its sums";
     }
-    match->factor.push_back(product / static_cast<double>(output_scale));
+    match->factor.push_back(product / static_cast<double>(output.scale));
     if (!(match->factor.back() < kMaxFactor)) return "its output's scale is too small for its sums";
   }
   match->factor.resize(static_cast<size_t>(op.channels), match->factor[0]);
-  match->min = -128;
-  match->max = 127;
-  if (!QuantizeEnd(op.activation.min, output_scale, match->output_zero, &match->min) ||
-      !QuantizeEnd(op.activation.max, output_scale, match->output_zero, &match->max)) {
+  if (!QuantizedRange(op.activation, output, &match->min, &match->max)) {
     return "its output's scale is too small for its fused activation";
   }
   return "";

@@ -5,7 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "ops/shapes.h"
+#include "ops/filter.h"
+#include "ops/quantization.h"
 #include "tflite/graph.h"
 
 namespace dgms {
@@ -23,8 +24,12 @@ struct QuantizedOp {
   int channels;                     // output channels
   int channel_axis;                 // of the filter's shape
   bool fully_connected;
-  ActivationRange activation;
+  Activation activation;
 };
+
+// Of an int8 activation: one scale, one zero point, and the older description, which stock kernels read, says the same.
+// Returns an empty string, or what is missing or odd; `what` names the tensor: "input".
+std::string ReadQuantization(const tfl::Tensor& tensor, const char* what, Quantization* result);
 
 // Returns an empty string, or what is missing or odd. The arithmetic is that of TFLite's kernels: factors are computed
 // in double, the range of the fused activation in float.

@@ -4,7 +4,8 @@ namespace dgms {
 
 std::unique_ptr<Operator> Operator::Create(const OpMatch& match, const std::vector<Shape>& input_dims,
                                            const BuildSettings& settings, Status* status) {
-  return CreateLayer(match, input_dims[0], settings, status);
+  return match.layer() != nullptr ? CreateLayerOperator(match, input_dims[0], settings, status)
+                                  : CreateWeightlessOperator(match, input_dims, *settings.kernels, status);
 }
 
 std::string ShapeText(const Shape& dims) {

@@ -54,8 +54,12 @@ class Operator {
 };
 
 // CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED; as Operator::Create.
-std::unique_ptr<Operator> CreateLayer(const OpMatch& match, const Shape& input_dims, const BuildSettings& settings,
-                                      Status* status);
+std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape& input_dims,
+                                              const BuildSettings& settings, Status* status);
+
+// Everything else; as Operator::Create.
+std::unique_ptr<Operator> CreateWeightlessOperator(const OpMatch& match, const std::vector<Shape>& input_dims,
+                                                   const KernelSet& kernels, Status* status);
 
 // "[1,2,3]"
 std::string ShapeText(const Shape& dims);

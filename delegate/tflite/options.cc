@@ -67,13 +67,18 @@ std::string SetOption(const std::string& key, const char* value, Options* option
     const bool known = options->dynamic_int8 || std::strcmp(value, "float32") == 0;
     return known ? "" : "`activations` must be 'float32' or 'dynamic_int8'";
   }
+  if (key == DGMS_OPTION_CLAIM) {
+    const bool graph = std::strcmp(value, "graph") == 0;
+    options->claim = graph ? ClaimScope::kGraph : ClaimScope::kCodebook;
+    return graph || std::strcmp(value, "codebook") == 0 ? "" : "`claim` must be 'graph' or 'codebook'";
+  }
   if (key == DGMS_OPTION_ISA) {
     options->isa = value;
     return IsaName(options->isa) ? "" : "`isa` must be 'auto' or the name of a kernel set";
   }
   if (key == DGMS_OPTION_LOG) return ParseBool(value, &options->log) ? "" : "`log` must be 0 or 1";
   if (key == DGMS_OPTION_PROFILE) return ParseBool(value, &options->profile) ? "" : "`profile` must be 0 or 1";
-  return "the options are num_threads, activations, isa, log and profile";
+  return "the options are num_threads, activations, claim, isa, log and profile";
 }
 
 }  // namespace

@@ -5,12 +5,15 @@
 #include <cstddef>
 #include <string>
 
+#include "tflite/claim.h"
+
 namespace dgms {
 
 struct Options {
   int num_threads = 1;        // 1 to ThreadPool::kMaxThreads; "-1" is resolved already
   std::string isa = "auto";   // "auto" or the name of a kernel set; whether this build and CPU have it is checked later
   bool dynamic_int8 = false;  // "activations": float operators quantise their activations at run time
+  ClaimScope claim = ClaimScope::kGraph;
   bool log = false;
   bool profile = false;
   bool print_profile =

@@ -46,16 +46,33 @@ enum class Allocation : int32_t {
 // Builtin operator codes (schema.fbs, BuiltinOperator).
 enum Builtin : int32_t {
   kBuiltinAdd = 0,
+  kBuiltinAveragePool2d = 1,
+  kBuiltinConcatenation = 2,
   kBuiltinConv2d = 3,
   kBuiltinDepthwiseConv2d = 4,
+  kBuiltinDequantize = 6,
   kBuiltinFullyConnected = 9,
+  kBuiltinLogistic = 14,
+  kBuiltinMaxPool2d = 17,
   kBuiltinMul = 18,
+  kBuiltinRelu = 19,
+  kBuiltinReluN1To1 = 20,
+  kBuiltinRelu6 = 21,
   kBuiltinReshape = 22,
+  kBuiltinSoftmax = 25,
   kBuiltinCustom = 32,
+  kBuiltinPad = 34,
   kBuiltinGather = 36,
+  kBuiltinMean = 40,
+  kBuiltinSub = 41,
+  kBuiltinSqueeze = 43,
   kBuiltinDelegate = 51,
   kBuiltinCast = 53,
+  kBuiltinPadV2 = 60,
   kBuiltinSlice = 65,
+  kBuiltinExpandDims = 70,
+  kBuiltinQuantize = 114,
+  kBuiltinHardSwish = 117,
 };
 
 constexpr int kOptionalTensor = -1;  // in Node::inputs: "this input is left out"
@@ -232,8 +249,33 @@ struct ReshapeParams {
   int num_dimensions;
 };
 
-struct ElementwiseParams {  // ADD and MUL
+struct ElementwiseParams {  // ADD, SUB and MUL
   Activation activation;
+};
+
+struct PoolParams {
+  Padding padding;
+  int stride_width, stride_height;
+  int filter_width, filter_height;
+  Activation activation;
+};
+
+struct ConcatenationParams {
+  int axis;
+  Activation activation;
+};
+
+struct ReducerParams {  // MEAN
+  uint8_t keep_dims;
+};
+
+struct SoftmaxParams {
+  float beta;
+};
+
+struct SqueezeParams {
+  int32_t squeeze_dims[8];
+  int num_squeeze_dims;
 };
 
 // The layouts, for 64-bit and 32-bit targets. kPointer is 8 or 4; kInt64Align differs between 32-bit ARM (8) and x86

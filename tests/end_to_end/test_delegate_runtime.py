@@ -91,13 +91,15 @@ def two_branches(file: GraphFile, model: ConvModel) -> None:
 def test_xnnpack_takes_the_rest(runtime: Any) -> None:
     model = conv_model()
     two_branches(model.file, model)
-    interpreter = make_interpreter(runtime, model.file.bytes(), [runtime.load_delegate(library())])
-    ours = delegate_nodes(interpreter)
-    x = rows(model, 1)
-    y = run(interpreter, x)[0]
-    assert np.all(np.abs(y - 2 * model.expected(x)) <= 2 * model.bound(x))
-    # Nodes of a delegate vanish from the list when the runtime takes the delegate out.
-    assert ours == 1 and delegate_nodes(interpreter) == 2
+    for claim, all_nodes in (("codebook", 2), ("graph", 1)):
+        delegate = runtime.load_delegate(library(), {"claim": claim})
+        interpreter = make_interpreter(runtime, model.file.bytes(), [delegate])
+        ours = delegate_nodes(interpreter)
+        x = rows(model, 1)
+        y = run(interpreter, x)[0]
+        assert np.all(np.abs(y - 2 * model.expected(x)) <= 2 * model.bound(x))
+        # Nodes of a delegate vanish from the list when the runtime takes the delegate out.
+        assert ours == 1 and delegate_nodes(interpreter) == all_nodes
 
 
 def test_applied_twice_and_two_of_ours(runtime: Any) -> None:

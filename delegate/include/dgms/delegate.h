@@ -7,8 +7,8 @@
  *
  * The delegate claims convolutions, depthwise convolutions and fully connected layers, float or int8, whose filter is
  * decoded in the graph from 2-, 3- or 4-bit indices and a codebook (dgms_keras/format/FORMAT.md), together with the
- * decoding. Everything else, and everything it cannot prove right, is left to the runtime. int8 results are those of
- * TFLite's reference kernels, bit for bit.
+ * decoding; and the operators between them (see the option `claim`). Everything else, and everything it cannot prove
+ * right, is left to the runtime. int8 results are those of TFLite's reference kernels, bit for bit.
  */
 #ifndef DGMS_DELEGATE_H_
 #define DGMS_DELEGATE_H_
@@ -34,6 +34,10 @@ struct TfLiteDelegate; /* TFLite's own type (tensorflow/lite/c/common.h) */
  *              image with a NaN or an infinity gives NaN alone. A layer whose weights are all zero, or not finite, or
  *              too small for a scale, computes in float32.
  *
+ * claim: "graph" (default), or "codebook". The delegate is for layers whose filter is decoded in the graph. "graph": the
+ *        operators between them, too (layers with plain filters, ADD, pooling, RESHAPE ...), where they share a
+ *        partition with such a layer, so that whole networks run in one piece. "codebook": those layers alone.
+ *
  * isa: "auto" (default), or a kernel set that this build and this CPU have, for tests and comparisons: "portable",
  *      "avx2", "avx512", "avx512_vnni", "avx512_amx", "neon", "neon_dotprod", "neon_i8mm".
  *
@@ -44,6 +48,7 @@ struct TfLiteDelegate; /* TFLite's own type (tensorflow/lite/c/common.h) */
  */
 #define DGMS_OPTION_NUM_THREADS "num_threads"
 #define DGMS_OPTION_ACTIVATIONS "activations"
+#define DGMS_OPTION_CLAIM "claim"
 #define DGMS_OPTION_ISA "isa"
 #define DGMS_OPTION_LOG "log"
 #define DGMS_OPTION_PROFILE "profile"

@@ -90,7 +90,10 @@ TEST(DelegateLife, MeasuresOperations) {
   ASSERT_EQ(graph.runtime.Apply(delegate.get()), tfl::kOk);
   for (int i = 0; i < 2; ++i) RunGraph(&graph.runtime, graph.first, graph.third.output);
   const std::vector<OpProfile> profile = ReadProfile(delegate.get());
-  ASSERT_EQ(profile.size(), 1U);  // the three layers' outputs have the same name here, so they share an entry
+  ASSERT_EQ(profile.size(), 2U);   // the three layers' outputs have the same name here, so they share an entry
+  EXPECT_EQ(profile[1].name, "");  // the ADD's
+  EXPECT_EQ(profile[1].calls, 2);
+  EXPECT_EQ(profile[1].packed_bytes, 0);
   EXPECT_EQ(profile[0].name, "output");
   EXPECT_EQ(profile[0].calls, 6);
   EXPECT_EQ(profile[0].macs, 5 * 6 * 3 * 3 * 3 * 3);
@@ -113,9 +116,24 @@ TEST(DelegateLife, CountsClaimsOfLivingGraphs) {
     const ClaimStatistics one = ReadClaim(delegate.get());
     EXPECT_EQ(one.claimed_operators, 3);
     EXPECT_EQ(one.candidate_operators, 3);
-    EXPECT_EQ(one.claimed_nodes, nodes - 1) << "all but the ADD";
+    EXPECT_EQ(one.weightless_operators, 1) << "the ADD";
+    EXPECT_EQ(one.claimed_nodes, nodes);
+    EXPECT_EQ(one.partitions, 1);
+    EXPECT_EQ(one.nodes_left, 0);
     EXPECT_GT(one.packed_bytes, 0);
     EXPECT_TRUE(one.refusals.empty());
+    {
+      const OwnedDelegate codebooks = NewCodebookDelegate();
+      ThreeLayers other;
+      ASSERT_EQ(other.runtime.Apply(codebooks.get()), tfl::kOk);
+      const ClaimStatistics two = ReadClaim(codebooks.get());
+      EXPECT_EQ(two.claimed_operators, 3);
+      EXPECT_EQ(two.weightless_operators, 0);
+      EXPECT_EQ(two.claimed_nodes, nodes - 1) << "all but the ADD";
+      EXPECT_EQ(two.partitions, 2);
+      EXPECT_EQ(two.nodes_left, 1);
+      EXPECT_TRUE(two.weightless_refusals.empty());
+    }
     {
       ThreeLayers second;
       ASSERT_EQ(second.runtime.Apply(delegate.get()), tfl::kOk);
@@ -303,7 +321,7 @@ TEST(DelegateLife, CreationRunsOutOfMemory) {
 TEST(DelegateLife, PlansAgainAfterSharedMemoryWasLost) {
   ThreeLayers graph;
   MockRuntime& runtime = graph.runtime;
-  const OwnedDelegate delegate = NewDelegate();
+  const OwnedDelegate delegate = NewCodebookDelegate();
   const std::vector<float> expected = RunGraph(&runtime, graph.first, graph.third.output);
   ASSERT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
   ExpectNear(RunGraph(&runtime, graph.first, graph.third.output), expected);

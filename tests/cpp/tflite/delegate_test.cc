@@ -87,7 +87,7 @@ TEST(Delegate, PartitionsPassNoDecodedFilters) {
   for (int bits : {2, 3, 4}) {
     ThreeLayers graph(bits);
     const std::vector<float> expected = RunGraph(&graph.runtime, graph.first, graph.third.output);
-    const OwnedDelegate delegate = NewDelegate();
+    const OwnedDelegate delegate = NewCodebookDelegate();
     ASSERT_EQ(graph.runtime.Apply(delegate.get()), tfl::kOk);
     EXPECT_EQ(graph.runtime.delegate_nodes().size(), 2U);
     EXPECT_EQ(graph.runtime.plan().size(), 3U);
@@ -102,10 +102,10 @@ TEST(Delegate, PartitionsPassNoDecodedFilters) {
   }
 }
 
-TEST(Delegate, ResizeWithoutNewNodes) {
+void CheckResizes(ClaimScope claim) {
   ThreeLayers graph;
   MockRuntime& runtime = graph.runtime;
-  const OwnedDelegate delegate = NewDelegate();
+  const OwnedDelegate delegate = NewDelegate(2, false, claim);
   for (const std::vector<int>& dims :
        std::vector<std::vector<int>>{{1, 5, 6, 3}, {3, 2, 9, 3}, {0, 5, 6, 3}, {1, 1, 1, 3}}) {
     runtime.RemoveDelegates();
@@ -126,6 +126,11 @@ TEST(Delegate, ResizeWithoutNewNodes) {
   EXPECT_NE(FirstError(runtime).find("must be [batch, height, width, 3], height and width > 0. Received: [1,5,6,4]"),
             std::string::npos)
       << FirstError(runtime);
+}
+
+TEST(Delegate, ResizeWithoutNewNodes) {
+  CheckResizes(ClaimScope::kCodebook);
+  CheckResizes(ClaimScope::kGraph);
 }
 
 // -- cases that no file can make --------------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ struct DestroyDelegateLater {
 };
 using OwnedDelegate = std::unique_ptr<tfl::Delegate, DestroyDelegateLater>;
 
-inline OwnedDelegate NewDelegate(int threads = 2, bool dynamic_int8 = false) {
+inline OwnedDelegate NewDelegate(int threads = 2, bool dynamic_int8 = false, ClaimScope claim = ClaimScope::kGraph) {
   Options options;
+  options.claim = claim;
   options.dynamic_int8 = dynamic_int8;
   options.num_threads = threads;
   std::string error;
@@ -48,8 +49,11 @@ inline void ExpectNear(const std::vector<float>& result, const std::vector<float
   for (size_t i = 0; i < result.size(); ++i) ASSERT_NEAR(result[i], expected[i], 2e-4) << "output " << i;
 }
 
-// Three layers; between the second and the third an ADD that the delegate leaves, so that decoded filters cross from
-// one partition to another.
+// For tests of several partitions: only the layers with a codebook.
+inline OwnedDelegate NewCodebookDelegate(int threads = 2) { return NewDelegate(threads, false, ClaimScope::kCodebook); }
+
+// Three layers; between the second and the third an ADD. Where the delegate leaves it (ClaimScope::kCodebook), decoded
+// filters cross from one partition to another.
 struct ThreeLayers {
   explicit ThreeLayers(int bits = 4) {
     ChainBuilder builder(&runtime, 77);

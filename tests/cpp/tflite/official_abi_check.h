@@ -142,16 +142,33 @@ static_assert(sizeof(tfl::FloatArray) == offsetof(::TfLiteFloatArray, data), "Tf
 SAME_VALUE(kAffineQuantization, kTfLiteAffineQuantization);
 SAME_VALUE(kDelegateFlagAllowDynamicTensors, kTfLiteDelegateFlagsAllowDynamicTensors);
 SAME_VALUE(kBuiltinAdd, kTfLiteBuiltinAdd);
+SAME_VALUE(kBuiltinAveragePool2d, kTfLiteBuiltinAveragePool2d);
+SAME_VALUE(kBuiltinConcatenation, kTfLiteBuiltinConcatenation);
 SAME_VALUE(kBuiltinConv2d, kTfLiteBuiltinConv2d);
 SAME_VALUE(kBuiltinDepthwiseConv2d, kTfLiteBuiltinDepthwiseConv2d);
+SAME_VALUE(kBuiltinDequantize, kTfLiteBuiltinDequantize);
 SAME_VALUE(kBuiltinFullyConnected, kTfLiteBuiltinFullyConnected);
+SAME_VALUE(kBuiltinLogistic, kTfLiteBuiltinLogistic);
+SAME_VALUE(kBuiltinMaxPool2d, kTfLiteBuiltinMaxPool2d);
 SAME_VALUE(kBuiltinMul, kTfLiteBuiltinMul);
+SAME_VALUE(kBuiltinRelu, kTfLiteBuiltinRelu);
+SAME_VALUE(kBuiltinReluN1To1, kTfLiteBuiltinReluN1To1);
+SAME_VALUE(kBuiltinRelu6, kTfLiteBuiltinRelu6);
 SAME_VALUE(kBuiltinReshape, kTfLiteBuiltinReshape);
+SAME_VALUE(kBuiltinSoftmax, kTfLiteBuiltinSoftmax);
 SAME_VALUE(kBuiltinCustom, kTfLiteBuiltinCustom);
+SAME_VALUE(kBuiltinPad, kTfLiteBuiltinPad);
 SAME_VALUE(kBuiltinGather, kTfLiteBuiltinGather);
+SAME_VALUE(kBuiltinMean, kTfLiteBuiltinMean);
+SAME_VALUE(kBuiltinSub, kTfLiteBuiltinSub);
+SAME_VALUE(kBuiltinSqueeze, kTfLiteBuiltinSqueeze);
 SAME_VALUE(kBuiltinDelegate, kTfLiteBuiltinDelegate);
 SAME_VALUE(kBuiltinCast, kTfLiteBuiltinCast);
+SAME_VALUE(kBuiltinPadV2, kTfLiteBuiltinPadv2);
 SAME_VALUE(kBuiltinSlice, kTfLiteBuiltinSlice);
+SAME_VALUE(kBuiltinExpandDims, kTfLiteBuiltinExpandDims);
+SAME_VALUE(kBuiltinQuantize, kTfLiteBuiltinQuantize);
+SAME_VALUE(kBuiltinHardSwish, kTfLiteBuiltinHardSwish);
 
 }  // namespace official_abi_check
 

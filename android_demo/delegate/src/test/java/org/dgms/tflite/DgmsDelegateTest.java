@@ -86,7 +86,7 @@ public class DgmsDelegateTest {
     assertTrue(message, message.endsWith("Received: 'isa' = 'sse9'"));
     error = assertThrows(InvocationTargetException.class,
         () -> create.invoke(null, new String[] {"f\u00e4rbe"}, new String[] {"1"}));
-    assertEquals("the options are num_threads, activations, isa, log and profile. Received: 'f??rbe' = '1'",
+    assertEquals("the options are num_threads, activations, claim, isa, log and profile. Received: 'f??rbe' = '1'",
         error.getCause().getMessage());
   }
 

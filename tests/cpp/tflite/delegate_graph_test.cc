@@ -1,0 +1,206 @@
+// Whole graphs in a mock runtime: operators without weights between the layers, what is claimed of them, what is not,
+// and that results stay right wherever values are read.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "tflite/delegate_testing.h"
+
+namespace dgms::testing {
+namespace {
+
+// Graphs of float maps [batch, 5, 6, 3] that layers with codebooks and other operators pass on.
+class GraphBuilder {
+ public:
+  explicit GraphBuilder(MockRuntime* runtime, bool int8 = false) : runtime_(*runtime), chains_(runtime, 31) {
+    spec_.filter = {3, 3, 3, 3};
+    spec_.int8 = int8;
+  }
+
+  // A convolution with a codebook; -1: of the graph's input.
+  int Conv(int input = -1) {
+    const LayerIds ids = chains_.Layer(spec_, input >= 0 ? input : first.output >= 0 ? first.input : -1);
+    if (first.output < 0) first = ids;
+    return ids.output;
+  }
+  int Add(int a, int b, tfl::Activation activation = tfl::Activation::kNone) {
+    const int output = Tensor();
+    runtime_.AddNode(tfl::kBuiltinAdd, {a, b}, {output}, tfl::ElementwiseParams{activation});
+    return output;
+  }
+  // An activation that the delegate does not have, and that the mock's stock kernels ignore: the node is left to them.
+  int ForeignAdd(int a, int b) { return Add(a, b, static_cast<tfl::Activation>(4)); }
+  int Reshape(int input, const std::vector<int>& dims) {
+    const int output = runtime_.AddTensor(runtime_.tensor(input).type, dims);
+    runtime_.AddNode(tfl::kBuiltinReshape, {input, runtime_.Constant<int32_t>({static_cast<int>(dims.size())}, dims)},
+                     {output});
+    return output;
+  }
+  int input() const { return first.input; }
+
+  LayerIds first;
+
+ private:
+  int Tensor() { return runtime_.AddTensor(spec_.int8 ? tfl::Type::kInt8 : tfl::Type::kFloat32, {1, 5, 6, 3}); }
+
+  MockRuntime& runtime_;
+  ChainBuilder chains_;
+  LayerSpec spec_;
+};
+
+// All outputs of the graph, one after another.
+std::vector<float> RunAll(MockRuntime* runtime, const LayerIds& first) {
+  std::vector<float> all;
+  if (RunGraph(runtime, first, runtime->graph_outputs[0]).empty()) return all;
+  for (int id : runtime->graph_outputs) {
+    const std::vector<float> values = runtime->Get(id);
+    all.insert(all.end(), values.begin(), values.end());
+  }
+  return all;
+}
+
+// Applies a delegate and checks that results stay, also when the graph is resized and back.
+ClaimStatistics CheckClaim(MockRuntime* runtime, const GraphBuilder& graph, ClaimScope scope = ClaimScope::kGraph) {
+  const std::vector<float> expected = RunAll(runtime, graph.first);
+  EXPECT_FALSE(expected.empty()) << FirstError(*runtime);
+  const OwnedDelegate delegate = NewDelegate(2, false, scope);
+  EXPECT_EQ(runtime->Apply(delegate.get()), tfl::kOk);
+  const ClaimStatistics claim = ReadClaim(delegate.get());
+  EXPECT_EQ(claim.partitions, static_cast<int64_t>(runtime->delegate_nodes().size()));
+  EXPECT_EQ(claim.partitions + claim.nodes_left, static_cast<int64_t>(runtime->plan().size()));
+  ExpectNear(RunAll(runtime, graph.first), expected);
+  ExpectNear(RunAll(runtime, graph.first), expected);  // nothing that is read again was overwritten
+  EXPECT_EQ(FirstError(*runtime), "");
+  return claim;
+}
+
+TEST(DelegateGraph, ResidualBlockIsOneNode) {
+  MockRuntime runtime;
+  GraphBuilder graph(&runtime);
+  const int a = graph.Conv();
+  const int b = graph.Conv(a);
+  const int sum = graph.Add(b, a, tfl::Activation::kRelu);
+  runtime.graph_outputs = {graph.Conv(sum)};
+  const ClaimStatistics claim = CheckClaim(&runtime, graph);
+  EXPECT_EQ(claim.claimed_operators, 3);
+  EXPECT_EQ(claim.weightless_operators, 1);
+  EXPECT_EQ(runtime.plan().size(), 1U);
+}
+
+TEST(DelegateGraph, ValuesReadOutsideLiveInTheRuntime) {
+  MockRuntime runtime;
+  GraphBuilder graph(&runtime);
+  const int a = graph.Conv();
+  const int b = graph.Add(a, graph.input());
+  const int flat = graph.Reshape(b, {5, 18});
+  const int back = graph.Reshape(flat, {1, 5, 6, 3});
+  const int c = graph.Add(back, back);
+  const int d = graph.Conv(c);
+  const int e = graph.Add(graph.ForeignAdd(b, b), d);  // b crosses to the runtime's own kernels
+  runtime.graph_outputs = {e, b, flat, d};
+  const ClaimStatistics claim = CheckClaim(&runtime, graph);
+  EXPECT_EQ(claim.claimed_operators, 2);
+  EXPECT_EQ(claim.weightless_operators, 4);  // the last ADD reads what the runtime computes, far from any codebook
+  EXPECT_EQ(claim.nodes_left, 2);
+  ASSERT_EQ(claim.weightless_refusals.size(), 2U);
+}
+
+TEST(DelegateGraph, LeavesIslands) {
+  MockRuntime runtime;
+  GraphBuilder graph(&runtime);
+  const int a = graph.Conv();
+  runtime.graph_outputs = {a};
+  int value = a;
+  for (int i = 0; i < 3; ++i) {
+    value = graph.ForeignAdd(graph.Add(value, value), graph.input());
+  }
+  runtime.graph_outputs.push_back(value);
+  const ClaimStatistics claim = CheckClaim(&runtime, graph);
+  EXPECT_EQ(claim.partitions, 1);
+  EXPECT_EQ(claim.claimed_operators, 1);
+  EXPECT_EQ(claim.weightless_operators, 1);  // the first of the three is beside the convolution
+  EXPECT_EQ(claim.weightless_refusals.size(), 5U);
+  EXPECT_EQ(std::count_if(claim.weightless_refusals.begin(), claim.weightless_refusals.end(),
+                          [](const std::string& text) {
+                            return text.find("no layer with a codebook is next to it") != std::string::npos;
+                          }),
+            2);
+}
+
+TEST(DelegateGraph, LeavesGraphsWithoutCodebooks) {
+  MockRuntime runtime;
+  const int x = runtime.AddTensor(tfl::Type::kFloat32, {1, 5, 6, 3}, "x");
+  const int y = runtime.AddTensor(tfl::Type::kFloat32, {1, 5, 6, 3}, "y");
+  runtime.AddNode(tfl::kBuiltinAdd, {x, x}, {y}, tfl::ElementwiseParams{tfl::Activation::kNone});
+  runtime.graph_outputs = {y};
+  const std::vector<int> plan = runtime.plan();
+  const OwnedDelegate delegate = NewDelegate();
+  EXPECT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+  EXPECT_EQ(runtime.plan(), plan);
+  EXPECT_TRUE(ReadClaim(delegate.get()).weightless_refusals.empty());
+}
+
+// The chain of a layer that is refused (somebody else reads it) computes from constants: none of it is taken, and none
+// is mentioned.
+TEST(DelegateGraph, LeavesBrokenChainsWhole) {
+  MockRuntime runtime;
+  GraphBuilder graph(&runtime);
+  const int a = graph.Conv();
+  ChainBuilder builder(&runtime, 3);
+  LayerSpec spec;
+  spec.filter = {3, 3, 3, 3};
+  spec.scale = true;
+  const LayerIds broken = builder.Layer(spec, a);
+  const int sum = graph.Add(broken.output, a);
+  runtime.graph_outputs = {sum, broken.filter};
+  const ClaimStatistics claim = CheckClaim(&runtime, graph);
+  EXPECT_EQ(claim.claimed_operators, 1);
+  EXPECT_EQ(claim.refusals.size(), 1U);
+  EXPECT_EQ(claim.weightless_operators, 0);
+  EXPECT_EQ(claim.weightless_refusals.size(), 1U);  // the ADD behind the layer that is left
+}
+
+TEST(DelegateGraph, ConstantsAreOperands) {
+  MockRuntime runtime;
+  GraphBuilder graph(&runtime);
+  const int a = graph.Conv();
+  const int shift = runtime.Constant<float>({1, 1, 1, 3}, {1.0F, -2.0F, 3.0F});
+  runtime.graph_outputs = {graph.Add(a, shift)};
+  EXPECT_EQ(CheckClaim(&runtime, graph).weightless_operators, 1);
+}
+
+TEST(DelegateGraph, Int8ReshapesShareMemory) {
+  MockRuntime runtime;
+  GraphBuilder graph(&runtime, /*int8=*/true);
+  const int a = graph.Conv();
+  const int flat = graph.Reshape(a, {3, 30});
+  const int back = graph.Reshape(flat, {1, 5, 6, 3});
+  runtime.Quantize(back, {ChainBuilder::kInputScale}, {-5});
+  const int b = graph.Conv(back);
+  runtime.graph_outputs = {b, graph.Reshape(b, {90})};
+  const ClaimStatistics claim = CheckClaim(&runtime, graph);
+  EXPECT_EQ(claim.weightless_operators, 3);
+  EXPECT_EQ(runtime.plan().size(), 1U);
+}
+
+TEST(DelegateGraph, LeavesReshapesWithoutAConstantShape) {
+  for (const std::vector<int>& dims :
+       std::vector<std::vector<int>>{{90}, {-1, 6, 3}, {0, 90}, {-1, -1, 90}, {-2, 45}, {}, {7, 13}}) {
+    MockRuntime runtime;
+    GraphBuilder graph(&runtime);
+    const int a = graph.Conv();
+    const int shape = runtime.Constant<int32_t>({static_cast<int>(dims.size())}, dims);
+    const int output = runtime.AddTensor(tfl::Type::kFloat32, {90});
+    runtime.AddNode(tfl::kBuiltinReshape, {a, shape}, {output});
+    runtime.graph_outputs = {output};
+    const OwnedDelegate delegate = NewDelegate();
+    ASSERT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+    const bool usual = dims == std::vector<int>{90} || dims == std::vector<int>{-1, 6, 3};
+    EXPECT_EQ(ReadClaim(delegate.get()).weightless_operators, usual ? 1 : 0) << ::testing::PrintToString(dims);
+  }
+}
+
+}  // namespace
+}  // namespace dgms::testing
