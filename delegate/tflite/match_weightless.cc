@@ -244,6 +244,7 @@ std::string ReadNewShape(const Subject& subject, std::vector<int>* shape) {
 std::string MatchReshape(const Subject& subject, WeightlessMatch* match) {
   ReshapeMatch result;
   if (subject.input(0).type != subject.output().type) return kTypesDiffer;
+  result.type = TypeOf(subject.output());
   std::string why;
   if (subject.node.builtin == tfl::kBuiltinReshape) {
     why = ReadNewShape(subject, &result.values);

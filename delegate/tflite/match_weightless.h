@@ -22,6 +22,7 @@ namespace dgms {
 struct ReshapeMatch {
   enum class Kind { kReshape, kSqueeze, kExpandDims };
   Kind kind = Kind::kReshape;
+  ElementType type = ElementType::kFloat32;
   // kReshape: the new shape, one dimension of it may be -1 (what is left); kSqueeze: the dimensions to leave out, or
   // none: all of size 1; kExpandDims: where to put a dimension of 1. The last two may count from the end.
   std::vector<int> values;

@@ -69,36 +69,54 @@ class ReshapeOperator : public WeightlessOperator {
   ReshapeMatch match_;
 };
 
+// One name for all, so that the parameters choose.
 std::unique_ptr<WeightlessOp> Create(const BinaryParams& params, const KernelSet& kernels, Status* status) {
   return CreateBinary(params, kernels, status);
 }
-template <typename Params>
-std::unique_ptr<WeightlessOp> Create(const Params&, const KernelSet&, Status* status) {
-  *status = Status::kInvalidArgument;
-  return nullptr;
+std::unique_ptr<WeightlessOp> Create(const UnaryParams& params, const KernelSet& kernels, Status* status) {
+  return CreateUnary(params, kernels, status);
+}
+std::unique_ptr<WeightlessOp> Create(const Pool2DParams& params, const KernelSet& kernels, Status* status) {
+  return CreatePool2D(params, kernels, status);
+}
+std::unique_ptr<WeightlessOp> Create(const MeanParams& params, const KernelSet& kernels, Status* status) {
+  return CreateMean(params, kernels, status);
+}
+std::unique_ptr<WeightlessOp> Create(const PadParams& params, const KernelSet& kernels, Status* status) {
+  return CreatePad(params, kernels, status);
+}
+std::unique_ptr<WeightlessOp> Create(const ConcatenationParams& params, const KernelSet& kernels, Status* status) {
+  return CreateConcatenation(params, kernels, status);
+}
+std::unique_ptr<WeightlessOp> Create(const SoftmaxParams& params, const KernelSet& kernels, Status* status) {
+  return CreateSoftmax(params, kernels, status);
+}
+std::unique_ptr<WeightlessOp> Create(const QuantizeParams& params, const KernelSet& kernels, Status* status) {
+  return CreateQuantize(params, kernels, status);
+}
+std::unique_ptr<WeightlessOp> Create(const ReshapeMatch& match, const KernelSet& kernels, Status* status) {
+  return CreateCopy({match.type}, kernels, status);
 }
 
 }  // namespace
 
 std::unique_ptr<Operator> CreateWeightlessOperator(const OpMatch& match, const std::vector<Shape>& input_dims,
                                                    const KernelSet& kernels, Status* status) {
+  const WeightlessMatch& parameters = *match.weightless();
+  std::unique_ptr<WeightlessOp> op =
+      std::visit([&](const auto& params) { return Create(params, kernels, status); }, parameters);
+  if (op == nullptr) return nullptr;
   std::unique_ptr<Operator> result;
-  if (const auto* reshape = std::get_if<ReshapeMatch>(match.weightless())) {
-    const ElementType type = match.input_type == tfl::Type::kInt8 ? ElementType::kInt8 : ElementType::kFloat32;
-    std::unique_ptr<WeightlessOp> op = CreateCopy({type}, kernels, status);
-    if (op != nullptr) result = std::make_unique<ReshapeOperator>(std::move(op), *reshape);
+  if (const auto* reshape = std::get_if<ReshapeMatch>(&parameters)) {
+    result = std::make_unique<ReshapeOperator>(std::move(op), *reshape);
   } else {
-    std::unique_ptr<WeightlessOp> op =
-        std::visit([&](const auto& params) { return Create(params, kernels, status); }, *match.weightless());
-    if (op != nullptr) result = std::make_unique<WeightlessOperator>(std::move(op));
+    result = std::make_unique<WeightlessOperator>(std::move(op));
   }
   // What the shapes as they are declared do not allow is left to the runtime: some forms of broadcasting, say.
   Shape output_dims;
-  if (result != nullptr && !result->Reshape(input_dims, nullptr, &output_dims).empty()) {
-    *status = Status::kInvalidArgument;
-    result = nullptr;
-  }
-  return result;
+  if (result->Reshape(input_dims, nullptr, &output_dims).empty()) return result;
+  *status = Status::kInvalidArgument;
+  return nullptr;
 }
 
 }  // namespace dgms
