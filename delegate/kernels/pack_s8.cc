@@ -3,25 +3,46 @@
 // Example, width 8, k_unit 4, k = 4, n = 8, code p of every column at place p: a group is 32 weights, 0 1 2 3 for each
 // column; the run's first 16 weights are those of columns 0..3, its last 16 those of columns 4..7, so its 16 bytes are
 // 00 11 22 33 00 11 22 33 ... (hexadecimal).
+#include <string.h>
+
 #include "kernels/kernel_s8.h"
 
 namespace dgms {
+namespace {
 
-void pack_s8(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, int k_unit, uint8_t* packed) {
-  constexpr int kHalf = kRunS8 / 2;
-  uint8_t weights[kMaxColumns * kMaxUnitS8];
-  for (int64_t p0 = 0; p0 < k; p0 += k_unit) {
-    for (int i = 0; i < width * k_unit; ++i) {
-      const int column = i / k_unit;
-      const int64_t place = p0 + i % k_unit;
-      weights[i] = column < n && place < k ? codes[column * column_stride + place] : 0;
-    }
-    for (int run = 0; run < width * k_unit; run += kRunS8, packed += kHalf) {
+constexpr int kHalf = kRunS8 / 2;
+
+// `places` (1..unit) places of n columns, `unit` bytes for each column.
+template <int unit>
+void Gather(const uint8_t* codes, int64_t column_stride, int64_t places, int n, uint8_t* weights) {
+  if (places >= unit) {
+    for (int j = 0; j < n; ++j) memcpy(weights + j * unit, codes + j * column_stride, unit);
+    return;
+  }
+  for (int j = 0; j < n; ++j) {
+    for (int p = 0; p < unit; ++p) weights[j * unit + p] = p < places ? codes[j * column_stride + p] : 0;
+  }
+}
+
+template <int unit>
+void Pack(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, uint8_t* packed) {
+  uint8_t weights[kMaxColumns * unit];
+  memset(weights + n * unit, 0, static_cast<size_t>((width - n) * unit));
+  for (int64_t p = 0; p < k; p += unit) {
+    Gather<unit>(codes + p, column_stride, k - p, n, weights);
+    for (int run = 0; run < width * unit; run += kRunS8, packed += kHalf) {
       for (int i = 0; i < kHalf; ++i) {
         packed[i] = static_cast<uint8_t>(weights[run + i] | weights[run + kHalf + i] << 4);
       }
     }
   }
+}
+
+}  // namespace
+
+void pack_s8(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, int k_unit, uint8_t* packed) {
+  static_assert(kMaxUnitS8 == 8, "a case for every k_unit");
+  (k_unit == 4 ? Pack<4> : Pack<8>)(codes, column_stride, k, n, width, packed);
 }
 
 }  // namespace dgms

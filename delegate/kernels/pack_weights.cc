@@ -3,6 +3,22 @@
 #include <cstring>
 
 namespace dgms {
+namespace {
+
+// Eight codes, one per byte, as the nibbles of a word: the first in the lowest. They are moved together in pairs, then
+// in fours, then all.
+uint32_t Nibbles(const uint8_t* codes) {
+  uint64_t x;
+  memcpy(&x, codes, sizeof(x));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  x = __builtin_bswap64(x);
+#endif
+  x = (x | x >> 4) & 0x00ff00ff00ff00ff;
+  x = (x | x >> 8) & 0x0000ffff0000ffff;
+  return static_cast<uint32_t>(x | x >> 16);
+}
+
+}  // namespace
 
 void pack_rows(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, uint8_t* packed) {
   for (int64_t p = 0; p < k; ++p) {
@@ -20,11 +36,17 @@ void pack_lanes32(const uint8_t* codes, int64_t column_stride, int64_t k, int n,
     const int64_t places = k - p0 < 8 ? k - p0 : 8;
     for (int j = 0; j < width; ++j) {
       uint32_t word = 0;
-      if (j < n) {
-        const uint8_t* column = codes + j * column_stride + p0;
+      const uint8_t* column = codes + j * column_stride + p0;
+      if (j < n && places == 8) {
+        word = Nibbles(column);
+      } else if (j < n) {
         for (int64_t p = 0; p < places; ++p) word |= static_cast<uint32_t>(column[p]) << (4 * p);
       }
-      for (int byte = 0; byte < 4; ++byte) *packed++ = static_cast<uint8_t>(word >> (8 * byte));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+      word = __builtin_bswap32(word);
+#endif
+      memcpy(packed, &word, sizeof(word));
+      packed += sizeof(word);
     }
   }
 }
