@@ -1,87 +1,182 @@
-// int8 with the ARMv8.2 dot product: tiles of up to 8 rows by 8 columns. One instruction multiplies four places of four
-// columns with four places of a row, which it takes from any lane of the row's vector.
+// int8 with the ARMv8.2 dot product. One instruction multiplies four places of four columns with four places of a row,
+// which it takes from any lane of the row's vector.
+//
+// Registers hold the sums of 5 rows by 16 columns (20), 16 places of each row (5) and 4 places of the 16 columns (4).
+// Few other instructions remain beside the 80 dot products of 16 places: 5 loads of rows, 4 of the panel, 2 for the
+// loop. A call goes through many such register tiles, so that what a call costs is shared among them.
 #include "kernels/decode_s8_neon.h"
 #include "kernels/places_s8.h"
 
 namespace dgms {
 namespace {
 
-constexpr int kUnit = 4, kColumns = 8, kVectors = 2;
-constexpr int kGroup = kUnit * kColumns;
+constexpr int kUnit = 4, kPlaces = 16;
 
-template <int rows>
+// Rows of a register tile of 4 * vectors columns.
+template <int vectors>
+constexpr int kTileRows = vectors == 4 ? 5 : 8;
+
+template <int rows, int vectors>
 struct SumsS8 {
-  int32x4_t v[rows][kVectors];
+  int32x4_t v[rows][vectors];
 };
 
-template <int lane, int rows>
-DGMS_INLINE void StepLane(SumsS8<rows>& sums, const int8x16_t (&x)[rows], const int8_t* panel) {
-  const int8x16_t w0 = vld1q_s8(panel + lane * kGroup), w1 = vld1q_s8(panel + lane * kGroup + 16);
+// Four places of all columns; moves on to the next.
+template <int vectors>
+DGMS_INLINE void NextWeights(const int8_t** panel, int8x16_t (&w)[vectors]) {
+  if constexpr (vectors == 4) {
+    const int8x16x4_t all = vld1q_s8_x4(*panel);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) w[v] = all.val[v];
+  } else {
+    const int8x16x2_t all = vld1q_s8_x2(*panel);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) w[v] = all.val[v];
+  }
+  *panel += vectors * 16;
+  __asm__("" : "+r"(*panel));  // keeps the step in the load: it has no other offset
+}
+
+// What is loaded through `panel` comes after these sums: compilers would load weights early, for which there are no
+// registers. No instruction. (GCC copies sums about where it is told by way of the sums, clang where it is not.)
+template <int rows, int vectors>
+DGMS_INLINE void After(const int8_t** panel, SumsS8<rows, vectors>& sums) {
+#if defined(__clang__)
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
-    sums.v[r][0] = vdotq_laneq_s32(sums.v[r][0], w0, x[r], lane);
-    sums.v[r][1] = vdotq_laneq_s32(sums.v[r][1], w1, x[r], lane);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v += 2) __asm__("" : "+r"(*panel), "+w"(sums.v[r][v]), "+w"(sums.v[r][v + 1]));
   }
+#else
+  (void)sums;
+  __asm__ volatile("" : "+r"(*panel) : : "memory");
+#endif
+}
+
+template <int lane, int rows, int vectors>
+DGMS_INLINE void StepLane(SumsS8<rows, vectors>& sums, const int8x16_t (&x)[rows], const int8_t** panel) {
+  int8x16_t w[vectors];
+  NextWeights<vectors>(panel, w);
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) sums.v[r][v] = vdotq_laneq_s32(sums.v[r][v], w[v], x[r], lane);
+  }
+  After(panel, sums);
 }
 
 // `count` (1..4) places of each row.
-template <int rows>
-DGMS_INLINE void Step4(SumsS8<rows>& sums, const int8_t* a, int64_t stride, int64_t count, const int8_t* panel) {
-  const int8x16_t w0 = vld1q_s8(panel), w1 = vld1q_s8(panel + 16);
+template <int rows, int vectors>
+DGMS_INLINE void StepLast(SumsS8<rows, vectors>& sums, const int8_t* const (&a)[rows], int64_t p, int64_t count,
+                          const int8_t** panel) {
+  int8x16_t w[vectors];
+  NextWeights<vectors>(panel, w);
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
-    const int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(LoadPlaces(a + r * stride, count)));
-    sums.v[r][0] = vdotq_s32(sums.v[r][0], w0, x);
-    sums.v[r][1] = vdotq_s32(sums.v[r][1], w1, x);
+    const int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(LoadPlaces(a[r] + p, count)));
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) sums.v[r][v] = vdotq_s32(sums.v[r][v], w[v], x);
   }
 }
 
-template <int rows>
-void TileS8(const GemmS8Args& args) {
-  SumsS8<rows> sums;
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) {
-      sums.v[r][v] = args.accumulate ? vld1q_s32(args.c + r * kColumns + v * 4) : vdupq_n_s32(0);
-    }
-  }
-  const int64_t stride = args.a_row_stride;
+// Rows are reached from the end of their last whole 16 places by an index that counts up to 0: one register is the
+// position in all rows and the loop's counter. The empty assembly keeps compilers from undoing that.
+template <int rows, int vectors>
+DGMS_INLINE void Accumulate(SumsS8<rows, vectors>& sums, const GemmS8Args& args, const int8_t* first) {
   const int8_t* panel = args.panel;
+  const int64_t length = args.segment_length, whole = length & ~int64_t{kPlaces - 1}, stride = args.a_row_stride;
   for (int64_t s = 0; s < args.segment_count; ++s) {
-    const int8_t* a = args.a + args.segments[s];
-    int64_t left = args.segment_length;
-    for (; left >= 16; left -= 16, a += 16, panel += 4 * kGroup) {
+    const int8_t* a[rows];
+    const int8_t* row = first + args.segments[s] + whole;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+      a[r] = row;
+      __asm__("" : "+r"(a[r]));
+      row = a[r] + stride;
+    }
+    for (int64_t p = -whole; p != 0; p += kPlaces) {
+      __asm__("" : "+r"(p));
       int8x16_t x[rows];
 #pragma GCC unroll 8
-      for (int r = 0; r < rows; ++r) x[r] = vld1q_s8(a + r * stride);
-      StepLane<0>(sums, x, panel);
-      StepLane<1>(sums, x, panel);
-      StepLane<2>(sums, x, panel);
-      StepLane<3>(sums, x, panel);
+      for (int r = 0; r < rows; ++r) x[r] = vld1q_s8(a[r] + p);
+      StepLane<0>(sums, x, &panel);
+      StepLane<1>(sums, x, &panel);
+      StepLane<2>(sums, x, &panel);
+      StepLane<3>(sums, x, &panel);
     }
-    for (; left >= kUnit; left -= kUnit, a += kUnit, panel += kGroup) Step4<rows>(sums, a, stride, kUnit, panel);
-    if (left > 0) {
-      Step4<rows>(sums, a, stride, left, panel);
-      panel += kGroup;
+    int64_t p = 0;
+    if (length - whole >= 2 * kUnit) {
+      int8x16_t x[rows];
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r) x[r] = vcombine_s8(vld1_s8(a[r]), vdup_n_s8(0));
+      StepLane<0>(sums, x, &panel);
+      StepLane<1>(sums, x, &panel);
+      p = 2 * kUnit;
+    }
+    if (length - whole - p >= kUnit) {
+      StepLast(sums, a, p, kUnit, &panel);
+      p += kUnit;
+    }
+    if (length - whole - p > 0) StepLast(sums, a, p, length - whole - p, &panel);
+  }
+}
+
+template <int rows, int vectors>
+void TileS8(const GemmS8Args& args, const int8_t* a, int32_t* c) {
+  SumsS8<rows, vectors> sums;
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) sums.v[r][v] = vdupq_n_s32(0);
+  }
+  Accumulate(sums, args, a);
+  if (args.accumulate) {
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        sums.v[r][v] = vaddq_s32(sums.v[r][v], vld1q_s32(c + (r * vectors + v) * kLanes));
+      }
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) vst1q_s32(args.c + r * kColumns + v * 4, sums.v[r][v]);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) vst1q_s32(c + (r * vectors + v) * kLanes, sums.v[r][v]);
   }
 }
 
-constexpr GemmS8Fn kTiles[] = {TileS8<1>, TileS8<2>, TileS8<3>, TileS8<4>, TileS8<5>, TileS8<6>, TileS8<7>, TileS8<8>};
+using TileFn = void (*)(const GemmS8Args& args, const int8_t* a, int32_t* c);
+
+// The rows in register tiles as equal as possible: the first ones have one row more than the others.
+template <int vectors>
+void RunTiles(const GemmS8Args& args, const TileFn (&by_rows)[kTileRows<vectors>]) {
+  constexpr int most = kTileRows<vectors>;
+  const int8_t* a = args.a;
+  int32_t* c = args.c;
+  int rows_left = args.rows;
+  for (int tiles = (args.rows + most - 1) / most; tiles > 0; --tiles) {
+    const int rows = (rows_left + tiles - 1) / tiles;
+    by_rows[rows - 1](args, a, c);
+    rows_left -= rows;
+    a += rows * args.a_row_stride;
+    c += rows * vectors * kLanes;
+  }
+}
+
+constexpr TileFn kTiles16[] = {TileS8<1, 4>, TileS8<2, 4>, TileS8<3, 4>, TileS8<4, 4>, TileS8<5, 4>};
+constexpr TileFn kTiles8[] = {TileS8<1, 2>, TileS8<2, 2>, TileS8<3, 2>, TileS8<4, 2>,
+                              TileS8<5, 2>, TileS8<6, 2>, TileS8<7, 2>, TileS8<8, 2>};
 
 }  // namespace
 
-void s8_8x8_neon_dotprod_decode(const uint8_t* packed, int64_t places, int width, const TablesS8& tables,
-                                int8_t* panel) {
+void s8_5x16_neon_dotprod_decode(const uint8_t* packed, int64_t places, int width, const TablesS8& tables,
+                                 int8_t* panel) {
   DecodeS8<kUnit>(packed, places, width, tables, panel);
 }
 
-void s8_8x8_neon_dotprod_gemm(const GemmS8Args& args) { kTiles[args.rows - 1](args); }
+void s8_5x16_neon_dotprod_gemm(const GemmS8Args& args) {
+  args.width == 16 ? RunTiles<4>(args, kTiles16) : RunTiles<2>(args, kTiles8);
+}
 
 }  // namespace dgms

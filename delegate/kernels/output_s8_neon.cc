@@ -1,5 +1,6 @@
-// From sums to outputs with NEON: four columns at a time, all rows of a tile before the next four. The last columns are
-// computed in full vectors (the per-column arrays may be read that far, see kernel_s8.h) and stored one by one.
+// From sums to outputs with NEON: four columns at a time (16 where they are there, on 64-bit ARM), all rows of a tile
+// before the next ones. The last columns are computed in full vectors (the per-column arrays may be read that far, see
+// kernel_s8.h) and stored one by one.
 #include <string.h>
 
 #include "kernels/kernel_s8.h"
@@ -32,10 +33,9 @@ struct SomeColumns {
   DGMS_INLINE void Store(float* p, float32x4_t values) const { StoreFirst(p, values, count); }
 };
 
-// Calls columns(j, AllColumns or SomeColumns) for every four columns.
+// Calls columns(j, AllColumns or SomeColumns) for every four columns from j on.
 template <typename Columns>
-DGMS_INLINE void ForColumns(int n, const Columns& columns) {
-  int j = 0;
+DGMS_INLINE void ForColumns(int j, int n, const Columns& columns) {
   for (; j + kLanes <= n; j += kLanes) columns(j, AllColumns{});
   if (j < n) columns(j, SomeColumns{n - j});
 }
@@ -60,13 +60,74 @@ DGMS_INLINE int32x4_t Rounded(int32x4_t x, float64x2_t low_factor, float64x2_t h
   return vcombine_s32(vmovn_s64(vcvtaq_s64_f64(vminq_f64(vmaxq_f64(low, least), most))),
                       vmovn_s64(vcvtaq_s64_f64(vminq_f64(vmaxq_f64(high, least), most))));
 }
+
+// Fixed point, 16 columns. What the contract's general form needs is left out where it changes nothing:
+//   - columns with a left shift or no right shift take the other way (layers with a factor of 1/2 and more);
+//   - the right shift rounds halves up, and away from zero once 1 is taken from negative numbers. `ties` is false where
+//     the outputs are clamped at the zero point (ReLU): negative numbers become that, however they are rounded;
+//   - narrowing saturates, which is all the clamping that a range of -128..127 needs (`clamp` is false).
+constexpr int kWide = 16, kVectors = kWide / kLanes;
+
+bool IsSimple(const RequantizeArgs& args, int j) {
+  int32x4_t left = vdupq_n_s32(0), least_right = vdupq_n_s32(1);
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    left = vorrq_s32(left, vld1q_s32(args.left + j + v * kLanes));
+    least_right = vminq_s32(least_right, vld1q_s32(args.right + j + v * kLanes));
+  }
+  return vmaxvq_u32(vreinterpretq_u32_s32(left)) == 0 && vminvq_s32(least_right) == 1;
+}
+
+template <bool ties, bool clamp>
+void RequantizeWide(const RequantizeArgs& args, int j) {
+  const int32x4x4_t bias = vld1q_s32_x4(args.bias + j), multiplier = vld1q_s32_x4(args.multiplier + j);
+  int32x4x4_t right = vld1q_s32_x4(args.right + j);
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) right.val[v] = vnegq_s32(right.val[v]);
+  const int16x8_t zero = vdupq_n_s16(static_cast<int16_t>(args.zero));
+  const int8x16_t min = vdupq_n_s8(static_cast<int8_t>(args.min)), max = vdupq_n_s8(static_cast<int8_t>(args.max));
+  const int32_t* sums = args.sums + j;
+  int8_t* output = args.output + j;
+  const int64_t sums_stride = args.sums_row_stride, output_stride = args.output_row_stride;
+  for (int r = args.rows; r > 0; --r, sums += sums_stride, output += output_stride) {
+    const int32x4x4_t x = vld1q_s32_x4(sums);
+    int32x4_t y[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      y[v] = vqrdmulhq_s32(vaddq_s32(x.val[v], bias.val[v]), multiplier.val[v]);
+      if (ties) y[v] = vsraq_n_s32(y[v], y[v], 31);
+      y[v] = vrshlq_s32(y[v], right.val[v]);
+    }
+    const int16x8_t low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(y[0]), y[1]), zero);
+    const int16x8_t high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(y[2]), y[3]), zero);
+    int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(low), high);
+    if (clamp) bytes = vminq_s8(vmaxq_s8(bytes, min), max);
+    vst1q_s8(output, bytes);
+  }
+}
+
+// The columns from the first on that it can do, 16 at a time; returns how many.
+int RequantizeWideColumns(const RequantizeArgs& args) {
+  static constexpr decltype(&RequantizeWide<true, true>) kWays[2][2] = {
+      {RequantizeWide<false, false>, RequantizeWide<false, true>},
+      {RequantizeWide<true, false>, RequantizeWide<true, true>}};
+  const bool ties = args.min < args.zero, clamp = args.min != INT8_MIN || args.max != INT8_MAX;
+  int j = 0;
+  for (; j + kWide <= args.n && IsSimple(args, j); j += kWide) kWays[ties][clamp](args, j);
+  return j;
+}
 #endif
 
 }  // namespace
 
 void s8_output_neon_requantize(const RequantizeArgs& args) {
   const Bytes bytes(args.zero, args.min, args.max);
-  ForColumns(args.n, [&](int j, const auto& columns) {
+#if DGMS_AARCH64
+  const int first = RequantizeWideColumns(args);
+#else
+  const int first = 0;
+#endif
+  ForColumns(first, args.n, [&](int j, const auto& columns) {
     const int32x4_t bias = vld1q_s32(args.bias + j), multiplier = vld1q_s32(args.multiplier + j);
     const int32x4_t left = vld1q_s32(args.left + j), right = vnegq_s32(vld1q_s32(args.right + j));
     const int32_t* sums = args.sums + j;
@@ -84,7 +145,7 @@ void s8_output_neon_requantize(const RequantizeArgs& args) {
 void s8_output_neon_rescale(const RescaleArgs& args) {
 #if DGMS_AARCH64
   const Bytes bytes(args.zero, args.min, args.max);
-  ForColumns(args.n, [&](int j, const auto& columns) {
+  ForColumns(0, args.n, [&](int j, const auto& columns) {
     const int32x4_t bias = vld1q_s32(args.bias + j);
     const float64x2_t low = vld1q_f64(args.factor + j), high = vld1q_f64(args.factor + j + 2);
     const int32_t* sums = args.sums + j;
@@ -100,7 +161,7 @@ void s8_output_neon_rescale(const RescaleArgs& args) {
 
 void s8_output_neon_dequantize(const DequantizeArgs& args) {
   const float32x4_t min = vdupq_n_f32(args.min), max = vdupq_n_f32(args.max);
-  ForColumns(args.n, [&](int j, const auto& columns) {
+  ForColumns(0, args.n, [&](int j, const auto& columns) {
     const int32x4_t column_sum = vld1q_s32(args.column_sum + j);
     const float32x4_t column_scale = vld1q_f32(args.column_scale + j), bias = vld1q_f32(args.bias + j);
     const int32_t* sums = args.sums + j;

@@ -24,5 +24,6 @@ row gemm 8 576 7 3; row gemm 4 576 7 3; row gemm 12 576 1 3
 row gemv 12 512; row gemv 4 512
 row depthwise 96 54 3 1; row depthwise 96 27 3 2; row depthwise 96 28 5 1; row depthwise 97 12 3 1
 echo "int8 (a dot product does sixteen, a matrix instruction thirty-two)"
-row decode_s8 8 576; row gemm_s8 8 576 8 3; row gemm_s8 8 64 8 1; row gemm_s8 8 147 8 7; row gemm_s8 8 576 4 3; row gemm_s8 8 576 1 1
-row depthwise_s8 96 54 3 1; row depthwise_s8 96 27 3 2; row requantize 8 8
+row decode_s8 16 576; row gemm_s8 16 576 40 3; row gemm_s8 16 64 40 1; row gemm_s8 16 147 40 7; row gemm_s8 16 576 4 3; row gemm_s8 16 576 1 1
+row gemm_s8 16 16 40 1; row gemm_s8 8 24 40 1
+row depthwise_s8 96 54 3 1; row depthwise_s8 96 27 3 2; row requantize 16 40; row requantize 8 8

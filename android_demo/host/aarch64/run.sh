@@ -14,7 +14,7 @@ while [ $# -gt 0 ]; do
 done
 [ ${#cpus[@]} -gt 0 ] || cpus=(cortex-a53 cortex-a76 max)
 # Each must get its own int8 kernels, or the choice at run time is broken.
-declare -A int8_kernels=([cortex-a53]=s8_4x8_neon [cortex-a76]=s8_8x8_neon_dotprod [max]=s8_8x8_neon_i8mm)
+declare -A int8_kernels=([cortex-a53]=s8_4x8_neon [cortex-a76]=s8_5x16_neon_dotprod [max]=s8_8x8_neon_i8mm)
 need cmake cmake ninja ninja-build qemu-aarch64 qemu-user aarch64-linux-gnu-g++ g++-aarch64-linux-gnu javac openjdk-17-jdk-headless
 here=$host/aarch64
 tflite=$out/aar/tensorflow-lite
