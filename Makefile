@@ -45,8 +45,8 @@ test-arm: $(BUILD)/.library ## the C++ tests and exported models on emulated aar
 	  elif [ $$status != 0 ]; then exit $$status; fi; \
 	done
 
-bench-arm: $(BUILD)/.environment ## executed instructions on emulated aarch64, and llvm-mca's view of the hot loops, ours and XNNPACK's
-	@for script in count_kernels.sh hot_loops.py; do \
+bench-arm: $(BUILD)/.library ## executed instructions on emulated aarch64, and llvm-mca's view of the hot loops, ours and XNNPACK's
+	@for script in bench.py count_kernels.sh hot_loops.py; do \
 	  case $$script in *.py) $(py) tests/aarch64/$$script ;; *) tests/aarch64/$$script ;; esac; status=$$?; \
 	  if [ $$status = 77 ]; then echo "== aarch64 benches ($$script): SKIPPED, see the line above"; \
 	  elif [ $$status != 0 ]; then exit $$status; fi; \
