@@ -61,7 +61,7 @@ template <BinaryKind kind, int a_step, int b_step>
 void BinaryRows(const BinaryF32Args& args) {
   const float min = args.min, max = args.max;
   const int64_t n = args.operands.n;
-  ForEachRow(args.operands, [=](const float* a, const float* b, float* output) {
+  ForEachRow(args.operands, [=](const float* a, const float* b, float* output) DGMS_INLINED {
     DGMS_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) {
       const float x = a[a_step * i], y = b[b_step * i];
@@ -89,7 +89,24 @@ void BinaryF32(const BinaryF32Args& args) {
   }
 }
 
-// x / 2^right, halves away from zero.
+// a * b + c, rounded once or twice: for results that do not depend on it.
+DGMS_INLINE float MultiplyAddAnyhow(float a, float b, float c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+// x / 2^right, halves away from zero, for |x| <= 2^30.
+struct RoundingShift {
+  int32_t right, half, sign;  // sign: all bits, if halves need any care at all
+
+  explicit RoundingShift(int32_t right) : right(right), half((1 << right) >> 1), sign(right > 0 ? -1 : 0) {}
+  DGMS_INLINE int32_t operator()(int32_t x) const { return (x + half + ((x >> 31) & sign)) >> right; }
+};
+
+// The same for any x; right may be 31.
 DGMS_INLINE int32_t RoundingShiftRight(int32_t x, int32_t right) {
   const int32_t mask = static_cast<int32_t>((uint32_t{1} << right) - 1);
   const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
@@ -112,37 +129,6 @@ DGMS_INLINE int32_t ScaledOperand(int32_t x, const FixedFactor& factor) {
   return RoundingShiftRight(x * high + ((x * low + 1024) >> 11), factor.right);
 }
 
-// How one piece is computed in float. Returns whether all results are sure.
-struct FloatPiece {
-  float limit;  // distance from the nearest integer up to which a result is sure
-  uint32_t moved;
-  int32_t min, max;
-
-  FloatPiece(NearHalf near, int32_t zero, int32_t min, int32_t max)
-      : limit(0.5f - near.margin), moved(static_cast<uint32_t>(zero - kMagicBits)), min(min), max(max) {}
-
-  // Rounds y, which is below 2^22 in magnitude; *unsure becomes nonzero if it may be wrong.
-  DGMS_INLINE int8_t Round(float y, int32_t* unsure) const {
-    const float near = y + kMagic;
-    const float rest = y - (near - kMagic);  // exact
-    *unsure |= (rest > limit ? 1 : 0) | (rest < -limit ? 1 : 0);
-    return static_cast<int8_t>(Clamped(static_cast<int32_t>(static_cast<uint32_t>(Bits(near)) + moved), min, max));
-  }
-};
-
-// Results wait in a buffer of their own: the output may be an input, which the second attempt needs.
-template <typename Approximate, typename Exact>
-DGMS_INLINE void RoundedPiece(const FloatPiece& piece, int count, int8_t* output, const Approximate& approximate,
-                              const Exact& exact) {
-  int8_t results[kPiece];
-  int32_t unsure = 0;
-  for (int i = 0; i < count; ++i) results[i] = piece.Round(approximate(i), &unsure);
-  if (unsure != 0) {
-    for (int i = 0; i < count; ++i) results[i] = exact(i);
-  }
-  memcpy(output, results, static_cast<size_t>(count));
-}
-
 template <typename Piece>
 DGMS_INLINE void ForEachPiece(int64_t n, const Piece& piece) {
   int64_t i = 0;
@@ -150,26 +136,52 @@ DGMS_INLINE void ForEachPiece(int64_t n, const Piece& piece) {
   if (i < n) piece(i, static_cast<int>(n - i));
 }
 
+// Sums, in float first. Zero points and the rounding are in the constants.
+struct FloatSum {
+  float a, b, offset;
+  float magic, min, max;  // an output y is the float kMagic + y here
+  int32_t limit;          // how far from the nearest integer a result is sure: the bits of a float >= 0, or below 0
+
+  explicit FloatSum(const AddS8Args& args)
+      : a(args.a_float),
+        b(args.subtract ? -args.b_float : args.b_float),
+        offset(-(a * static_cast<float>(args.a_zero)) - b * static_cast<float>(args.b_zero)),
+        magic(kMagic + static_cast<float>(args.zero)),
+        min(kMagic + static_cast<float>(args.min)),
+        max(kMagic + static_cast<float>(args.max)),
+        limit(args.near.margin < 0.5f ? Bits(0.5f - args.near.margin) : -1) {}
+
+  // The output; *unsure becomes negative if it may be wrong. (Floats >= 0 compare as their bits do.)
+  DGMS_INLINE int8_t operator()(int8_t x, int8_t y, int32_t* unsure) const {
+    const float sum = MultiplyAddAnyhow(static_cast<float>(x), a, MultiplyAddAnyhow(static_cast<float>(y), b, offset));
+    const float near = sum + magic;
+    const float rest = sum - (near - magic);  // exact
+    *unsure |= limit - (Bits(rest) & INT32_MAX);
+    return static_cast<int8_t>(Bits(Clamped(near, min, max)));
+  }
+};
+
 template <int a_step, int b_step>
 void AddS8Rows(const AddS8Args& args) {
-  const FloatPiece piece(args.near, args.zero, args.min, args.max);
+  const FloatSum sum_of(args);
   const int32_t a_zero = args.a_zero, b_zero = args.b_zero, sign = args.subtract ? -1 : 1;
-  const float a_float = args.a_float, b_float = args.subtract ? -args.b_float : args.b_float;
   const FixedFactor a_factor = args.a_factor, b_factor = args.b_factor, factor = args.factor;
+  const int32_t zero = args.zero, min = args.min, max = args.max;
   const int64_t n = args.operands.n;
-  ForEachRow(args.operands, [&](const int8_t* a, const int8_t* b, int8_t* output) {
+  ForEachRow(args.operands, [&](const int8_t* a, const int8_t* b, int8_t* output) DGMS_INLINED {
     ForEachPiece(n, [&](int64_t first, int count) DGMS_INLINED {
       const int8_t *x = a + a_step * first, *y = b + b_step * first;
-      const auto approximate = [=](int i) DGMS_INLINED {
-        return static_cast<float>(x[a_step * i] - a_zero) * a_float +
-               static_cast<float>(y[b_step * i] - b_zero) * b_float;
-      };
-      const auto exact = [=](int i) DGMS_INLINED {
-        const int32_t sum =
-            ScaledOperand(x[a_step * i] - a_zero, a_factor) + sign * ScaledOperand(y[b_step * i] - b_zero, b_factor);
-        return static_cast<int8_t>(Clamped(Multiplied(sum, factor) + args.zero, args.min, args.max));
-      };
-      RoundedPiece(piece, count, output + first, approximate, exact);
+      int8_t results[kPiece];  // the output may be an input, which a second attempt needs
+      int32_t unsure = 0;
+      for (int i = 0; i < count; ++i) results[i] = sum_of(x[a_step * i], y[b_step * i], &unsure);
+      if (unsure < 0) {
+        for (int i = 0; i < count; ++i) {
+          const int32_t sum =
+              ScaledOperand(x[a_step * i] - a_zero, a_factor) + sign * ScaledOperand(y[b_step * i] - b_zero, b_factor);
+          results[i] = static_cast<int8_t>(Clamped(Multiplied(sum, factor) + zero, min, max));
+        }
+      }
+      memcpy(output + first, results, static_cast<size_t>(count));
     });
   });
 }
@@ -180,31 +192,51 @@ void AddS8(const AddS8Args& args) {
   AddS8Rows<1, 1>(args);
 }
 
-template <int a_step, int b_step>
+// Products of |x| <= 255^2 by a factor below 1. With the multiplier m cut into high * 2^16 + low, |low| <= 2^15,
+//     (x * m + 2^30) >> 31 = (x * high + 2^14 + (x * low >> 16)) >> 15,
+// and nothing leaves 32 bits, as 255^2 * 2^15 is below 2^31 - 2^24.
+struct SmallProduct {
+  int32_t high, low;
+  RoundingShift shift;
+  explicit SmallProduct(const FixedFactor& factor)
+      : high((factor.multiplier >> 16) + ((factor.multiplier >> 15) & 1)),
+        low(static_cast<int16_t>(factor.multiplier & 0xffff)),
+        shift(factor.right) {}
+  DGMS_INLINE int32_t operator()(int32_t x) const { return shift((x * high + 16384 + ((x * low) >> 16)) >> 15); }
+};
+
+struct AnyProduct {
+  FixedFactor factor;
+  explicit AnyProduct(const FixedFactor& factor) : factor(factor) {}
+  DGMS_INLINE int32_t operator()(int32_t x) const { return Multiplied(x, factor); }
+};
+
+template <typename Product, int a_step, int b_step>
 void MulS8Rows(const MulS8Args& args) {
-  const FloatPiece piece(args.near, args.zero, args.min, args.max);
-  const int32_t a_zero = args.a_zero, b_zero = args.b_zero;
-  const float factor_float = args.factor_float;
-  const FixedFactor factor = args.factor;
+  const Product product(args.factor);
+  const int32_t a_zero = args.a_zero, b_zero = args.b_zero, min = args.min, max = args.max;
+  const uint32_t zero = static_cast<uint32_t>(args.zero);
   const int64_t n = args.operands.n;
-  ForEachRow(args.operands, [&](const int8_t* a, const int8_t* b, int8_t* output) {
-    ForEachPiece(n, [&](int64_t first, int count) DGMS_INLINED {
-      const int8_t *x = a + a_step * first, *y = b + b_step * first;
-      const auto product = [=](int i) DGMS_INLINED { return (x[a_step * i] - a_zero) * (y[b_step * i] - b_zero); };
-      const auto approximate = [=](int i) DGMS_INLINED { return static_cast<float>(product(i)) * factor_float; };
-      const auto exact = [=](int i) DGMS_INLINED {
-        const uint32_t moved = static_cast<uint32_t>(Multiplied(product(i), factor)) + static_cast<uint32_t>(args.zero);
-        return static_cast<int8_t>(Clamped(static_cast<int32_t>(moved), args.min, args.max));
-      };
-      RoundedPiece(piece, count, output + first, approximate, exact);
-    });
+  ForEachRow(args.operands, [&](const int8_t* a, const int8_t* b, int8_t* output) DGMS_INLINED {
+    DGMS_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i) {
+      const int32_t x = a[a_step * i] - a_zero, y = b[b_step * i] - b_zero;
+      const int32_t moved = static_cast<int32_t>(static_cast<uint32_t>(product(x * y)) + zero);
+      output[i] = static_cast<int8_t>(Clamped(moved, min, max));
+    }
   });
 }
 
+template <typename Product>
+void MulS8AnySteps(const MulS8Args& args) {
+  if (args.operands.a_step == 0) return MulS8Rows<Product, 0, 1>(args);
+  if (args.operands.b_step == 0) return MulS8Rows<Product, 1, 0>(args);
+  MulS8Rows<Product, 1, 1>(args);
+}
+
 void MulS8(const MulS8Args& args) {
-  if (args.operands.a_step == 0) return MulS8Rows<0, 1>(args);
-  if (args.operands.b_step == 0) return MulS8Rows<1, 0>(args);
-  MulS8Rows<1, 1>(args);
+  if (args.factor.left == 0 && args.factor.right < 31) return MulS8AnySteps<SmallProduct>(args);
+  MulS8AnySteps<AnyProduct>(args);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -254,8 +286,10 @@ void UnaryF32(const UnaryF32Args& args) {
 }
 
 void LookupS8(const LookupS8Args& args) {
-  const int8_t* table = args.table + 128;
-  for (int64_t i = 0; i < args.count; ++i) args.output[i] = table[args.input[i]];
+  const int8_t *table = args.table + 128, *input = args.input;
+  int8_t* output = args.output;
+  const int64_t count = args.count;
+  for (int64_t i = 0; i < count; ++i) output[i] = table[input[i]];
 }
 
 void QuantizeF32(const QuantizeF32Args& args) {
@@ -263,8 +297,9 @@ void QuantizeF32(const QuantizeF32Args& args) {
   const float* input = args.input;
   const float scale = args.scale;
   const int32_t moved = args.zero - kMagicBits;
+  const int64_t count = args.count;  // a store of bytes could change args for all that the compiler knows
   int8_t* output = args.output;
-  for (int64_t i = 0; i < args.count; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     float y = input[i] / scale;
     y = y > -kBound ? y : -kBound;  // NaN, too
     y = y < kBound ? y : kBound;
@@ -286,10 +321,12 @@ void DequantizeS8(const DequantizeS8Args& args) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Windows and sums, a piece of the channels at a time.
 
-// Calls piece(c, count) for pieces of [0, n); the usual count is known at compile time once inlined.
+// So many int8 values have a sum that fits 16 bits.
+constexpr int64_t kMaxShortSum = 256;
+
 template <typename Sum, typename T>
 DGMS_INLINE void AddRow(Sum* sums, const T* x, int count) {
-  for (int i = 0; i < count; ++i) sums[i] += x[i];
+  for (int i = 0; i < count; ++i) sums[i] = static_cast<Sum>(sums[i] + x[i]);
 }
 
 template <typename Sum, typename T, typename Bound, typename Take, typename Finish>
@@ -330,39 +367,51 @@ void AveragePoolF32(const PoolF32Args& args) {
 }
 
 // A float quotient of two integers below 2^23 never reaches the next integer, so cutting it off is an integer division.
-constexpr int64_t kMaxFloatWindow = 32768;
+constexpr int32_t kMaxFloatWindow = 32768;
 
-void AveragePoolS8(const PoolS8Args& args) {
-  const int32_t count = static_cast<int32_t>(args.kernel_h * args.kernel_w), half = count / 2;
-  const int32_t min = args.min, max = args.max;
-  const auto add = [](int32_t sum, int8_t x) DGMS_INLINED { return sum + x; };
-  const auto rounded = [=](int32_t sum) DGMS_INLINED { return sum > 0 ? sum + half : sum - half; };
-  if (count <= kMaxFloatWindow) {
-    const float divisor = static_cast<float>(count);
-    Pool<int32_t>(args, 0, add, [=](int32_t sum) DGMS_INLINED {
-      const float quotient = static_cast<float>(rounded(sum)) / divisor;
-      return static_cast<int8_t>(Clamped(static_cast<int32_t>(quotient), min, max));
-    });
-  } else {
-    Pool<int32_t>(args, 0, add, [=](int32_t sum) DGMS_INLINED {
-      return static_cast<int8_t>(Clamped(rounded(sum) / count, min, max));
-    });
-  }
+template <typename Sum>
+DGMS_INLINE void AveragePoolS8By(const PoolS8Args& args, int32_t count, bool by_float) {
+  const int32_t half = count / 2, min = args.min, max = args.max;
+  const float divisor = static_cast<float>(count);
+  const auto add = [](Sum sum, int8_t x) DGMS_INLINED { return static_cast<Sum>(sum + x); };
+  const auto average = [=](Sum sum) DGMS_INLINED {
+    const int32_t rounded = sum > 0 ? sum + half : sum - half;
+    const int32_t quotient = by_float ? static_cast<int32_t>(static_cast<float>(rounded) / divisor) : rounded / count;
+    return static_cast<int8_t>(Clamped(quotient, min, max));
+  };
+  Pool<Sum>(args, 0, add, average);
 }
 
-template <typename T, typename Sum>
-void SumRows(const SumRowsArgs<T, Sum>& args) {
+void AveragePoolS8(const PoolS8Args& args) {
+  const int64_t count = args.kernel_h * args.kernel_w;
+  if (count <= kMaxShortSum) return AveragePoolS8By<int16_t>(args, static_cast<int32_t>(count), true);
+  if (count <= kMaxFloatWindow) return AveragePoolS8By<int32_t>(args, static_cast<int32_t>(count), true);
+  AveragePoolS8By<int32_t>(args, static_cast<int32_t>(count), false);
+}
+
+void SumRowsS8(const SumRowsS8Args& args) {
   ForEachPiece(args.n, [&](int64_t c, int count) DGMS_INLINED {
-    Sum sums[kPiece];
+    const int8_t* row = args.input + c;
+    for (int64_t left = args.rows; left > 0; left -= kMaxShortSum) {
+      int16_t part[kPiece] = {};
+      for (int64_t r = left < kMaxShortSum ? left : kMaxShortSum; r > 0; --r, row += args.row_stride) {
+        AddRow(part, row, count);
+      }
+      AddRow(args.sums + c, part, count);
+    }
+  });
+}
+
+// In the order of the rows, whatever was there before them.
+void SumRowsF32(const SumRowsF32Args& args) {
+  ForEachPiece(args.n, [&](int64_t c, int count) DGMS_INLINED {
+    float sums[kPiece];
     for (int i = 0; i < count; ++i) sums[i] = args.sums[c + i];
-    const T* row = args.input + c;
+    const float* row = args.input + c;
     for (int64_t r = 0; r < args.rows; ++r, row += args.row_stride) AddRow(sums, row, count);
     for (int i = 0; i < count; ++i) args.sums[c + i] = sums[i];
   });
 }
-
-void SumRowsF32(const SumRowsF32Args& args) { SumRows(args); }
-void SumRowsS8(const SumRowsS8Args& args) { SumRows(args); }
 
 // The sum of 64 partial sums, in pairs.
 template <typename Sum>

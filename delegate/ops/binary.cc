@@ -15,9 +15,10 @@ constexpr double kTwo20 = 1048576.0;
 constexpr double kMaxFloatResult = 4194304.0;
 constexpr double kMaxMargin = 0.125;
 
-// Each rounding of a float to 24 bits is off by 2^-24 of it at most; the fast way rounds four times one after another
-// (both factors or both products, their sum, the product), and this is above their sum.
-constexpr double kFloatError = 1.0 / 2097152.0;  // 2^-21
+// What the fast way's roundings of floats to 24 bits add up to, as a part of the largest sum (255 * (a_float +
+// b_float)): both factors, the offset made of both and the zero points, two products and three sums, none of which is
+// larger than twice that sum, are each off by 2^-25 of themselves at most.
+constexpr double kFloatError = 16 * 1.0 / 33554432.0;
 
 // What a factor's two roundings may add to its result: half of one step before the shift to the right, half of one
 // after.
@@ -103,8 +104,6 @@ Status BinaryOp::InitMul() {
   mul_.a_zero = a.zero;
   mul_.b_zero = b.zero;
   mul_.zero = output.zero;
-  mul_.factor_float = static_cast<float>(factor);
-  mul_.near = MarginOf(255.0 * 255.0 * factor, RoundingError(mul_.factor) * std::ldexp(1.0, -mul_.factor.right));
   if (!QuantizedRange(params_.activation, output, &mul_.min, &mul_.max)) return Status::kInvalidArgument;
   return Status::kOk;
 }
