@@ -124,7 +124,7 @@ TEST_P(Pointwise, AddS8) {
   const double unit = std::ldexp(1717986918.0, -31 - 19 + 20);
   args.a_float = static_cast<float>(0.5 * unit);
   args.b_float = static_cast<float>(1431655765.0 / 2147483648.0 / 2 * unit);
-  for (const float margin : {0.001f, 0.1f, 0.4999f, 0.5f, 1.0f}) {
+  for (const float margin : {0.001f, 0.1f, 1.0f}) {
     for (const bool subtract : {false, true}) {
       args.near.margin = margin;
       args.subtract = subtract;

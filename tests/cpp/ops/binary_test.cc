@@ -58,28 +58,30 @@ int ReferenceInt8(const BinaryParams& p, int a, int b) {
   return static_cast<int>(std::min(high, std::max(low, y + p.output.zero)));
 }
 
+float Reference(const BinaryParams& p, float a, float b) { return ReferenceFloat(p, a, b); }
+int8_t Reference(const BinaryParams& p, int8_t a, int8_t b) { return static_cast<int8_t>(ReferenceInt8(p, a, b)); }
+
 template <typename T>
 void Check(const BinaryParams& params, const Operand<T>& a, const Operand<T>& b, const TensorShape& output,
            int threads = 1) {
+  std::vector<T> expected;
+  for (int64_t i = 0; i < output.Count(); ++i) {
+    expected.push_back(Reference(params, At(a, output, i), At(b, output, i)));
+  }
   for (const KernelSet* kernels : AllKernelSets()) {
     SCOPED_TRACE(Text(a.shape) + " and " + Text(b.shape) + " kind " + std::to_string(static_cast<int>(params.kind)) +
-                 " on " + IsaName(kernels->isa));
+                 " scales " + std::to_string(params.input[0].scale) + " " + std::to_string(params.input[1].scale) +
+                 " " + std::to_string(params.output.scale) + " on " + IsaName(kernels->isa));
     Status status = Status::kOk;
     const auto op = CreateBinary(params, *kernels, &status);
     ASSERT_NE(op, nullptr) << StatusText(status);
     const std::vector<T> result = RunWeightless<T, T>(*op, {a, b}, output, threads);
-    ASSERT_EQ(result.size(), static_cast<size_t>(output.Count()));
+    ASSERT_EQ(result.size(), expected.size());
     for (size_t i = 0; i < result.size(); ++i) {
-      const T x = At(a, output, static_cast<int64_t>(i)), y = At(b, output, static_cast<int64_t>(i));
-      if constexpr (sizeof(T) == 1) {
-        ASSERT_EQ(int{result[i]}, ReferenceInt8(params, x, y))
-            << int{x} << " and " << int{y} << " at " << i << ", scales " << params.input[0].scale << " "
-            << params.input[1].scale << " " << params.output.scale;
-      } else {
-        const float expected = ReferenceFloat(params, x, y);
-        ASSERT_TRUE(result[i] == expected || (std::isnan(result[i]) && std::isnan(expected)))
-            << result[i] << ", not " << expected << ", of " << x << " and " << y << " at " << i;
-      }
+      const double y = result[i], wanted = expected[i];
+      ASSERT_TRUE(y == wanted || (std::isnan(y) && std::isnan(wanted)))
+          << y << ", not " << wanted << ", of " << static_cast<double>(At(a, output, static_cast<int64_t>(i)))
+          << " and " << static_cast<double>(At(b, output, static_cast<int64_t>(i))) << " at " << i;
     }
     EXPECT_EQ(op->RunsInPlace(0), a.shape.Count() == output.Count());
     EXPECT_EQ(op->RunsInPlace(1), b.shape.Count() == output.Count());
@@ -154,7 +156,7 @@ void CheckAllPairs(const BinaryParams& params) {
 
 TEST(Binary, Int8AllPairs) {
   Random random(3);
-  for (int i = 0; i < 24 && !::testing::Test::HasFailure(); ++i) {
+  for (int i = 0; i < 15 && !::testing::Test::HasFailure(); ++i) {
     CheckAllPairs(RandomInt8Params(random, static_cast<BinaryKind>(i % 3)));
   }
 }
@@ -229,7 +231,7 @@ TEST(Binary, NanAndInfinityPass) {
 
 TEST(Binary, ManyPiecesAndThreads) {
   Random random(4);
-  for (const int threads : {1, 2, 3, 8}) {
+  for (const int threads : {2, 7}) {
     for (const BinaryKind kind : {BinaryKind::kAdd, BinaryKind::kMul}) {
       BinaryParams params;
       params.kind = kind;

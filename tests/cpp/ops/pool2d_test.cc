@@ -106,7 +106,7 @@ Pool2DParams Params(PoolKind kind, ElementType type, int kernel, int stride, Pad
 
 TEST(Pool2D, RandomCases) {
   Random random(1);
-  for (int i = 0; i < 200 && !::testing::Test::HasFailure(); ++i) {
+  for (int i = 0; i < 120 && !::testing::Test::HasFailure(); ++i) {
     Pool2DParams p;
     p.kind = random.Coin() ? PoolKind::kMax : PoolKind::kAverage;
     p.kernel_h = static_cast<int>(random.Int(1, 5));

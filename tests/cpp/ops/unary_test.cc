@@ -104,8 +104,8 @@ TEST(Unary, FloatLogisticOfNoNumbers) {
 
 TEST(Unary, PiecesAndThreads) {
   Random random(4);
-  const Operand<float> x = RandomFloats(random, {100001}, -9, 9);
-  const Operand<int8_t> q = RandomInt8(random, {3, 43001});
+  const Operand<float> x = RandomFloats(random, {70001}, -9, 9);
+  const Operand<int8_t> q = RandomInt8(random, {3, 23001});
   for (int function = 0; function <= 4; ++function) {
     UnaryParams params = Float(static_cast<UnaryFunction>(function));
     const std::vector<float> alone = RunUnary(params, x);
@@ -114,23 +114,18 @@ TEST(Unary, PiecesAndThreads) {
     int8.output.scale = 1.0f / 256;
     int8.input.scale = 1.0f / 256;
     const std::vector<int8_t> int8_alone = RunUnary(int8, q);
-    for (const int threads : {2, 3, 8}) {
+    for (const int threads : {2, 7}) {
       EXPECT_EQ(RunUnary(params, x, threads), alone);
       EXPECT_EQ(RunUnary(int8, q, threads), int8_alone);
     }
   }
 }
 
-// All 256 values, in sizes that end anywhere in a vector.
+// All 256 values.
 std::vector<int8_t> RunAllValues(const UnaryParams& params) {
   Operand<int8_t> x{{256}, std::vector<int8_t>(256)};
   for (int i = 0; i < 256; ++i) x.values[i] = static_cast<int8_t>(i - 128);
-  const std::vector<int8_t> y = RunUnary(params, x);
-  for (int64_t n = 0; n < 140; ++n) {
-    const Operand<int8_t> first{{n}, std::vector<int8_t>(x.values.begin() + 50, x.values.begin() + 50 + n)};
-    EXPECT_EQ(RunUnary(params, first), std::vector<int8_t>(y.begin() + 50, y.begin() + 50 + n)) << n << " values";
-  }
-  return y;
+  return RunUnary(params, x);
 }
 
 UnaryParams Int8(UnaryFunction function, Quantization input, Quantization output) {
