@@ -87,86 +87,133 @@ __attribute__((noinline)) void RequantizeExactly(const RequantizeArgs& args, int
 }
 
 // Requantises in float where that cannot make a difference: requantize_s8.h says why.
-constexpr int kGroup = 4;  // rows whose bytes are packed and stored together
 
+// Four vectors of sums at a time, which become one of bytes: two vectors of two rows, or one of four.
+constexpr int kGroup = 4;
+
+// `vectors` vectors of columns from `first` on. With `positive`, negative outputs are clamped to the zero point or
+// above anyway, and every sum counts as positive: the zero point then goes into the offset.
+template <int vectors, bool positive>
 struct RequantizeColumns {
+  static constexpr int kRows = kGroup / vectors;
   int first;
-  __mmask16 columns;
-  bool near_enough;
-  __m512i bias;
-  __m512 scale, offset;
+  __mmask16 columns;  // of the last vector; those before are full
+  bool near_enough = true, clamp;
+  __m512i bias[vectors];
+  __m512 scale[vectors], offset[vectors];
   __m512i zero, min, max;
 
   DGMS_INLINE RequantizeColumns(const RequantizeArgs& args, int j)
       : first(j),
-        columns(First(args.n - j)),
-        bias(_mm512_loadu_si512(args.bias + j)),
+        columns(First(args.n - j - (vectors - 1) * kLanes)),
+        clamp(args.min > -128 || args.max < 127),
         zero(_mm512_set1_epi16(static_cast<int16_t>(args.zero))),
         min(_mm512_set1_epi8(static_cast<char>(args.min))),
         max(_mm512_set1_epi8(static_cast<char>(args.max))) {
-    const __m512i left = _mm512_loadu_si512(args.left + j), right = _mm512_loadu_si512(args.right + j);
-    const __mmask16 unfit = _mm512_test_epi32_mask(left, left) | _mm512_testn_epi32_mask(right, right);
-    near_enough = (unfit & columns) == 0;
-    // 2^-(31 + right) and 2^-(right + 1), made from their exponents.
-    const __m512i exponent = _mm512_slli_epi32(_mm512_sub_epi32(_mm512_set1_epi32(127 - 1), right), 23);
-    offset = _mm512_castsi512_ps(exponent);
-    const __m512 power = _mm512_castsi512_ps(_mm512_sub_epi32(exponent, _mm512_set1_epi32(30 << 23)));
-    scale = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(args.multiplier + j)), power);
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v, j += kLanes) {
+      const __m512i left = _mm512_loadu_si512(args.left + j), right = _mm512_loadu_si512(args.right + j);
+      const __mmask16 unfit = _mm512_test_epi32_mask(left, left) | _mm512_testn_epi32_mask(right, right);
+      near_enough = near_enough && (unfit & (v + 1 < vectors ? 0xffff : columns)) == 0;
+      bias[v] = _mm512_loadu_si512(args.bias + j);
+      // 2^-(right + 1) and 2^-(31 + right), made from their exponents.
+      const __m512i exponent = _mm512_slli_epi32(_mm512_sub_epi32(_mm512_set1_epi32(127 - 1), right), 23);
+      const __m512 power = _mm512_castsi512_ps(_mm512_sub_epi32(exponent, _mm512_set1_epi32(30 << 23)));
+      scale[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(args.multiplier + j)), power);
+      offset[v] = _mm512_castsi512_ps(exponent);
+      if (positive) offset[v] = _mm512_add_ps(offset[v], _mm512_set1_ps(static_cast<float>(args.zero)));
+    }
   }
 
-  // Four rows, or the last few.
-  template <int rows>
+  DGMS_INLINE __m512 Scaled(__m512i x, int v) const {
+    __m512 to_add = offset[v];
+    if (!positive) {
+      const __m512i sign = _mm512_set1_epi32(INT32_MIN);
+      to_add = _mm512_castsi512_ps(_mm512_ternarylogic_epi32(x, sign, _mm512_castps_si512(to_add),
+                                                             (0xf0 & 0xcc) | 0xaa));  // (x & sign) | to_add
+    }
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(x), scale[v], to_add);
+  }
+
+  // kRows rows, or the last few.
+  template <int rows, bool full>
   DGMS_INLINE void Group(const RequantizeArgs& args, int row) const {
     const int32_t* sums = args.sums + row * args.sums_row_stride + first;
-    const __m512i sign = _mm512_set1_epi32(INT32_MIN);
     __m512i y[kGroup];
     __m512 farthest = _mm512_setzero_ps();
 #pragma GCC unroll 4
-    for (int i = 0; i < rows; ++i) {
-      const __m512i x = _mm512_add_epi32(_mm512_maskz_loadu_epi32(columns, sums + i * args.sums_row_stride), bias);
-      const __m512i signed_offset =
-          _mm512_ternarylogic_epi32(x, sign, _mm512_castps_si512(offset), (0xf0 & 0xcc) | 0xaa);  // (x & sign) | offset
-      const __m512 q = _mm512_fmadd_ps(_mm512_cvtepi32_ps(x), scale, _mm512_castsi512_ps(signed_offset));
+    for (int i = 0; i < rows * vectors; ++i) {
+      const int32_t* at = sums + i / vectors * args.sums_row_stride + i % vectors * kLanes;
+      const __m512i sum = full ? _mm512_loadu_si512(at) : _mm512_maskz_loadu_epi32(columns, at);
+      const __m512 q = Scaled(_mm512_add_epi32(sum, bias[i % vectors]), i % vectors);
       y[i] = _mm512_cvtps_epi32(q);
       // The larger one of the two magnitudes.
       farthest = _mm512_range_ps(farthest, _mm512_sub_ps(q, _mm512_cvtepi32_ps(y[i])), 0x0b);
     }
-    if (_mm512_mask_cmp_ps_mask(columns, farthest, _mm512_set1_ps(kSurelyRounded), _CMP_NLT_UQ) != 0) {
-      return RequantizeExactly(args, first, row, row + rows);
+    const __mmask16 lanes = full ? static_cast<__mmask16>(0xffff) : columns;
+    if (_mm512_mask_cmp_ps_mask(lanes, farthest, _mm512_set1_ps(kSurelyRounded), _CMP_NLT_UQ) != 0) {
+      for (int v = 0; v < vectors; ++v) RequantizeExactly(args, first + v * kLanes, row, row + rows);
+      return;
     }
 #pragma GCC unroll 4
-    for (int i = rows; i < kGroup; ++i) y[i] = y[0];
-    const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(y[0], y[1]), zero);
-    const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(y[2], y[3]), zero);
+    for (int i = rows * vectors; i < kGroup; ++i) y[i] = y[0];
+    __m512i low = _mm512_packs_epi32(y[0], y[1]), high = _mm512_packs_epi32(y[2], y[3]);
+    if (!positive) {
+      low = _mm512_adds_epi16(low, zero);
+      high = _mm512_adds_epi16(high, zero);
+    }
     __m512i bytes = _mm512_packs_epi16(low, high);
-    bytes = _mm512_min_epi8(_mm512_max_epi8(bytes, min), max);
-    // Packing works within quarters of the vector: quarter i has four columns of each row.
+    if (clamp) bytes = _mm512_min_epi8(_mm512_max_epi8(bytes, min), max);
+    // Packing works within quarters of the vectors: quarter i has four columns of each.
     const __m512i by_row = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     bytes = _mm512_permutexvar_epi32(by_row, bytes);
     int8_t* output = args.output + row * args.output_row_stride + first;
     const int64_t stride = args.output_row_stride;
-    StoreBytes(_mm512_castsi512_si128(bytes), columns, output);
-    if (rows > 1) StoreBytes(_mm512_extracti32x4_epi32(bytes, 1), columns, output + stride);
-    if (rows > 2) StoreBytes(_mm512_extracti32x4_epi32(bytes, 2), columns, output + 2 * stride);
-    if (rows > 3) StoreBytes(_mm512_extracti32x4_epi32(bytes, 3), columns, output + 3 * stride);
+    if (vectors == 2) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(output), _mm512_castsi512_si256(bytes));
+      if (rows > 1) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(output + stride), _mm512_extracti64x4_epi64(bytes, 1));
+      }
+    } else {
+      StoreBytes(_mm512_castsi512_si128(bytes), lanes, output);
+      if (rows > 1) StoreBytes(_mm512_extracti32x4_epi32(bytes, 1), lanes, output + stride);
+      if (rows > 2) StoreBytes(_mm512_extracti32x4_epi32(bytes, 2), lanes, output + 2 * stride);
+      if (rows > 3) StoreBytes(_mm512_extracti32x4_epi32(bytes, 3), lanes, output + 3 * stride);
+    }
+  }
+
+  template <bool full>
+  DGMS_INLINE void Rows(const RequantizeArgs& args) const {
+    int r = 0;
+    for (; r + kRows <= args.rows; r += kRows) Group<kRows, full>(args, r);
+    for (; r < args.rows; ++r) Group<1, full>(args, r);
   }
 };
+
+// The vectors from column j on.
+template <int vectors, bool positive>
+void Requantize(const RequantizeArgs& args, int j) {
+  const RequantizeColumns<vectors, positive> columns(args, j);
+  if (!columns.near_enough) {
+    for (int v = 0; v < vectors; ++v) RequantizeExactly(args, j + v * kLanes, 0, args.rows);
+  } else if (columns.columns == 0xffff) {
+    columns.template Rows<true>(args);
+  } else if (vectors == 1) {
+    columns.template Rows<false>(args);
+  }
+}
+
+template <bool positive>
+void RequantizeAll(const RequantizeArgs& args) {
+  int j = 0;
+  for (; j + 2 * kLanes <= args.n; j += 2 * kLanes) Requantize<2, positive>(args, j);
+  for (; j < args.n; j += kLanes) Requantize<1, positive>(args, j);
+}
 
 }  // namespace
 
 void s8_output_avx512_requantize(const RequantizeArgs& args) {
-  for (int j = 0; j < args.n; j += kLanes) {
-    const RequantizeColumns columns(args, j);
-    if (columns.near_enough) {
-      int r = 0;
-      for (; r + kGroup <= args.rows; r += kGroup) columns.Group<kGroup>(args, r);
-      if (args.rows - r == 3) columns.Group<3>(args, r);
-      if (args.rows - r == 2) columns.Group<2>(args, r);
-      if (args.rows - r == 1) columns.Group<1>(args, r);
-    } else {
-      RequantizeExactly(args, j, 0, args.rows);
-    }
-  }
+  args.min >= args.zero ? RequantizeAll<true>(args) : RequantizeAll<false>(args);
 }
 
 void s8_output_avx512_rescale(const RescaleArgs& args) {

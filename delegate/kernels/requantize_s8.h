@@ -9,11 +9,15 @@
 //   q = p + 2^-(r+1) with the sign of x,
 // unless q is half-way between two integers.
 //
-// In float, q = fma(float(x), float(m) * 2^-(31 + r), +-2^-(r+1)): four roundings, each of at most 2^-24 of its value.
-// Up to |p| = 257 the error is less than 4.01 * 2^-24 * 257 < 2^-13.9; beyond, either result is outside of what any
-// zero point brings back to 8 bits, so both are clamped to the same end. Therefore the integer nearest to float q is
-// the contract's unless float q is less than 0.00007 > 2^-13.9 from a half. Then, about one number in 7000, the kernels
-// take the 64-bit way for the few rows that they have in hand; likewise for columns with r = 0 or a left shift.
+// Where no output is below the zero point, sums below zero need no sign of their own: without it their q is at most
+// 2^-(r+1) <= 1/4, so they still become 0 or less.
+//
+// In float, q = fma(float(x), float(m) * 2^-(31 + r), +-2^-(r+1)), or with the zero point added to the last term: four
+// or five roundings, each of at most 2^-24 of its value. Up to |p| = 257 the error is less than
+// (3.01 * 257 + 386 + 128.25) * 2^-24 < 0.00008; beyond, either result is outside of what any zero point brings back to
+// 8 bits, so both are clamped to the same end. Therefore the integer nearest to float q is the contract's unless float
+// q is less than that from a half. Then, about one number in 6000, the kernels take the 64-bit way for the few rows
+// that they have in hand; likewise for columns with r = 0 or a left shift.
 #ifndef DGMS_KERNELS_REQUANTIZE_S8_H_
 #define DGMS_KERNELS_REQUANTIZE_S8_H_
 
@@ -21,7 +25,7 @@ namespace dgms {
 namespace {
 
 // A float q that is less than this from an integer surely rounds to the contract's.
-constexpr float kSurelyRounded = 0.5f - 0.00007f;
+constexpr float kSurelyRounded = 0.5f - 0.00008f;
 
 }  // namespace
 }  // namespace dgms

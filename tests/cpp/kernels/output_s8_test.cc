@@ -75,9 +75,9 @@ void CheckRequantize(const OutputS8Kernel& kernel, int rows, int n, int64_t larg
   }
   const auto bias_at = Columns(bias), multiplier_at = Columns(multiplier), left_at = Columns(lefts),
              right_at = Columns(rights);
-  const std::pair<int32_t, int32_t> ranges[] = {{-128, 127}, {-128, -128}, {127, 127}, {-3, 90}};
   for (const int32_t zero : {-128, 0, 127}) {
-    const auto [min, max] = ranges[random.Int(0, 3)];
+    const std::pair<int32_t, int32_t> ranges[] = {{-128, 127}, {-128, -128}, {127, 127}, {-3, 90}, {zero, 127}};
+    const auto [min, max] = ranges[random.Int(0, 4)];
     GuardedBuffer<int8_t> output((rows - 1) * output_stride + n, seed % 2 == 0 ? Flush::kEnd : Flush::kStart);
     kernel.requantize({rows, n, sums.data(), sums_stride, bias_at.data(), multiplier_at.data(), left_at.data(),
                        right_at.data(), zero, min, max, output.data(), output_stride});
@@ -94,7 +94,7 @@ void CheckRequantize(const OutputS8Kernel& kernel, int rows, int n, int64_t larg
 }
 
 TEST_P(OutputS8, RequantizeAllSizes) {
-  for (int n = 1; n <= 40; ++n) {
+  for (int n = 1; n <= 70; ++n) {
     for (const int rows : {1, 2, 7}) CheckRequantize(*GetParam(), rows, n, 100000, 0, 12, n * 10 + rows);
   }
 }
@@ -131,7 +131,7 @@ TEST_P(OutputS8, RequantizeTies) {
 // that gives the next, for every value that 8 bits can show, with their neighbours. A kernel that rounds once, or in
 // float alone, fails here.
 TEST_P(OutputS8, RequantizeEdges) {
-  constexpr int kColumns = 17;
+  constexpr int kColumns = 51;  // two vectors of columns together, one alone, and a part of one
   for (int right = 0; right <= 17; ++right) {
     Random random(right + 100);
     std::vector<int32_t> multiplier(kColumns);
@@ -139,22 +139,24 @@ TEST_P(OutputS8, RequantizeEdges) {
     multiplier[3] = 1 << 30;  // exact halves
     multiplier[5] = INT32_MAX;
     std::vector<int32_t> sums;
-    for (int value = -256; value <= 256; ++value) {
-      for (const int near : {-2, -1, 0, 1}) {
-        for (int j = 0; j < kColumns; ++j) {
-          // The smallest sum that gives `value` or more: results never decrease with the sum.
-          int64_t low = INT32_MIN, high = INT32_MAX;
-          while (low < high) {
-            const int64_t middle = FloorShift(low + high, 1);
-            const double h = static_cast<double>(FloorShift(middle * multiplier[j] + (int64_t{1} << 30), 31));
-            if (std::round(h / std::pow(2.0, right)) >= value) {
-              high = middle;
-            } else {
-              low = middle + 1;
-            }
+    for (int value = -256; value <= 256; value += 1 + right % 3) {
+      int64_t edge[kColumns];
+      for (int j = 0; j < kColumns; ++j) {
+        // The smallest sum that gives `value` or more: results never decrease with the sum.
+        int64_t low = INT32_MIN, high = INT32_MAX;
+        while (low < high) {
+          const int64_t middle = FloorShift(low + high, 1);
+          const double h = static_cast<double>(FloorShift(middle * multiplier[j] + (int64_t{1} << 30), 31));
+          if (std::round(h / std::pow(2.0, right)) >= value) {
+            high = middle;
+          } else {
+            low = middle + 1;
           }
-          sums.push_back(Wrapped(low + near));
         }
+        edge[j] = low;
+      }
+      for (const int near : {-2, -1, 0, 1}) {
+        for (const int64_t sum : edge) sums.push_back(Wrapped(sum + near));
       }
     }
     const int rows = static_cast<int>(sums.size()) / kColumns;
