@@ -22,6 +22,7 @@
 #include "kernels/kernel.h"
 #include "kernels/pack_weights.h"
 #include "kernels/select_kernel.h"
+#include "ops/memory.h"
 
 namespace dgms {
 namespace {
@@ -165,9 +166,26 @@ int DepthwiseS8(const DepthwiseS8Kernel& kernel, int calls, int64_t channels, in
   const std::vector<int8_t> input(static_cast<size_t>(size * width * channels), 5);
   const std::vector<int16_t> weights(static_cast<size_t>(size * size * channels), 7);
   std::vector<int32_t> sums(static_cast<size_t>(pixels * channels));
-  const DepthwiseS8Args args = {input.data(), width * channels, channels,       stride * channels, size,     size,
-                                pixels,       channels,         weights.data(), size * channels,   channels, -3,
-                                sums.data()};
+  Buffer<int8_t> prepared;
+  DepthwiseS8Args args = {};
+  args.input = input.data();
+  args.line_stride = width * channels;
+  args.tap_stride = channels;
+  args.pixel_stride = stride * channels;
+  args.kernel_h = args.kernel_w = size;
+  args.pixels = pixels;
+  args.channels = channels;
+  args.weights = weights.data();
+  args.weight_line_stride = size * channels;
+  args.weight_tap_stride = channels;
+  args.zero = -3;
+  args.sums = sums.data();
+  if (kernel.prepare != nullptr) {
+    if (!prepared.Reserve(RoundUp(size, kDepthwiseLinesS8) * size * RoundUp(channels, kDepthwiseChannelsS8))) return 1;
+    kernel.prepare({weights.data(), size * channels, channels, size, size, channels, prepared.data()});
+    args.prepared = prepared.data();
+    args.prepared_taps = size;
+  }
   Repeat(calls, [&] { kernel.run(args); });
   return Report(kernel.name, pixels * channels * size * size, sums.data(), pixels * channels);
 }

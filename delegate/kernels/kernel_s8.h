@@ -81,6 +81,20 @@ struct GemmS8Kernel {
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
+// Depthwise weights in the order of one kernel: it may read them many times, for all lines of a map.
+//   prepared   round_up(kernel_h, 4) * kernel_w * round_up(channels, 64) bytes, 64-byte aligned; all are written
+inline constexpr int kDepthwiseLinesS8 = 4, kDepthwiseChannelsS8 = 64;
+struct PrepareDepthwiseS8Args {
+  const int16_t* weights;  // as in DepthwiseS8Args: int8 values
+  int64_t line_stride;
+  int64_t tap_stride;
+  int64_t kernel_h;
+  int64_t kernel_w;
+  int64_t channels;
+  int8_t* prepared;
+};
+using PrepareDepthwiseS8Fn = void (*)(const PrepareDepthwiseS8Args& args);
+
 // Depthwise sums of a run of output pixels, with decoded weights:
 //   sums[i * channels + c] = sum over ky, kx of
 //       (input[ky * line_stride + i * pixel_stride + kx * tap_stride + c] - zero) *
@@ -100,6 +114,11 @@ struct DepthwiseS8Args {
   int64_t weight_tap_stride;
   int32_t zero;
   int32_t* sums;
+  // The same weights of the same lines and channels, prepared by this kernel, with all taps of a line: this call's taps
+  // begin at first_tap. Null: `weights` are read. Kernels that prepare nothing always read `weights`.
+  const int8_t* prepared;
+  int64_t prepared_taps;
+  int64_t first_tap;
 };
 using DepthwiseS8Fn = void (*)(const DepthwiseS8Args& args);
 
@@ -107,6 +126,7 @@ struct DepthwiseS8Kernel {
   const char* name;
   Isa isa;
   DepthwiseS8Fn run;
+  PrepareDepthwiseS8Fn prepare;  // null: nothing to prepare
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -219,7 +239,7 @@ struct QuantizeS8Kernel {
   static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);      \
   static_assert((column_unit) % 4 == 0, "columns of " #name);                                                  \
   static_assert((column_unit) * (k_unit) % kRunS8 == 0 && (k_unit) <= kMaxUnitS8, "whole runs in " #name);
-#define DGMS_DEPTHWISE_S8(name, isa) void name(const DepthwiseS8Args& args);
+#define DGMS_DEPTHWISE_S8(name, isa, prepare) void name(const DepthwiseS8Args& args);
 #define DGMS_OUTPUT_S8(name, isa)                     \
   void name##_requantize(const RequantizeArgs& args); \
   void name##_rescale(const RescaleArgs& args);       \
@@ -228,6 +248,9 @@ struct QuantizeS8Kernel {
   FloatRange name##_range(const float* x, int64_t count); \
   void name##_quantize(const QuantizeArgs& args);
 #include "kernels/kernels_s8.inc"
+#if DGMS_X86_64
+void s8_depthwise_avx512_vnni_prepare(const PrepareDepthwiseS8Args& args);
+#endif
 
 }  // namespace dgms
 

@@ -31,7 +31,7 @@ constexpr const DenseKernel* kDense[] = {
 #define DGMS_GEMM_S8(name, isa, max_rows, max_columns, column_unit, k_unit, flip)                \
   constexpr GemmS8Kernel name##_kernel = {#name,  isa,  max_rows,      max_columns, column_unit, \
                                           k_unit, flip, name##_decode, name##_gemm};
-#define DGMS_DEPTHWISE_S8(name, isa) constexpr DepthwiseS8Kernel name##_kernel = {#name, isa, name};
+#define DGMS_DEPTHWISE_S8(name, isa, prepare) constexpr DepthwiseS8Kernel name##_kernel = {#name, isa, name, prepare};
 #define DGMS_OUTPUT_S8(name, isa) \
   constexpr OutputS8Kernel name##_kernel = {#name, isa, name##_requantize, name##_rescale, name##_dequantize};
 #define DGMS_QUANTIZE_S8(name, isa) \
@@ -44,7 +44,7 @@ constexpr const GemmS8Kernel* kGemmS8[] = {
 };
 
 constexpr const DepthwiseS8Kernel* kDepthwiseS8[] = {
-#define DGMS_DEPTHWISE_S8(name, isa) &name##_kernel,
+#define DGMS_DEPTHWISE_S8(name, ...) &name##_kernel,
 #include "kernels/kernels_s8.inc"
 };
 

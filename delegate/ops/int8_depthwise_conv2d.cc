@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/pack_weights.h"
 #include "ops/depthwise_plan.h"
 #include "ops/quantize_rows.h"
 #include "ops/shapes.h"
@@ -15,7 +16,16 @@ constexpr int64_t kMinParallelMacs = 100000;
 
 constexpr int64_t kItemsPerThread = 5;
 
-constexpr int64_t kSums = 4096;  // of a piece of a line, on the stack
+// On the stack: sums of a piece of a line, and prepared weights (kernels of up to 15x15).
+constexpr int64_t kSums = 8192;
+constexpr int64_t kPreparedBytes = 16384;
+
+// What one thread uses for one block of channels.
+struct Scratch {
+  alignas(kAlignment) int32_t sums[kSums];
+  alignas(kAlignment) int8_t prepared[kPreparedBytes];
+  TapRange prepared_lines = {0, 0};  // the kernel lines whose weights are in `prepared`
+};
 
 }  // namespace
 
@@ -36,8 +46,10 @@ struct Int8DepthwiseConv2D::State {
   Status Decode(const Int8Filter& filter);
   void RunDynamic(const float* input, float* output, ThreadPool& pool) const;
   void RunImages(const int8_t* input, int32_t zero, const Int8Output::Target& target, ThreadPool& pool) const;
+  int64_t BlockChannels() const;
+  void Prepare(const TapRange& lines, DepthwiseS8Args* args, Scratch* scratch) const;
   void RunLine(const int8_t* input, int32_t zero, const Int8Output::Target& target, int64_t line, int64_t c,
-               int64_t count) const;
+               int64_t count, Scratch* scratch) const;
 };
 
 Status Int8DepthwiseConv2D::State::Decode(const Int8Filter& filter) {
@@ -110,10 +122,32 @@ Status Int8DepthwiseConv2D::Reshape(int64_t batch, int64_t in_h, int64_t in_w, W
   return Status::kOk;
 }
 
-// One line of the output, channels c..c+count-1, in pieces whose sums fit the stack.
+// Channels that are done together: whole vectors, if the sums of a line of them fit.
+int64_t Int8DepthwiseConv2D::State::BlockChannels() const {
+  const int64_t fitting = std::max(kSums / std::max<int64_t>(1, plan.w.output), kSums / kDepthwiseChannelsS8);
+  const int64_t whole = fitting / kDepthwiseChannelsS8 * kDepthwiseChannelsS8;
+  return std::min(std::max(whole, int64_t{kDepthwiseChannelsS8}), plan.BlockChannels());
+}
+
+// Has the kernel's order of these lines' weights (args->weights), if it wants one and there is room.
+void Int8DepthwiseConv2D::State::Prepare(const TapRange& lines, DepthwiseS8Args* args, Scratch* scratch) const {
+  const int64_t taps = plan.params.kernel_w;
+  const int64_t bytes =
+      RoundUp(lines.count(), kDepthwiseLinesS8) * taps * RoundUp(args->channels, kDepthwiseChannelsS8);
+  args->prepared = nullptr;
+  if (kernel->prepare == nullptr || bytes > kPreparedBytes) return;
+  args->prepared = scratch->prepared;
+  args->prepared_taps = taps;
+  if (scratch->prepared_lines.first == lines.first && scratch->prepared_lines.end == lines.end) return;
+  kernel->prepare({args->weights, args->weight_line_stride, args->weight_tap_stride, lines.count(), taps,
+                   args->channels, scratch->prepared});
+  scratch->prepared_lines = lines;
+}
+
+// One line of the output, channels c..c+count-1. Sums of neighbouring runs wait for one another: they are finished
+// together, in pieces that fit.
 void Int8DepthwiseConv2D::State::RunLine(const int8_t* input, int32_t zero, const Int8Output::Target& target,
-                                         int64_t line, int64_t c, int64_t count) const {
-  alignas(kAlignment) int32_t sums[kSums];
+                                         int64_t line, int64_t c, int64_t count, Scratch* scratch) const {
   DepthwiseS8Args args = {};
   args.line_stride = plan.line_stride();
   args.tap_stride = plan.tap_stride();
@@ -122,25 +156,35 @@ void Int8DepthwiseConv2D::State::RunLine(const int8_t* input, int32_t zero, cons
   args.weight_line_stride = plan.weight_line_stride();
   args.weight_tap_stride = plan.channels;
   args.zero = zero;
-  args.sums = sums;
   const int64_t most = kSums / count;
+  int64_t finished = 0, waiting = 0;  // pixels of the line
+  const auto finish = [&] {
+    output.Finish(target, line * plan.w.output + finished, static_cast<int>(waiting), c, static_cast<int>(count),
+                  scratch->sums, count);
+    finished += waiting;
+    waiting = 0;
+  };
   plan.ForEachRun(line, [&](const DepthwiseRun& run) {
     args.kernel_h = run.lines.count();
     args.kernel_w = run.taps.count();
-    args.weights =
-        weights.data() + run.lines.first * args.weight_line_stride + run.taps.first * args.weight_tap_stride + c;
+    args.weights = weights.data() + run.lines.first * args.weight_line_stride + c;
+    Prepare(run.lines, &args, scratch);
+    args.weights += run.taps.first * args.weight_tap_stride;
+    args.first_tap = run.taps.first;
     for (int64_t first = 0; first < run.pixels; first += args.pixels) {
-      args.pixels = std::min(most, run.pixels - first);
+      args.pixels = std::min(most - waiting, run.pixels - first);
       args.input = input + run.input + first * args.pixel_stride + c;
+      args.sums = scratch->sums + waiting * count;
       if (args.kernel_h == 0 || args.kernel_w == 0) {
-        std::fill(sums, sums + args.pixels * count, 0);
+        std::fill(args.sums, args.sums + args.pixels * count, 0);
       } else {
         kernel->run(args);
       }
-      output.Finish(target, line * plan.w.output + run.x + first, static_cast<int>(args.pixels), c,
-                    static_cast<int>(count), sums, count);
+      waiting += args.pixels;
+      if (waiting == most) finish();
     }
   });
+  if (waiting > 0) finish();
 }
 
 void Int8DepthwiseConv2D::State::RunDynamic(const float* input, float* to, ThreadPool& pool) const {
@@ -163,12 +207,14 @@ void Int8DepthwiseConv2D::State::RunImages(const int8_t* input, int32_t zero, co
   }
   const int64_t lines = plan.batch * plan.h.output;
   const int64_t items = std::min<int64_t>(lines, kItemsPerThread * pool.num_threads());
-  const int64_t block = std::min(plan.BlockChannels(), kSums);
+  const int64_t block = BlockChannels();
   const auto job = [&](int64_t item) {
+    Scratch scratch;
     for (int64_t c = 0; c < plan.channels; c += block) {
       const int64_t count = std::min(block, plan.channels - c);
+      scratch.prepared_lines = {0, 0};
       for (int64_t i = lines * item / items; i < lines * (item + 1) / items; ++i) {
-        RunLine(input, zero, target, i, c, count);
+        RunLine(input, zero, target, i, c, count, &scratch);
       }
     }
   };

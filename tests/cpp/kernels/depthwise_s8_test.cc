@@ -63,14 +63,40 @@ class DepthwiseS8 : public ::testing::TestWithParam<const DepthwiseS8Kernel*> {
     args.zero = c.zero;
     args.sums = sums.data();
     GetParam()->run(args);
+    CheckSums(c, args, x, w, sums);
+    if (GetParam()->prepare == nullptr) return;
+    // The same with prepared weights, all taps at first, then without the first one of each line.
+    GuardedBuffer<int8_t> prepared(
+        RoundUp(c.kernel_h, kDepthwiseLinesS8) * c.kernel_w * RoundUp(c.channels, kDepthwiseChannelsS8), Flush::kEnd,
+        kAlignment);
+    GetParam()->prepare({weights.data(), args.weight_line_stride, args.weight_tap_stride, c.kernel_h, c.kernel_w,
+                         c.channels, prepared.data()});
+    EXPECT_TRUE(prepared.SurroundingsIntact());
+    args.weights = nullptr;
+    args.prepared = prepared.data();
+    args.prepared_taps = c.kernel_w;
+    GetParam()->run(args);
+    CheckSums(c, args, x, w, sums);
+    if (c.kernel_w == 1) return;
+    args.first_tap = 1;
+    args.kernel_w -= 1;
+    args.input += args.tap_stride;
+    GetParam()->run(args);
+    x.erase(x.begin(), x.begin() + args.tap_stride);
+    w.erase(w.begin(), w.begin() + channels);
+    CheckSums(c, args, x, w, sums);
+  }
+
+  static void CheckSums(const Case& c, const DepthwiseS8Args& args, const std::vector<int8_t>& x,
+                        const std::vector<int8_t>& w, const GuardedBuffer<int32_t>& sums) {
     EXPECT_TRUE(sums.SurroundingsIntact());
     for (int64_t i = 0; i < c.pixels; ++i) {
       for (int64_t ch = 0; ch < c.channels; ++ch) {
         int64_t expected = 0;
         for (int64_t ky = 0; ky < c.kernel_h; ++ky) {
-          for (int64_t kx = 0; kx < c.kernel_w; ++kx) {
+          for (int64_t kx = 0; kx < args.kernel_w; ++kx) {
             const int64_t at = ky * args.line_stride + i * args.pixel_stride + kx * args.tap_stride + ch;
-            expected += int64_t{x[at] - c.zero} * w[(ky * c.kernel_w + kx) * channels + ch];
+            expected += int64_t{x[at] - c.zero} * w[ky * args.weight_line_stride + kx * args.weight_tap_stride + ch];
           }
         }
         ASSERT_EQ(sums[i * c.channels + ch], expected) << "pixel " << i << " channel " << ch;
@@ -83,13 +109,13 @@ INSTANTIATE_TEST_SUITE_P(Kernels, DepthwiseS8, ::testing::ValuesIn(Kernels()),
                          [](const auto& test) { return std::string(test.param->name); });
 
 TEST_P(DepthwiseS8, AllChannelsAndPixels) {
-  for (int64_t channels = 1; channels <= 40; ++channels) {
+  for (int64_t channels = 1; channels <= 140; channels += channels < 70 ? 1 : 9) {
     for (int64_t pixels = 1; pixels <= 9; ++pixels) {
       Case c;
       c.channels = channels;
       c.pixels = pixels;
       c.extra = channels % 3;
-      c.zero = static_cast<int32_t>(channels * 6 - 128);
+      c.zero = static_cast<int32_t>(channels * 6 % 256 - 128);
       c.seed = static_cast<uint64_t>(channels * 10 + pixels);
       Check(c);
     }
@@ -97,7 +123,7 @@ TEST_P(DepthwiseS8, AllChannelsAndPixels) {
 }
 
 TEST_P(DepthwiseS8, KernelsStridesDilations) {
-  for (int64_t h = 1; h <= 5; ++h) {
+  for (int64_t h = 1; h <= 9; h += h < 5 ? 1 : 2) {
     for (int64_t w = 1; w <= 7; ++w) {
       for (const int64_t stride : {1, 2, 3}) {
         for (const int64_t dilation : {1, 2}) {
@@ -106,7 +132,7 @@ TEST_P(DepthwiseS8, KernelsStridesDilations) {
           c.kernel_w = w;
           c.stride = stride;
           c.dilation = dilation;
-          c.channels = 19;
+          c.channels = 19 + 20 * (w % 3);
           c.zero = static_cast<int32_t>(h * w - 20);
           c.seed = static_cast<uint64_t>(h + w + stride);
           Check(c);
