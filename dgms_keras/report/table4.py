@@ -113,7 +113,7 @@ def _memory(data: Mapping[str, Any]) -> Any:
     table = _table(
         "memory and start, float activations, 1 thread",
         "resident: growth of a fresh process's resident memory in MB until after the first invoke (in brackets what of it is no page "
-        "of the file); weights: the same with the smallest image, where a network takes it; start: construction and allocate_tensors",
+        "of the file); weights: the same with the smallest image; start: construction and allocate_tensors",
         ("network", "who", "resident", "weights", "ratio", "target", "start ms", "start ratio", "start target"),
         ("resident", "weights", "ratio", "start ms", "start ratio"),
     )
@@ -121,7 +121,7 @@ def _memory(data: Mapping[str, Any]) -> Any:
         memory = network["memory"]
         for i, (who, sizes) in enumerate(memory["resident_bytes"].items()):
             cells = [
-                f"{_megabytes(sizes[s]['resident'])} ({_megabytes(sizes[s]['anonymous'])})" if s in sizes else "-"
+                f"{_megabytes(sizes[s]['resident'])} ({_megabytes(sizes[s]['anonymous'])})"
                 for s in ("full", "smallest")
             ]
             ratio = [f"{memory['ratio']:.3f}", verdict(memory["target"], memory["reached"])] if i == 0 else ["", ""]

@@ -26,16 +26,31 @@ CALIBRATION_IMAGES = 8
 # Sides at which cost growth is measured (growth.py).
 SIDES = (96, 128, 160, 192, 224, 288, 352, 448)
 WARMUP = "warm_up"
+# Smallest image of all networks: five halvings. Memory is measured there (memory.py).
+SMALLEST_SIDE = 32
+# Networks whose files hold the image's size, in a detector's reshapes: others are resized when they are loaded.
+FIXED_SIZE = ("ssdlite_mobilenet_v2",)
+_SMALLEST = "_smallest"
 
 
-def variants(bits: Sequence[int]) -> list[str]:
+def variants(network: str, bits: Sequence[int]) -> list[str]:
     """The files of a network by what they hold."""
-    return [*DENSE, *(f"w{b}" for b in bits), *(f"w{b}_int8" for b in bits)]
+    found = [*DENSE, *(f"w{b}" for b in bits), *(f"w{b}_int8" for b in bits)]
+    if network in FIXED_SIZE:
+        found += [f"{v}{_SMALLEST}" for v in ("float", *(f"w{b}" for b in bits))]
+    return found
 
 
 def paths(network: str, bits: Sequence[int], folder: Path) -> dict[str, Path]:
     """Variant -> file, whether it exists or not."""
-    return {v: folder / f"{network}_{v}.tflite" for v in variants(bits)}
+    return {v: folder / f"{network}_{v}.tflite" for v in variants(network, bits)}
+
+
+def at_smallest_side(file: str, network: str) -> tuple[str, int | None]:
+    """The file to load for an image of the smallest side, and the side to resize it to, if any."""
+    if network not in FIXED_SIZE:
+        return file, SMALLEST_SIDE
+    return file.removesuffix(".tflite") + f"{_SMALLEST}.tflite", None
 
 
 def facts(network: str, folder: Path) -> dict[str, Any]:
@@ -75,17 +90,21 @@ def make_files(
         manifest.unlink(missing_ok=True)
     say(f"{network}: building")
     model = _build(network)
+    smallest = _build(network, side=SMALLEST_SIDE) if network in FIXED_SIZE else None
     for variant in todo:
         say(f"{network}: {files[variant].name}")
-        _write(model, variant, files)
+        if variant.endswith(_SMALLEST):
+            _write(smallest, variant.removesuffix(_SMALLEST), files[variant], files)
+        else:
+            _write(model, variant, files[variant], files)
     write_atomically(str(manifest), (json.dumps(_facts(network, model), indent=2) + "\n").encode())
     return files
 
 
-def _build(network: str) -> Any:
+def _build(network: str, **size: int) -> Any:
     from dgms_keras.recipes.models import NETWORKS
 
-    return _warm_up_network() if network == WARMUP else NETWORKS[network]()
+    return _warm_up_network() if network == WARMUP else NETWORKS[network](**size)
 
 
 def _warm_up_network() -> Any:
@@ -107,7 +126,7 @@ def _facts(network: str, model: Any) -> dict[str, Any]:
     from dgms_keras.recipes.models import NETWORKS
     from dgms_keras.recipes.models.cost import macs, parameters
 
-    resizable = network != WARMUP and len(model.outputs) == 1  # a detector's reshapes hold its size
+    resizable = network != WARMUP and network not in FIXED_SIZE
     return {
         "recipe": RECIPE,
         "side": model.inputs[0].shape[1],
@@ -117,12 +136,11 @@ def _facts(network: str, model: Any) -> dict[str, Any]:
     }
 
 
-def _write(model: Any, variant: str, files: dict[str, Path]) -> None:
+def _write(model: Any, variant: str, target: Path, files: dict[str, Path]) -> None:
     import dgms_keras
     from dgms_keras.export.exporter import export_frozen
     from dgms_keras.export.int8.quantize import quantize
 
-    target = files[variant]
     if variant == "float":
         export_frozen(model, [], target)
     elif variant == "int8":

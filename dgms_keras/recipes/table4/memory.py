@@ -17,9 +17,6 @@ import numpy as np
 from dgms_keras.runtime.interleaved import PathSpec, round_order, start
 from dgms_keras.runtime.machine import memory_bytes
 
-# Smallest image of all networks: five halvings.
-SMALLEST_SIDE = 32
-
 
 def resident(spec: dict[str, Any], warm_up: str, num_threads: int, side: int | None) -> dict[str, int]:
     """Growth of this process over construction, allocate_tensors and a first invoke.

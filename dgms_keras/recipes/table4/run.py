@@ -13,7 +13,6 @@ from typing import Any
 from dgms_keras._version import __version__
 from dgms_keras.recipes.table4 import child, files, growth
 from dgms_keras.recipes.table4.mask import CannotMask, make_mask
-from dgms_keras.recipes.table4.memory import SMALLEST_SIDE
 from dgms_keras.recipes.table4.paths import (
     INIT_TARGET,
     MEMORY_TARGET,
@@ -142,7 +141,7 @@ def _network(name: str, settings: Table4Settings, mask: Path | None, say: Callab
     result = {"name": name, **{k: facts[k] for k in ("side", "parameters", "macs")}, "timings": timings}
     if settings.memory:
         say(f"{name}: memory")
-        result["memory"] = _memory(made, settings, resizable=bool(facts["macs_at"]))
+        result["memory"] = _memory(name, made, settings)
     if settings.profile:
         specs = delegate_paths(made, settings.bits)
         result["profiles"] = [
@@ -192,27 +191,28 @@ def _timing(
     return {"threads": threads, "isa": isa, **found, "ratios": rows}
 
 
-def _memory(made: dict[str, Path], settings: Table4Settings, *, resizable: bool) -> dict[str, Any]:
+def _memory(name: str, made: dict[str, Path], settings: Table4Settings) -> dict[str, Any]:
     """Ours and XNNPACK's, both on float activations; each figure is the least of several fresh processes."""
     bits = settings.bits[0]
     specs = {"ours": delegate_paths(made, [bits])[0], "xnnpack": dense_paths(made, "xnnpack")[0]}
     warm_ups = {"ours": f"{files.WARMUP}_w{bits}.tflite", "xnnpack": f"{files.WARMUP}_float.tflite"}
-    sides: dict[str, int | None] = {"full": None, **({"smallest": SMALLEST_SIDE} if resizable else {})}
     resident: dict[str, dict[str, dict[str, int]]] = {}
     for who, spec in specs.items():
-        job = {"spec": _fields(spec), "warm_up": str(settings.folder / warm_ups[who]), "num_threads": 1}
+        small, side = files.at_smallest_side(spec.model, name)
+        sizes = {"full": (spec, None), "smallest": (dataclasses.replace(spec, model=small), side)}
+        job = {"warm_up": str(settings.folder / warm_ups[who]), "num_threads": 1}
         resident[who] = {
-            size: _least([child.run("resident", {**job, "side": side}) for _ in range(MEMORY_REPEATS)])
-            for size, side in sides.items()
+            size: _least(
+                [child.run("resident", {"spec": _fields(s), "side": at, **job}) for _ in range(MEMORY_REPEATS)]
+            )
+            for size, (s, at) in sizes.items()
         }
-    size = "smallest" if resizable else "full"
-    ratio = resident["ours"][size]["resident"] / resident["xnnpack"][size]["resident"]
+    ratio = resident["ours"]["smallest"]["resident"] / resident["xnnpack"]["smallest"]["resident"]
     init = child.run("init", {"specs": [_fields(s) for s in specs.values()], "num_threads": 1, "rounds": INIT_ROUNDS})
     init_ratio = init[0]["init_ms"] / init[1]["init_ms"]
     return {
         "bits": bits,
         "resident_bytes": resident,
-        "weights_at": size,
         "ratio": ratio,
         "target": MEMORY_TARGET,
         "reached": ratio <= MEMORY_TARGET,
