@@ -94,9 +94,10 @@ bool DropWhere(const Graph& graph, const Why& why, Claim* claim) {
   return dropped;
 }
 
+constexpr char kPlainFilter[] = "its filter is stored as plain values, not as indices and a codebook";
+
 const char* WhyIsland(const OpMatch& op) {
-  return op.layer() != nullptr ? "its filter is stored as plain values, and no layer with a codebook is next to it"
-                               : "no layer with a codebook is next to it";
+  return op.layer() != nullptr ? kPlainFilter : "no layer with a codebook is next to it";
 }
 
 // Drops operators without a codebook that would run in a partition without one: the stock path runs these as well, and
@@ -179,7 +180,7 @@ Claim FindClaim(const Graph& graph, const tfl::Delegate* self, ClaimScope scope)
     } else if (scope == ClaimScope::kGraph) {
       others.push_back(std::move(match));
     } else {
-      Refuse(graph, position, "its filter is stored as plain values, not as indices and a codebook", &claim);
+      Refuse(graph, position, kPlainFilter, &claim);
     }
   }
   CloseChains(graph, &claim);

@@ -185,7 +185,7 @@ bool SetParams(const LayerMatch& match, const Shape& input_dims, DepthwiseConv2D
   return true;
 }
 
-FullyConnectedParams DenseParams(const LayerMatch& match) {
+FullyConnectedParams ParamsOf(const LayerMatch& match) {
   return {match.filter.shape[1], match.filter.shape[0], match.activation};
 }
 
@@ -198,12 +198,12 @@ std::unique_ptr<Operator> CreateWindow(const LayerMatch& match, const Shape& inp
 }
 
 template <typename Op, typename... Arguments>
-std::unique_ptr<Operator> CreateDense(const LayerMatch& match, Status* status, const Arguments&... arguments) {
-  std::unique_ptr<Op> op = Op::Create(DenseParams(match), arguments..., status);
+std::unique_ptr<Operator> CreateFullyConnected(const LayerMatch& match, Status* status, const Arguments&... arguments) {
+  std::unique_ptr<Op> op = Op::Create(ParamsOf(match), arguments..., status);
   return op == nullptr ? nullptr : std::make_unique<FullyConnectedOp<Op>>(std::move(op), match);
 }
 
-std::unique_ptr<Operator> CreateFloat(const LayerMatch& match, const Shape& input_dims, const CodebookFilter& filter,
+std::unique_ptr<Operator> CreateFloat(const LayerMatch& match, const Shape& input_dims, const FloatFilter& filter,
                                       const KernelSet& kernels, Status* status) {
   const float* bias = match.bias.empty() ? nullptr : match.bias.data();
   switch (match.kind) {
@@ -212,12 +212,12 @@ std::unique_ptr<Operator> CreateFloat(const LayerMatch& match, const Shape& inpu
     case LayerKind::kDepthwiseConv2D:
       return CreateWindow<DepthwiseConv2D>(match, input_dims, DepthwiseConv2DParams(), status, filter, bias, kernels);
     case LayerKind::kFullyConnected:
-      return CreateDense<FullyConnected>(match, status, filter, bias, kernels);
+      return CreateFullyConnected<FullyConnected>(match, status, filter, bias, kernels);
   }
   return nullptr;
 }
 
-std::unique_ptr<Operator> CreateInt8(const LayerMatch& match, const Shape& input_dims, const Int8CodebookFilter& filter,
+std::unique_ptr<Operator> CreateInt8(const LayerMatch& match, const Shape& input_dims, const Int8Filter& filter,
                                      const Int8LayerOutput& output, const KernelSet& kernels, Status* status) {
   switch (match.kind) {
     case LayerKind::kConv2D:
@@ -226,7 +226,7 @@ std::unique_ptr<Operator> CreateInt8(const LayerMatch& match, const Shape& input
       return CreateWindow<Int8DepthwiseConv2D>(match, input_dims, DepthwiseConv2DParams(), status, filter, output,
                                                kernels);
     case LayerKind::kFullyConnected:
-      return CreateDense<Int8FullyConnected>(match, status, filter, output, kernels);
+      return CreateFullyConnected<Int8FullyConnected>(match, status, filter, output, kernels);
   }
   return nullptr;
 }
@@ -261,6 +261,19 @@ bool RoundWeights(const LayerMatch& match, const CodebookFilter& filter, std::ve
   return true;
 }
 
+// A plain filter is read where it is; it stays float, whatever becomes of its neighbours' activations.
+std::unique_ptr<Operator> CreatePlain(const OpMatch& match, const Shape& input_dims, const KernelSet& kernels,
+                                      Status* status) {
+  const LayerMatch& layer = *match.layer();
+  if (match.input_type == tfl::Type::kInt8) {
+    const Int8DenseFilter filter = {static_cast<const int8_t*>(layer.filter.values), layer.filter.count};
+    const Requantization requantization = RequantizationOf(layer);
+    return CreateInt8(layer, input_dims, filter, {&requantization, nullptr}, kernels, status);
+  }
+  const DenseFilter filter = {static_cast<const float*>(layer.filter.values), layer.filter.count};
+  return CreateFloat(layer, input_dims, filter, kernels, status);
+}
+
 }  // namespace
 
 std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape& input_dims,
@@ -268,6 +281,7 @@ std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape&
   *status = Status::kInvalidArgument;
   const LayerMatch& layer = *match.layer();
   const KernelSet& kernels = *settings.kernels;
+  if (layer.filter.values != nullptr) return CreatePlain(match, input_dims, kernels, status);
   Buffer<uint8_t> codes;
   if (!codes.Reserve(layer.filter.count)) {
     *status = Status::kOutOfMemory;

@@ -398,15 +398,27 @@ class Matcher {
 
 std::string MatchFilter(const Graph& graph, int id, int channel_axis, int rank, tfl::Type values, FilterMatch* match) {
   *match = FilterMatch();
-  const tfl::Tensor* filter = graph.tensor(id);
-  if (filter != nullptr && filter->allocation_type == tfl::Allocation::kMmapRo) {  // by far the commonest reason
-    return "its filter is stored as plain values, not as indices and a codebook";
-  }
   try {
     Matcher(graph, channel_axis, rank, values, match).Match(id);
   } catch (const Mismatch& mismatch) {
     return mismatch.why;
   }
+  return "";
+}
+
+std::string MatchPlainFilter(const Graph& graph, int id, int rank, tfl::Type values, FilterMatch* match) {
+  *match = FilterMatch();
+  // An int8 filter is quantised; a float one with quantisation parameters is something unusual.
+  match->values = values == tfl::Type::kInt8 ? graph.QuantizedConstantData(id, values, &match->count)
+                                             : graph.ConstantData(id, values, &match->count);
+  if (match->values == nullptr) return "its filter is stored as plain values that are not all there, or not of the input's type";
+  match->shape = graph.dims(id);
+  if (static_cast<int>(match->shape.size()) != rank) return "its filter has an unexpected rank";
+  for (int dim : match->shape) {
+    if (dim <= 0) return "its filter is empty";
+  }
+  const size_t alignment = values == tfl::Type::kInt8 ? alignof(int8_t) : alignof(float);
+  if (reinterpret_cast<uintptr_t>(match->values) % alignment != 0) return "its filter is not aligned";
   return "";
 }
 

@@ -1,4 +1,4 @@
-// Recognises the decode chains of FORMAT.md (sections 3.1 to 3.5) behind a filter tensor.
+// Recognises the decode chains of FORMAT.md (sections 3.1 to 3.5) behind a filter tensor, and plain constant filters.
 #ifndef DGMS_TFLITE_MATCH_FILTER_H_
 #define DGMS_TFLITE_MATCH_FILTER_H_
 
@@ -11,10 +11,11 @@
 
 namespace dgms {
 
-// A filter as its chain describes it, computed from the chain's constants alone.
+// A filter as its chain describes it, computed from the chain's constants alone; or a plain one.
 struct FilterMatch {
-  std::vector<int> nodes;  // positions in the plan of the chain's operators, the last one first
-  std::vector<int> shape;  // of the filter: all dims > 0
+  const void* values = nullptr;  // of a plain filter, in the model's memory; null: it has a chain
+  std::vector<int> nodes;        // positions in the plan of the chain's operators, the last one first
+  std::vector<int> shape;        // of the filter: all dims > 0
   const CodeFormat* format = nullptr;
   const uint8_t* planes[kMaxPlanes] = {};  // in the model's memory, alive as long as the interpreter
   int64_t count = 0;                       // product of shape
@@ -31,6 +32,9 @@ struct FilterMatch {
 //                        at), and no scale
 // Returns an empty string, or what does not fit FORMAT.md.
 std::string MatchFilter(const Graph& graph, int id, int channel_axis, int rank, tfl::Type values, FilterMatch* match);
+
+// A filter that is stored as plain constant values of the type `values`. Returns an empty string, or why it is none.
+std::string MatchPlainFilter(const Graph& graph, int id, int rank, tfl::Type values, FilterMatch* match);
 
 }  // namespace dgms
 

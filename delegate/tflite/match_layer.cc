@@ -132,7 +132,12 @@ std::string MatchLayer(const Graph& graph, const GraphNode& node, tfl::Type type
       break;
   }
   const int rank = match->kind == LayerKind::kFullyConnected ? 2 : 4;
-  if (why.empty()) why = MatchFilter(graph, node.input(1), channel_axis, rank, type, &match->filter);
+  const tfl::Tensor* filter = graph.tensor(node.input(1));
+  if (why.empty()) {
+    why = filter != nullptr && filter->allocation_type == tfl::Allocation::kMmapRo
+              ? MatchPlainFilter(graph, node.input(1), rank, type, &match->filter)
+              : MatchFilter(graph, node.input(1), channel_axis, rank, type, &match->filter);
+  }
   if (why.empty()) why = CheckInput(*graph.tensor(node.input(0))->dims, *match);
   if (why.empty()) why = CheckWindow(*match);
   if (!why.empty() || type == tfl::Type::kFloat32) {

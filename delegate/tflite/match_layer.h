@@ -1,5 +1,5 @@
 // Recognises the operators with weights: CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED on float32 or int8 with a
-// codebook filter.
+// codebook filter or a plain one.
 #ifndef DGMS_TFLITE_MATCH_LAYER_H_
 #define DGMS_TFLITE_MATCH_LAYER_H_
 

@@ -4,7 +4,7 @@ As a script (in any environment with NumPy, flatbuffers and a TFLite runtime):
     python tests/support/random_graphs.py LIBRARY [--count 500] [--seed 0]
 
 What is checked of every graph:
-  - the delegate claims exactly the layers that are chains;
+  - the delegate claims exactly the layers that are chains, or (option `claim`) the whole graph if it has one;
   - each result lies within 4 epsilon * S of float64's, S = sum of |w x| (and |bias|), the errors of earlier layers carried
     through exactly: if the input is off by at most E_in, the output is off by at most conv(E_in, |w|) + 4 epsilon S;
   - stock kernels, on the same file, differ from the delegate by at most the two bounds together;
@@ -55,9 +55,11 @@ class Case:
     outputs: list[int]  # numbers of the values that the graph returns
     has_stock: bool  # without a bias, stock kernels refuse a convolution and crash in a depthwise one
 
-    @property
-    def claimed(self) -> int:
-        return sum(layer.compressed for layer in self.layers if layer.kind != "add")
+    def claimed(self, claim: str) -> int:
+        """Layers that the delegate takes with this value of its option `claim`: all operators here are ones that it has,
+        so next to one layer with a codebook it takes all."""
+        compressed = sum(layer.compressed for layer in self.layers if layer.kind != "add")
+        return self.candidates if claim == "graph" and compressed else compressed
 
     @property
     def candidates(self) -> int:
@@ -263,9 +265,12 @@ class Runner:
             module = importlib.import_module("tensorflow.lite.python.interpreter")
         self.runtime = module
         self.delegates = {
-            (isa, threads): module.load_delegate(library, {"isa": isa, "num_threads": threads, "log": "1"})
+            (isa, threads, claim): module.load_delegate(
+                library, {"isa": isa, "num_threads": threads, "claim": claim, "log": "1"}
+            )
             for isa in isas
             for threads in (1, 3)
+            for claim in ("graph", "codebook")
         }
         self.isas = isas
         self.worst = 0.0  # largest error found, as a share of its bound
@@ -288,14 +293,15 @@ class Runner:
         wanted = list(expected(case))
         stock = self.run(case, xnnpack=False) if case.has_stock else None
         isa = self.isas[seed % len(self.isas)]
+        claim = "codebook" if seed % 4 == 3 else "graph"
         with captured_stderr() as lines:
-            single = self.run(case, self.delegates[(isa, 1)], xnnpack=seed % 3 == 0)
-        assert claims(lines) == (case.claimed, case.candidates), f"seed {seed}: {lines}"
+            single = self.run(case, self.delegates[(isa, 1, claim)], xnnpack=seed % 3 == 0)
+        assert claims(lines) == (case.claimed(claim), case.candidates), f"seed {seed}: {lines}"
         with captured_stderr():
-            several = self.run(case, self.delegates[(isa, 3)], xnnpack=seed % 3 == 0)
+            several = self.run(case, self.delegates[(isa, 3, claim)], xnnpack=seed % 3 == 0)
         for i, number in enumerate(case.outputs):
             y, bound = wanted[number - 1]
-            where = f"seed {seed}, isa {isa}, value {number} ({case.layers[number - 1].kind})"
+            where = f"seed {seed}, isa {isa}, claim {claim}, value {number} ({case.layers[number - 1].kind})"
             self._compare(single[i], y, bound, where + " against float64")
             if stock is not None:
                 self._compare(single[i], stock[i], 2 * bound, where + " against stock kernels")

@@ -40,12 +40,27 @@ class ChainBuilder {
   ChainBuilder(MockRuntime* runtime, uint32_t seed) : runtime_(*runtime), random_(seed) {}
 
   // Appends a layer that reads tensor `input` (-1: a new one).
-  LayerIds Layer(const LayerSpec& spec, int input = -1) {
+  LayerIds Layer(const LayerSpec& spec, int input = -1) { return AnyLayer(spec, input, /*plain=*/false); }
+
+  // The same with a filter of plain values; `bits` and `group_size` have no effect.
+  LayerIds PlainLayer(const LayerSpec& spec, int input = -1) { return AnyLayer(spec, input, /*plain=*/true); }
+
+  static constexpr float kInputScale = 0.05F, kOutputScale = 0.7F;
+
+  std::vector<float> Floats(int64_t count) {
+    std::normal_distribution<float> normal;
+    std::vector<float> values(static_cast<size_t>(count));
+    for (float& value : values) value = normal(random_);
+    return values;
+  }
+
+ private:
+  LayerIds AnyLayer(const LayerSpec& spec, int input, bool plain) {
     ids_ = LayerIds();
     const tfl::Type type = spec.int8 ? tfl::Type::kInt8 : tfl::Type::kFloat32;
     ids_.input = input >= 0 ? input : runtime_.AddTensor(type, spec.input, "input");
     if (spec.int8 && input < 0) runtime_.Quantize(ids_.input, {kInputScale}, {spec.input_zero});
-    ids_.filter = Filter(spec);
+    ids_.filter = plain ? PlainFilter(spec) : Filter(spec);
     const int channels = spec.filter[ChannelAxis(spec)];
     if (spec.bias)
       ids_.bias = spec.int8 ? IntegerBias(channels) : runtime_.Constant<float>({channels}, Floats(channels));
@@ -73,16 +88,6 @@ class ChainBuilder {
     return ids_;
   }
 
-  static constexpr float kInputScale = 0.05F, kOutputScale = 0.7F;
-
-  std::vector<float> Floats(int64_t count) {
-    std::normal_distribution<float> normal;
-    std::vector<float> values(static_cast<size_t>(count));
-    for (float& value : values) value = normal(random_);
-    return values;
-  }
-
- private:
   static int ChannelAxis(const LayerSpec& spec) { return spec.builtin == tfl::kBuiltinDepthwiseConv2d ? 3 : 0; }
 
   int IntegerBias(int channels) {
@@ -147,6 +152,23 @@ class ChainBuilder {
     return Reshape(blocks, type, shape);
   }
 
+  void QuantizeFilter(const LayerSpec& spec, int filter) {
+    std::vector<float> scales;
+    for (int c = 0; c < (spec.one_scale ? 1 : spec.filter[ChannelAxis(spec)]); ++c) {
+      scales.push_back(0.01F + 0.002F * static_cast<float>(c));
+    }
+    runtime_.Quantize(filter, scales, std::vector<int>(scales.size(), 0), ChannelAxis(spec));
+  }
+
+  int PlainFilter(const LayerSpec& spec) {
+    int count = 1;
+    for (int dim : spec.filter) count *= dim;
+    if (!spec.int8) return Constant(runtime_.Constant<float>(spec.filter, Floats(count)));
+    const int filter = Constant(runtime_.Constant<int8_t>(spec.filter, Bytes(count)));
+    QuantizeFilter(spec, filter);
+    return filter;
+  }
+
   int Filter(const LayerSpec& spec) {
     constexpr tfl::Type kInt = tfl::Type::kInt32;
     const tfl::Type type = spec.int8 ? tfl::Type::kInt8 : tfl::Type::kFloat32;
@@ -200,10 +222,7 @@ class ChainBuilder {
       filter = Gather(codebook, shifted, type, spec.filter);
     }
     if (spec.int8) {
-      std::vector<float> scales;
-      for (int c = 0; c < (spec.one_scale ? 1 : channels); ++c)
-        scales.push_back(0.01F + 0.002F * static_cast<float>(c));
-      runtime_.Quantize(filter, scales, std::vector<int>(scales.size(), 0), ChannelAxis(spec));
+      QuantizeFilter(spec, filter);
     } else if (spec.scale) {
       filter = Binary(tfl::kBuiltinMul, filter, Constant(runtime_.Constant<float>(side, Floats(channels))), type,
                       spec.filter);

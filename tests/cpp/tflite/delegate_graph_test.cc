@@ -171,6 +171,45 @@ TEST(DelegateGraph, ConstantsAreOperands) {
   EXPECT_EQ(CheckClaim(&runtime, graph).weightless_operators, 1);
 }
 
+// Layers with plain filters, as first and last layers often are, beside one with a codebook and alone.
+TEST(DelegateGraph, PlainFiltersBesideCodebooks) {
+  for (const bool int8 : {false, true}) {
+    for (const bool beside : {true, false}) {
+      MockRuntime runtime;
+      ChainBuilder builder(&runtime, 17);
+      std::vector<LayerSpec> specs(3);
+      specs[0].filter = {4, 3, 3, 3};
+      specs[1].builtin = tfl::kBuiltinDepthwiseConv2d;
+      specs[1].filter = {1, 3, 2, 8};
+      specs[2].builtin = tfl::kBuiltinFullyConnected;
+      specs[2].filter = {5, 240};
+      GraphBuilder graph(&runtime, int8);
+      int value = -1;
+      for (LayerSpec& spec : specs) {
+        spec.int8 = int8;
+        const LayerIds ids = builder.PlainLayer(spec, value);
+        if (graph.first.input < 0) graph.first = ids;
+        value = ids.output;
+        if (int8) runtime.Quantize(value, {ChainBuilder::kInputScale}, {-5});
+      }
+      LayerSpec last;
+      last.int8 = int8;
+      last.builtin = tfl::kBuiltinFullyConnected;
+      last.filter = {7, 5};
+      if (beside) value = builder.Layer(last, value).output;
+      runtime.graph_outputs = {value};
+      const std::vector<float> expected = RunAll(&runtime, graph.first);
+      const ClaimStatistics claim = CheckClaim(&runtime, graph);
+      EXPECT_EQ(claim.claimed_operators, beside ? 4 : 0);
+      EXPECT_EQ(claim.candidate_operators, beside ? 4 : 3);
+      EXPECT_EQ(claim.nodes_left, beside ? 0 : 3);
+      if (int8) {
+        EXPECT_EQ(RunAll(&runtime, graph.first), expected);
+      }
+    }
+  }
+}
+
 TEST(DelegateGraph, Int8ReshapesShareMemory) {
   MockRuntime runtime;
   GraphBuilder graph(&runtime, /*int8=*/true);

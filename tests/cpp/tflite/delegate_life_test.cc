@@ -174,7 +174,7 @@ TEST(DelegateLife, CountsWhatItRefuses) {
   MockRuntime plain;
   const LayerIds layer = ChainBuilder(&plain, 6).Layer(LayerSpec());
   plain.graph_outputs = {layer.output};
-  plain.tensor(plain.node(plain.node_count() - 1).inputs->data()[1]).allocation_type = tfl::Allocation::kMmapRo;
+  plain.node(layer.node).inputs->data()[1] = plain.Constant<float>({4, 3, 3, 3}, std::vector<float>(108, 0.5F));
   for (int i = 0; i < 2; ++i) {
     ASSERT_EQ(plain.Apply(delegate.get()), tfl::kOk);
     EXPECT_EQ(ReadClaim(delegate.get()).claimed_operators, 1);
