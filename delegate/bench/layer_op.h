@@ -80,8 +80,8 @@ inline const Probe* ProbeOf(const Layer& layer, Activations activations, const K
   if (activations == Activations::kFloat32) {
     return ProbeFor(depthwise ? kernels.depthwise->isa : kernels.gemm->isa, Arithmetic::kFloat);
   }
-  return depthwise ? ProbeFor(kernels.depthwise_s8->isa, Arithmetic::kWords)
-                   : ProbeFor(kernels.gemm_s8->isa, Arithmetic::kBytes);
+  return depthwise ? ProbeFor(kernels.depthwise_s8->isa, Arithmetic::kDepthwiseInt8)
+                   : ProbeFor(kernels.gemm_s8->isa, Arithmetic::kMatrixInt8);
 }
 
 inline LayerOp MakeLayerOp(const Layer& layer, Activations activations, int bits, const KernelSet& kernels,

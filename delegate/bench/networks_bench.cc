@@ -69,17 +69,17 @@ class Peaks {
  public:
   void Measure(const Probe* probe) {
     if (probe == nullptr) return;
-    double& best = best_[probe];
+    double& best = best_[probe->instruction];
     best = std::max(best, PeakMacsPerSecond(*probe, 1));
   }
   double Of(const Probe* probe) const {
-    const auto found = best_.find(probe);
+    const auto found = probe == nullptr ? best_.end() : best_.find(probe->instruction);
     return found == best_.end() ? 0 : found->second;
   }
-  const std::map<const Probe*, double>& all() const { return best_; }
+  const std::map<std::string, double>& all() const { return best_; }
 
  private:
-  std::map<const Probe*, double> best_;
+  std::map<std::string, double> best_;  // by instruction: probes may share one
 };
 
 std::string Name(const Layer& layer) {
@@ -163,8 +163,8 @@ bool WriteJson(const std::vector<NetworkResult>& results, const Options& options
                "\"activations\": \"%s\", \"bits\": %d,\n \"peaks\": [",
                IsaName(kernels.isa), threads, ActivationsName(options.activations), options.bits);
   const char* comma = "";
-  for (const auto& [probe, rate] : peaks.all()) {
-    std::fprintf(file, "%s{\"instruction\": \"%s\", \"gmacs\": %.6g}", comma, probe->instruction, rate * 1e-9);
+  for (const auto& [instruction, rate] : peaks.all()) {
+    std::fprintf(file, "%s{\"instruction\": \"%s\", \"gmacs\": %.6g}", comma, instruction.c_str(), rate * 1e-9);
     comma = ", ";
   }
   std::fputs("],\n \"bandwidths\": [", file);

@@ -12,9 +12,9 @@
 
 namespace dgms::bench {
 
-// What kernels compute with: float multiply-adds; products of bytes with 32-bit sums (gemm_s8); products of 16-bit
-// words with 32-bit sums (depthwise_s8).
-enum class Arithmetic { kFloat, kBytes, kWords };
+// What kernels compute: float multiply-adds, and products of int8 with 32-bit sums, in matrices and in depthwise
+// convolutions, whose kernels use other instructions for them.
+enum class Arithmetic { kFloat, kMatrixInt8, kDepthwiseInt8 };
 
 struct Probe {
   const char* instruction;
@@ -40,7 +40,6 @@ struct Probe {
 #define DGMS_FMA_Y(r) DGMS_ONE("y", "vfmadd231ps", r)
 #define DGMS_FMA_Z(r) DGMS_ONE("z", "vfmadd231ps", r)
 #define DGMS_DPBUSD_Z(r) DGMS_ONE("z", "vpdpbusd", r)
-#define DGMS_DPWSSD_Z(r) DGMS_ONE("z", "vpdpwssd", r)
 // Products go to registers of their own (12, 13), as they do in the kernels: the sum is the only chain.
 #define DGMS_ADD_TO(r) "vpaddd %%ymm12, %%ymm" r ", %%ymm" r "\n\t"
 #define DGMS_MADDWD_Y(r) "vpmaddwd %%ymm0, %%ymm1, %%ymm12\n\t" DGMS_ADD_TO(r)
@@ -48,7 +47,6 @@ struct Probe {
 DGMS_PROBE_X86(RunFmaY, DGMS_TEN(DGMS_FMA_Y))
 DGMS_PROBE_X86(RunFmaZ, DGMS_TEN(DGMS_FMA_Z))
 DGMS_PROBE_X86(RunDpbusdZ, DGMS_TEN(DGMS_DPBUSD_Z))
-DGMS_PROBE_X86(RunDpwssdZ, DGMS_TEN(DGMS_DPWSSD_Z))
 DGMS_PROBE_X86(RunMaddwdY, DGMS_TEN(DGMS_MADDWD_Y))
 DGMS_PROBE_X86(RunMaddubswY, DGMS_TEN(DGMS_MADDUBSW_Y))
 #if DGMS_AMX
@@ -106,19 +104,19 @@ inline constexpr Probe kProbes[] = {
 #if DGMS_X86_64
     {"vfmadd231ps ymm", Isa::kAvx2, Arithmetic::kFloat, 10 * 8, RunFmaY},
     {"vfmadd231ps zmm", Isa::kAvx512, Arithmetic::kFloat, 10 * 16, RunFmaZ},
-    {"vpmaddubsw + vpmaddwd + vpaddd ymm", Isa::kAvx2, Arithmetic::kBytes, 10 * 32, RunMaddubswY},
-    {"vpdpbusd zmm", Isa::kAvx512Vnni, Arithmetic::kBytes, 10 * 64, RunDpbusdZ},
+    {"vpmaddubsw + vpmaddwd + vpaddd ymm", Isa::kAvx2, Arithmetic::kMatrixInt8, 10 * 32, RunMaddubswY},
+    {"vpdpbusd zmm", Isa::kAvx512Vnni, Arithmetic::kMatrixInt8, 10 * 64, RunDpbusdZ},
 #if DGMS_AMX
-    {"tdpbssd", Isa::kAvx512Amx, Arithmetic::kBytes, 4 * 16 * 16 * 64, RunTdpbssd},
+    {"tdpbssd", Isa::kAvx512Amx, Arithmetic::kMatrixInt8, 4 * 16 * 16 * 64, RunTdpbssd},
 #endif
-    {"vpmaddwd + vpaddd ymm", Isa::kAvx2, Arithmetic::kWords, 10 * 16, RunMaddwdY},
-    {"vpdpwssd zmm", Isa::kAvx512Vnni, Arithmetic::kWords, 10 * 32, RunDpwssdZ},
+    {"vpmaddwd + vpaddd ymm", Isa::kAvx2, Arithmetic::kDepthwiseInt8, 10 * 16, RunMaddwdY},
+    {"vpdpbusd zmm", Isa::kAvx512Vnni, Arithmetic::kDepthwiseInt8, 10 * 64, RunDpbusdZ},
 #elif DGMS_AARCH64
     {"fmla 4s", Isa::kNeon, Arithmetic::kFloat, 8 * 4, RunFmla},
-    {"smull + smlal + sadalp", Isa::kNeon, Arithmetic::kBytes, 8 * 16, RunSmull8},
-    {"sdot", Isa::kNeonDotprod, Arithmetic::kBytes, 8 * 16, RunSdot},
-    {"smmla", Isa::kNeonI8mm, Arithmetic::kBytes, 8 * 32, RunSmmla},
-    {"smlal 4s", Isa::kNeon, Arithmetic::kWords, 8 * 4, RunSmlal16},
+    {"smull + smlal + sadalp", Isa::kNeon, Arithmetic::kMatrixInt8, 8 * 16, RunSmull8},
+    {"sdot", Isa::kNeonDotprod, Arithmetic::kMatrixInt8, 8 * 16, RunSdot},
+    {"smmla", Isa::kNeonI8mm, Arithmetic::kMatrixInt8, 8 * 32, RunSmmla},
+    {"smlal 4s", Isa::kNeon, Arithmetic::kDepthwiseInt8, 8 * 4, RunSmlal16},
 #else
     {"none", Isa::kAvx512Amx, Arithmetic::kFloat, 0, nullptr},  // no kernel is of this instruction set here
 #endif
