@@ -1,11 +1,16 @@
-"""What `dgms bench --table4` found: checked against table4.schema.json, and shown on a terminal. table4_plots.py draws it."""
+"""What `dgms bench --table4` found: checked against table4.schema.json, and shown on a terminal. table4_plots.py draws it.
+
+python -m dgms_keras.report.table4 build/table4/table4.json [--markdown]
+"""
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -79,6 +84,8 @@ def _table(title: str, caption: str, columns: Sequence[str], right: Sequence[str
 def _times(data: Mapping[str, Any]) -> Any:
     machine = data["machine"]
     caption = "ratio: median over median, interleaved runs of one process; below 1, ours is faster"
+    if data["settings"]["clock"] == "cpu":
+        caption += "; timed with the process's own CPU time"
     if data["avx2"] and not data["avx2"]["confined"]:
         caption += (
             "\navx2: only ours is held to AVX2, XNNPACK runs at its best, since it has no switch and processes cannot be confined"
@@ -150,3 +157,83 @@ def _growth(data: Mapping[str, Any]) -> Any:
         passed = "yes" if row["reached"] else "no"
         table.add_row(row["network"], str(row["threads"]), row["path"], row["over"], fit, passed)
     return table
+
+
+def markdown(data: Mapping[str, Any]) -> Iterator[str]:
+    """The times, and memory where it was measured, as lines of Markdown tables."""
+    for isa in data["settings"]["isas"]:
+        yield from _markdown_times(data, isa)
+        yield ""
+    if any("memory" in n for n in data["networks"]):
+        yield from _markdown_memory(data)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _markdown_times(data: Mapping[str, Any], isa: str) -> Iterator[str]:
+    """A row for each network and number of threads, a column for each comparison: milliseconds, ratio, target."""
+    timings = [(n, t) for n in data["networks"] for t in n["timings"] if t["isa"] == isa]
+    labels = [r["label"] for r in timings[0][1]["ratios"] if r["kind"] != "builtin"]
+    yield _row(["network" if isa == "auto" else f"network, {isa}", "threads", *labels])
+    yield _row(["---"] * (2 + len(labels)))
+    for network, timing in timings:
+        medians = {p["name"]: p["median_ms"] for p in timing["paths"]}
+        builtin = {r["ours"]: r for r in timing["ratios"] if r["kind"] == "builtin"}
+        cells = []
+        for row in (r for r in timing["ratios"] if r["kind"] != "builtin"):
+            times = f"{medians[row['ours']]:.1f} / {medians[row['peer']]:.1f} ms"
+            aimed = "" if row["target"] is None else f" ({verdict(row['target'], row['reached'])})"
+            slow = builtin.get(row["ours"]) if row["kind"] == "xnnpack" else None
+            also = "" if slow is None else f"; builtin {medians[slow['peer']]:.0f} ms"
+            cells.append(f"**{row['ratio']:.2f}**{aimed}, {times}{also}")
+        yield _row([network["name"], str(timing["threads"]), *cells])
+
+
+def _markdown_memory(data: Mapping[str, Any]) -> Iterator[str]:
+    yield _row(["network", "weights, ours / XNNPACK", "ratio", "with feature maps", "start, ours / XNNPACK", "ratio"])
+    yield _row(["---"] * 6)
+    for network in (n for n in data["networks"] if "memory" in n):
+        memory = network["memory"]
+        ours, peer = memory["resident_bytes"]["ours"], memory["resident_bytes"]["xnnpack"]
+        sizes = {
+            s: f"{_megabytes(ours[s]['resident'])} / {_megabytes(peer[s]['resident'])} MB" for s in ("smallest", "full")
+        }
+        starts = " / ".join(f"{each['init_ms']:.1f}" for each in memory["init"])
+        yield _row(
+            [
+                network["name"],
+                sizes["smallest"],
+                f"**{memory['ratio']:.3f}** ({verdict(memory['target'], memory['reached'])})",
+                sizes["full"],
+                f"{starts} ms",
+                f"**{memory['init_ratio']:.2f}** ({verdict(memory['init_target'], memory['init_reached'])})",
+            ]
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line of this module."""
+    from rich.console import Console
+
+    parser = argparse.ArgumentParser(prog="python -m dgms_keras.report.table4", description="Show a result again.")
+    parser.add_argument("file", type=Path, metavar="table4.json")
+    parser.add_argument("--markdown", action="store_true", help="as Markdown tables")
+    arguments = parser.parse_args(argv)
+    try:
+        data = read(arguments.file)
+    except (ResultError, ModuleNotFoundError) as error:
+        print(f"table4: {error}", file=sys.stderr)
+        return 1
+    if arguments.markdown:
+        print("\n".join(markdown(data)))
+        return 0
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for table in tables(data):
+        console.print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -281,6 +281,24 @@ def test_pictures_and_tables_show_verdicts(result, tmp_path):
         table4_plots.save_growth(tmp_path / "no.png", {**result, "growth": []})
 
 
+def test_a_result_is_shown_again_and_as_markdown(result, tmp_path, capsys):
+    file = tmp_path / "table4.json"
+    file.write_text(json.dumps(result))
+    assert report.main([str(file)]) == 0
+    assert "W4A32 / XNNPACK float32" in capsys.readouterr().out
+    assert report.main([str(file), "--markdown"]) == 0
+    times, memory = ([*block.splitlines()] for block in capsys.readouterr().out.strip().split("\n\n"))
+    timing = result["networks"][0]["timings"][1]
+    assert (
+        len(times) == 2 + 2 and len(memory) == 2 + 1
+    )  # heading, rule, a row for each number of threads; for each network
+    assert all(line.count("|") == times[0].count("|") for line in times)
+    assert times[3].startswith(f"| {NETWORK} | 2 | **{timing['ratios'][0]['ratio']:.2f}**")
+    assert f"**{result['networks'][0]['memory']['ratio']:.3f}** (0.17 " in memory[2]
+    file.write_text("[]")
+    assert report.main([str(file)]) == 1 and "table4: " in capsys.readouterr().err
+
+
 def test_wrong_results_are_refused_with_the_place(result, tmp_path):
     changed = json.loads(json.dumps(result))
     changed["networks"][0]["timings"][0]["paths"][0]["median_ms"] = -1
