@@ -64,6 +64,15 @@ constexpr const PointwiseKernel* kPointwise[] = {
 #undef DGMS_POINTWISE
 };
 
+#define DGMS_WINOGRAD_F32(name, isa, filter_cost) \
+  constexpr WinogradF32Kernel name##_kernel = {#name, isa, filter_cost, name##_input, name##_filter, name##_output};
+#include "kernels/kernels_winograd.inc"
+
+constexpr const WinogradF32Kernel* kWinogradF32[] = {
+#define DGMS_WINOGRAD_F32(name, ...) &name##_kernel,
+#include "kernels/kernels_winograd.inc"
+};
+
 constexpr int kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
 
 bool MachineHas(Isa isa) {
@@ -131,6 +140,7 @@ struct Choices {
       set.quantize_s8 = Last(kQuantizeS8, isa);
       set.pointwise = Last(kPointwise, isa);
       set.dense = Last(kDense, isa);
+      set.winograd = Last(kWinogradF32, isa);
       best = &sets[i];
     }
   }
@@ -207,6 +217,12 @@ const DepthwiseS8Kernel* const* DepthwiseS8Kernels(int* count) {
 
 const QuantizeS8Kernel* const* QuantizeS8Kernels(int* count) {
   static const Runnable runnable(kQuantizeS8);
+  *count = runnable.size;
+  return runnable.kernels;
+}
+
+const WinogradF32Kernel* const* WinogradF32Kernels(int* count) {
+  static const Runnable runnable(kWinogradF32);
   *count = runnable.size;
   return runnable.kernels;
 }

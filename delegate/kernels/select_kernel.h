@@ -7,6 +7,7 @@
 #include "kernels/kernel.h"
 #include "kernels/kernel_pointwise.h"
 #include "kernels/kernel_s8.h"
+#include "kernels/kernel_winograd.h"
 
 namespace dgms {
 
@@ -21,6 +22,7 @@ struct KernelSet {
   const QuantizeS8Kernel* quantize_s8;
   const PointwiseKernel* pointwise;
   const DenseKernel* dense;
+  const WinogradF32Kernel* winograd;
 };
 
 // All instruction sets, in rising order of preference within a processor family.
@@ -47,6 +49,7 @@ const DepthwiseS8Kernel* const* DepthwiseS8Kernels(int* count);
 const OutputS8Kernel* const* OutputS8Kernels(int* count);
 const QuantizeS8Kernel* const* QuantizeS8Kernels(int* count);
 const PointwiseKernel* const* PointwiseKernels(int* count);
+const WinogradF32Kernel* const* WinogradF32Kernels(int* count);
 
 }  // namespace dgms
 

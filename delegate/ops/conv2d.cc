@@ -1,15 +1,44 @@
 #include "ops/conv2d.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "ops/conv2d_plan.h"
 #include "ops/float_gemm.h"
+#include "ops/winograd.h"
 
 namespace dgms {
 
+namespace {
+
+// True if no weight comes near what overflows when filters are transformed (see kernel_winograd.h), or is not finite.
+bool AreModerate(const FloatFilter& filter, int64_t channels) {
+  const float* values = nullptr;
+  int64_t count = 0;
+  if (const auto* dense = std::get_if<DenseFilter>(&filter)) {
+    values = dense->values;
+    count = dense->count;
+  } else {
+    const CodebookFilter& codebook = *std::get_if<CodebookFilter>(&filter);
+    values = codebook.codebooks;
+    count = CodebookCount(codebook, channels) << codebook.bits;
+  }
+  bool all = true;
+  for (int64_t i = 0; i < count; ++i) all &= std::abs(values[i]) < 1e36f;
+  return all;
+}
+
+}  // namespace
+
 struct Conv2D::State {
   Conv2DPlan plan;
-  FloatGemm gemm;
+  FloatGemm gemm;  // owns the filter
+  Winograd winograd;
+  const WinogradF32Kernel* winograd_kernel = nullptr;
+  bool winograd_allowed = false;
+  bool use_winograd = false;  // of the last Reshape
+  int64_t workspace_elements = 0;
   bool ready = false;
   Workspace own;
   Workspace* workspace = &own;
@@ -27,9 +56,12 @@ std::unique_ptr<Conv2D> Conv2D::Create(const Conv2DParams& params, const FloatFi
     *status = Status::kInvalidArgument;
     return nullptr;
   }
+  state->winograd_kernel = kernels.winograd;
+  state->plan.channel_ranges = Winograd::Fits(params);
   state->gemm.range = RangeOf(params.activation);
   *status = state->gemm.filter.Init(state->plan.FilterShape(), filter, bias, kernels);
   if (*status != Status::kOk) return nullptr;
+  state->winograd_allowed = state->plan.channel_ranges && AreModerate(filter, params.out_channels);
   *status = Status::kOutOfMemory;
   if (state->plan.Init() != Status::kOk || !AllocationAllowed(sizeof(Conv2D))) return nullptr;
   std::unique_ptr<Conv2D> op(new (std::nothrow) Conv2D(std::move(state)));
@@ -40,14 +72,24 @@ std::unique_ptr<Conv2D> Conv2D::Create(const Conv2DParams& params, const FloatFi
 Conv2D::Conv2D(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Conv2D::~Conv2D() = default;
 
-Status Conv2D::Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace) {
+Status Conv2D::Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace, int threads) {
   State& s = *state_;
   s.ready = false;
   s.workspace = workspace != nullptr ? workspace : &s.own;
   Status status = s.plan.Plan(batch, in_h, in_w, /*always_copy=*/false);
   if (status != Status::kOk) return status;
-  if (s.plan.copied && !s.workspace->Reserve(s.plan.copy_elements)) return Status::kOutOfMemory;
-  status = s.gemm.Plan(s.plan.rows, s.plan.segments.data(), s.plan.group_stride());
+  s.use_winograd = s.winograd_allowed && Winograd::Pays(s.plan, *s.winograd_kernel);
+  if (s.use_winograd) {
+    if (threads < 1) threads = ThreadPool::DefaultThreads();
+    status = s.winograd.Plan(s.plan, s.gemm.filter, *s.winograd_kernel, std::min(threads, ThreadPool::kMaxThreads));
+    s.workspace_elements = s.winograd.workspace_elements();
+  } else {
+    status = s.gemm.Plan(s.plan.rows, s.plan.segments.data(), s.plan.group_stride());
+    s.workspace_elements = s.plan.copy_elements;
+  }
+  if (status == Status::kOk && s.workspace_elements > 0 && !s.workspace->Reserve(s.workspace_elements)) {
+    status = Status::kOutOfMemory;
+  }
   s.ready = status == Status::kOk;
   return status;
 }
@@ -56,6 +98,10 @@ Status Conv2D::Run(const float* input, const float* residual, float* output, Thr
   State& s = *state_;
   if (!s.ready) return Status::kNotReady;
   if (s.plan.batch == 0) return Status::kOk;
+  if (s.use_winograd) {
+    s.winograd.Run(s.gemm.filter, s.gemm.range, input, residual, output, s.workspace->data(), pool);
+    return Status::kOk;
+  }
   if (s.plan.copied) {
     s.plan.copy.Copy(input, s.workspace->data(), pool);
     input = s.workspace->data();
@@ -67,7 +113,9 @@ Status Conv2D::Run(const float* input, const float* residual, float* output, Thr
 int64_t Conv2D::output_h() const { return state_->plan.h.output; }
 int64_t Conv2D::output_w() const { return state_->plan.w.output; }
 size_t Conv2D::packed_bytes() const { return state_->gemm.filter.bytes(); }
-size_t Conv2D::workspace_bytes() const { return static_cast<size_t>(state_->plan.copy_elements) * sizeof(float); }
-const char* Conv2D::kernel_name() const { return state_->gemm.filter.kernel().name; }
+size_t Conv2D::workspace_bytes() const { return static_cast<size_t>(state_->workspace_elements) * sizeof(float); }
+const char* Conv2D::kernel_name() const {
+  return state_->use_winograd ? state_->winograd_kernel->name : state_->gemm.filter.kernel().name;
+}
 
 }  // namespace dgms

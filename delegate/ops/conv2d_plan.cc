@@ -17,6 +17,7 @@ FilterMatrix Conv2DPlan::FilterShape() const {
   shape.columns = params.out_channels / params.groups;
   shape.segment_count = WholeLines() ? params.kernel_h : int64_t{params.kernel_h} * params.kernel_w;
   shape.segment_length = WholeLines() ? params.kernel_w * inputs : inputs;
+  shape.channel_ranges = channel_ranges;
   return shape;
 }
 

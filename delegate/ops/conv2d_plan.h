@@ -16,6 +16,7 @@ namespace dgms {
 
 struct Conv2DPlan {
   Conv2DParams params;
+  bool channel_ranges = false;  // what FilterShape says of it
   ConvDim h, w;
   int64_t batch = 0;
   bool copied = false;  // the kernels read a copy of the input: padded, or changed in type
@@ -27,7 +28,9 @@ struct Conv2DPlan {
   bool ValidParams() const;
 
   // A kernel line's pixels are contiguous in the input: one long segment per kernel line, else one per tap.
-  bool WholeLines() const { return params.groups == 1 && (params.dilation_w == 1 || params.kernel_w == 1); }
+  bool WholeLines() const {
+    return params.groups == 1 && (params.dilation_w == 1 || params.kernel_w == 1) && !channel_ranges;
+  }
   FilterMatrix FilterShape() const;
   int64_t group_stride() const { return params.in_channels / params.groups; }
 

@@ -28,4 +28,16 @@ Status PlanFilterBlocks(int64_t segments, int64_t length, int64_t limit, int64_t
   return Status::kOk;
 }
 
+Status PlanChannelRanges(int64_t segments, int64_t length, int64_t limit, int64_t unit, Buffer<FilterBlock>* blocks,
+                         int64_t* block_count) {
+  const int64_t parts = CeilDiv(length, limit / segments / unit * unit);
+  const int64_t part = RoundUp(CeilDiv(length, parts), unit);
+  *block_count = CeilDiv(length, part);
+  if (!blocks->Reserve(*block_count)) return Status::kOutOfMemory;
+  for (int64_t b = 0; b < *block_count; ++b) {
+    (*blocks)[b] = {0, segments, b * part, std::min(part, length - b * part)};
+  }
+  return Status::kOk;
+}
+
 }  // namespace dgms

@@ -16,9 +16,12 @@ struct FilterMatrix {
   int64_t columns = 0;  // output channels per group
   int64_t segment_count = 1;
   int64_t segment_length = 0;
+  // Blocks hold a part of every segment (all taps of a range of input channels) instead of neighbouring segments.
+  // segment_length is then a multiple of the kernel's k_unit.
+  bool channel_ranges = false;
 };
 
-// A range of K: segment_count whole segments, or a part of one (then segment_count is 1).
+// A range of K: segment_count whole segments, or a part of one (then segment_count is 1), or the same part of all.
 struct FilterBlock {
   int64_t first_segment;
   int64_t segment_count;
@@ -33,6 +36,10 @@ struct FilterBlock {
 //   pad_segments   every segment takes its length rounded up to `unit`
 Status PlanFilterBlocks(int64_t segments, int64_t length, int64_t limit, int64_t unit, bool pad_segments,
                         Buffer<FilterBlock>* blocks, int64_t* block_count);
+
+// Blocks of FilterMatrix::channel_ranges, as equal as possible; limit >= segments * unit.
+Status PlanChannelRanges(int64_t segments, int64_t length, int64_t limit, int64_t unit, Buffer<FilterBlock>* blocks,
+                         int64_t* block_count);
 
 }  // namespace dgms
 

@@ -39,12 +39,14 @@ Status FilterPanels::Init(const FilterMatrix& shape, const FloatFilter& filter, 
 Status FilterPanels::PlanBlocks() {
   const int64_t unit = kernel_->k_unit;
   const int64_t limit = std::min<int64_t>(kMaxBlock, kPanelFloats / kernel_->max_columns / unit * unit);
-  const Status status = PlanFilterBlocks(shape_.segment_count, shape_.segment_length, limit, unit,
-                                         /*pad_segments=*/false, &blocks_, &block_count_);
+  const Status status = shape_.channel_ranges ? PlanChannelRanges(shape_.segment_count, shape_.segment_length, limit,
+                                                                  unit, &blocks_, &block_count_)
+                                              : PlanFilterBlocks(shape_.segment_count, shape_.segment_length, limit,
+                                                                 unit, /*pad_segments=*/false, &blocks_, &block_count_);
   if (status != Status::kOk) return status;
   if (!first_place_.Reserve(block_count_)) return Status::kOutOfMemory;
   padded_k_ = 0;
-  one_run_ = true;
+  one_run_ = !shape_.channel_ranges;
   for (int64_t b = 0; b < block_count_; ++b) {
     first_place_[b] = padded_k_;
     padded_k_ += RoundUp(blocks_[b].k(), unit);
@@ -75,9 +77,14 @@ Status FilterPanels::PackCodes(const CodebookFilter& filter) {
       const uint8_t* codes = filter.codes + (group * shape_.columns + panel * kernel_->max_columns) * k();
       for (int64_t b = 0; b < block_count_; ++b) {
         const Block& block = blocks_[b];
-        kernel_->pack(codes + block.first_segment * shape_.segment_length + block.offset, k(), block.k(), n,
-                      static_cast<int>(RoundUp(n, kernel_->column_unit)), packed);
-        packed += PackedBlockBytes(*kernel_, block.k(), n);
+        // Parts of several segments are packed one after the other: they are multiples of k_unit, so that the packed
+        // block is that of all of them together.
+        const int64_t runs = Runs(block), run = block.k() / runs;
+        for (int64_t s = 0; s < runs; ++s) {
+          kernel_->pack(codes + (block.first_segment + s) * shape_.segment_length + block.offset, k(), run, n,
+                        static_cast<int>(RoundUp(n, kernel_->column_unit)), packed);
+          packed += PackedBlockBytes(*kernel_, run, n);
+        }
       }
     }
   }
@@ -163,8 +170,11 @@ void FilterPanels::Decode(const Panel& panel, int64_t index, float* decoded) con
     kernel_->decode(panel.packed + first_place_[index] * width / 2, block.k(), panel.n, panel.tables, decoded);
     return;
   }
-  const float* rows = panel.values + block.first_segment * shape_.segment_length + block.offset;
-  dense_kernel_->transpose(rows, k() * static_cast<int64_t>(sizeof(float)), block.k(), panel.n, width, decoded);
+  const int64_t runs = Runs(block), run = block.k() / runs, row_bytes = k() * static_cast<int64_t>(sizeof(float));
+  for (int64_t s = 0; s < runs; ++s, decoded += run * width) {
+    const float* rows = panel.values + (block.first_segment + s) * shape_.segment_length + block.offset;
+    dense_kernel_->transpose(rows, row_bytes, run, panel.n, width, decoded);
+  }
 }
 
 void FilterPanels::MultiplyRow(const Panel& panel, const float* x, const float* residual, float* y,

@@ -64,6 +64,8 @@ class FilterPanels {
   Status FillEpilogue(const float* scale, const float* bias);
   int Columns(int64_t panel_in_group) const;
   int64_t FirstChannel(int64_t panel) const;
+  // How many runs of neighbouring places of K a block is: of equal length, a segment's stride apart.
+  int64_t Runs(const Block& block) const { return shape_.channel_ranges ? block.segment_count : 1; }
 
   const GemmF32Kernel* kernel_ = nullptr;
   const DenseKernel* dense_kernel_ = nullptr;

@@ -6,6 +6,7 @@ namespace dgms {
 
 bool PlanConvDim(int64_t input, int64_t kernel, int64_t stride, int64_t dilation, Padding padding, ConvDim* dim) {
   if (input < 1 || kernel < 1 || stride < 1 || dilation < 1) return false;
+  dim->input = input;
   const CheckedSize reach = CheckedSize(kernel - 1) * dilation + 1;  // positions under one dilated kernel
   if (!reach.ok() || !(CheckedSize(input) + stride).ok()) return false;
   if (padding == Padding::kSame) {

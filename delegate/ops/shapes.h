@@ -36,6 +36,7 @@ inline int64_t CeilDiv(int64_t value, int64_t by) { return (value + by - 1) / by
 
 // One spatial dimension of a convolution.
 struct ConvDim {
+  int64_t input = 0;
   int64_t output = 0;
   int64_t pad_before = 0;  // input positions that are padding, before the first real one
   int64_t extent = 0;      // positions from the first tap of the first output to the last tap of the last

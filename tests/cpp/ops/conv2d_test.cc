@@ -85,7 +85,7 @@ TEST(Conv2D, LongSums) {
 TEST(Conv2D, SumsOfOneSign) {
   Random random(4);
   for (const int64_t channels : {64, 85, 512}) {
-    const Conv2DCase c = Square(3, 1, Padding::kSame, 9, channels, 40);
+    const Conv2DCase c = Square(3, 2, Padding::kSame, 9, channels, 40);  // the direct sum
     FilterData filter = FilterData::Make(random, 40, WeightCount(c.params), 4, 0, false, false);
     filter.codebooks = random.Floats(16, 0.0f, 1.0f);
     const std::vector<float> input = random.Floats(9 * 9 * channels, 0.0f, 1.0f);

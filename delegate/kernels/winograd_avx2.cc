@@ -1,0 +1,23 @@
+// Winograd F(4x4, 3x3) with AVX2 and FMA.
+#include "kernels/simd_avx2.h"
+
+namespace dgms {
+namespace {
+
+DGMS_INLINE Floats Subtract(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
+DGMS_INLINE Floats Multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+DGMS_INLINE Floats MinusProduct(Floats a, Floats b, Floats c) { return _mm256_fnmadd_ps(a, b, c); }
+
+}  // namespace
+}  // namespace dgms
+
+// The order matters: winograd.h is written over the names above.
+#include "kernels/winograd.h"
+
+namespace dgms {
+
+void f32_winograd_avx2_input(const WinogradInputArgs& args) { TransformInput(args); }
+void f32_winograd_avx2_filter(const WinogradFilterArgs& args) { TransformFilter(args); }
+void f32_winograd_avx2_output(const WinogradOutputArgs& args) { TransformOutput(args); }
+
+}  // namespace dgms

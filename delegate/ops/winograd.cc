@@ -1,0 +1,262 @@
+#include "ops/winograd.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "kernels/pack_weights.h"
+
+namespace dgms {
+namespace {
+
+// Positions lie this many floats further apart than their contents need: one cache line, because strides that are a
+// large power of two would put all 36 into the same few places of a cache.
+constexpr int64_t kApart = 16;
+
+// What one thread works on should stay in its second-level cache: the transformed filters of some channels of a panel,
+// and the sums of a panel for some tiles, at most this many bytes each.
+constexpr int64_t kFilterBytes = 256 * 1024;
+constexpr int64_t kSumBytes = 320 * 1024;
+
+// Below this many multiply-adds a job is not worth waking workers for, as in FloatGemm.
+constexpr int64_t kMinParallelMacs = 100000;
+
+// Ranges of input channels are whole packed words of every kernel.
+constexpr int64_t kChannelUnit = 8;
+
+// With fewer channels the errors of the transforms average out less than a direct sum's (see the header).
+constexpr int64_t kMinChannels = 32;
+
+// What a patch's or a tile's transform costs per channel, in multiply-adds that take as long. Measured: 50 to 90 ns per
+// vector with AVX-512 and AVX2, where a vector's multiply-add takes 0.19 ns; little of the whole, so one number does.
+constexpr double kTileCost = 350;
+
+// Items of work per thread, where there are enough.
+constexpr int64_t kItemsPerThread = 4;
+
+int64_t Positions(int64_t floats) { return kWinogradPositions * (floats + kApart); }
+
+}  // namespace
+
+// The op's arguments of one Run.
+struct Winograd::Arrays {
+  const FilterPanels& filter;
+  const ActivationRange& range;
+  const float* input;
+  const float* residual;
+  float* output;
+};
+
+bool Winograd::Fits(const Conv2DParams& p) {
+  return p.kernel_h == 3 && p.kernel_w == 3 && p.stride_h == 1 && p.stride_w == 1 && p.dilation_h == 1 &&
+         p.dilation_w == 1 && p.groups == 1 && p.in_channels % kChannelUnit == 0 && p.in_channels >= kMinChannels;
+}
+
+bool Winograd::Pays(const Conv2DPlan& plan, const WinogradF32Kernel& kernel) {
+  const int64_t tiles = CeilDiv(plan.h.output, kWinogradTile) * CeilDiv(plan.w.output, kWinogradTile);
+  const double in = static_cast<double>(plan.params.in_channels), out = static_cast<double>(plan.params.out_channels);
+  const double direct = 9 * in * out * static_cast<double>(plan.h.output * plan.w.output);
+  const double winograd = static_cast<double>(tiles) * (kWinogradPositions * in * out + kTileCost * (in + out)) +
+                          kernel.filter_cost * in * out;
+  return winograd < direct;
+}
+
+Status Winograd::Plan(const Conv2DPlan& plan, const FilterPanels& filter, const WinogradF32Kernel& kernel,
+                      int threads) {
+  kernel_ = &kernel;
+  batch_ = plan.batch;
+  in_h_ = plan.h.input;
+  in_w_ = plan.w.input;
+  out_h_ = plan.h.output;
+  out_w_ = plan.w.output;
+  pad_top_ = plan.h.pad_before;
+  pad_left_ = plan.w.pad_before;
+  in_channels_ = plan.params.in_channels;
+  out_channels_ = plan.params.out_channels;
+  tiles_h_ = CeilDiv(out_h_, kWinogradTile);
+  tiles_w_ = CeilDiv(out_w_, kWinogradTile);
+  const CheckedSize tiles = CheckedSize(batch_) * tiles_h_ * tiles_w_;
+  if (!(tiles * kWinogradPositions * (CheckedSize(in_channels_) + out_channels_)).FitsFloats()) {
+    return Status::kInvalidArgument;
+  }
+  tiles_ = tiles.value();
+
+  // Blocks of tiles: as equal as whole row tiles of the matrix kernel allow, the last one being shorter.
+  const GemmF32Kernel& gemm = filter.kernel();
+  const int64_t width = gemm.max_columns, rows = gemm.max_rows;
+  constexpr int64_t kFloat = sizeof(float);
+  const int64_t most = std::max(rows, kSumBytes / (kWinogradPositions * width * kFloat) / rows * rows);
+  const int64_t image = std::max<int64_t>(1, tiles_);
+  block_tiles_ = std::min(image, RoundUp(CeilDiv(image, CeilDiv(image, most)), rows));
+  blocks_ = CeilDiv(tiles_, block_tiles_);
+
+  // Packed blocks of the filter: what fits.
+  filter_blocks_ = 0;
+  filter_channels_ = 0;
+  for (int64_t b = 0, channels = 0; b < filter.blocks(); ++b) {
+    channels += filter.block(b).segment_length;
+    if (b > 0 && (channels > kMaxBlock || channels * kWinogradPositions * width * kFloat > kFilterBytes)) break;
+    filter_blocks_ = b + 1;
+    filter_channels_ = channels;
+  }
+
+  // Blocks of a round: enough that all threads have work.
+  const int64_t wanted = threads > 1 ? kItemsPerThread * threads : 1;
+  round_ = std::max<int64_t>(1, std::min(blocks_, CeilDiv(wanted, filter.panels())));
+  input_stride_ = block_tiles_ * in_channels_ + kApart;
+  input_elements_ = round_ * kWinogradPositions * input_stride_;
+  lanes_ = threads;
+  sums_at_ = Positions(filter_channels_ * width);
+  lane_elements_ = sums_at_ + Positions(block_tiles_ * width);
+  return Status::kOk;
+}
+
+Winograd::Tile Winograd::TileAt(int64_t index) const {
+  const int64_t line = index / tiles_w_;
+  return {line / tiles_h_, line % tiles_h_ * kWinogradTile, index % tiles_w_ * kWinogradTile};
+}
+
+int64_t Winograd::BlockTiles(int64_t block) const { return std::min(block_tiles_, tiles_ - block * block_tiles_); }
+
+void Winograd::TransformInput(const Arrays& arrays, int64_t first_tile, int64_t end_tile, const Block& block) const {
+  const auto clip = [](int64_t position, int64_t size) {
+    return static_cast<int>(std::max<int64_t>(0, std::min<int64_t>(kWinogradPatch, size - position)));
+  };
+  WinogradInputArgs args = {};
+  args.line_stride = in_w_ * in_channels_;
+  args.pixel_stride = in_channels_;
+  args.channels = in_channels_;
+  args.position_stride = input_stride_;
+  for (int64_t t = first_tile; t < end_tile; ++t) {
+    const Tile tile = TileAt(t);
+    const int64_t y = tile.y - pad_top_, x = tile.x - pad_left_;  // the patch's first pixel
+    args.first_y = static_cast<int>(std::max<int64_t>(0, -y));
+    args.first_x = static_cast<int>(std::max<int64_t>(0, -x));
+    args.end_y = clip(y, in_h_);
+    args.end_x = clip(x, in_w_);
+    args.input = arrays.input + ((tile.image * in_h_ + y + args.first_y) * in_w_ + x + args.first_x) * in_channels_;
+    args.output = block.input + (t - block.first) * in_channels_;
+    kernel_->transform_input(args);
+  }
+}
+
+// Decodes and transforms packed blocks first_block..end_block-1 of a panel: [position][channel][column].
+void Winograd::TransformFilter(const FilterPanels& filter, const FilterPanels::Panel& panel, int64_t first_block,
+                               int64_t end_block, float* transformed) const {
+  alignas(kAlignment) float decoded[kPanelFloats];
+  const int64_t width = RoundUp(panel.n, filter.kernel().column_unit);
+  WinogradFilterArgs args = {};
+  args.taps = decoded;
+  args.output = transformed;
+  args.position_stride = filter_channels_ * width + kApart;
+  for (int64_t b = first_block; b < end_block; ++b) {
+    filter.Decode(panel, b, decoded);
+    args.count = filter.block(b).segment_length * width;
+    kernel_->transform_filter(args);
+    args.output += args.count;
+  }
+}
+
+// sums[position][tile][column] (+)= the products over some input channels.
+void Winograd::Multiply(const FilterPanels& filter, const Block& block, int width, int64_t first_channel,
+                        int64_t channels, const float* transformed, float* sums) const {
+  const GemmF32Kernel& gemm = filter.kernel();
+  const int64_t no_offset = 0;
+  GemmF32Args args = {};
+  args.n = width;
+  args.a_row_stride = in_channels_;
+  args.segments = &no_offset;
+  args.segment_count = 1;
+  args.segment_length = channels;
+  args.c_row_stride = width;
+  args.accumulate = first_channel > 0;
+  const int64_t row_tiles = CeilDiv(block.count, gemm.max_rows);
+  for (int64_t position = 0; position < kWinogradPositions; ++position) {
+    args.panel = transformed + position * (filter_channels_ * width + kApart);
+    const float* a = block.input + position * input_stride_ + first_channel;
+    float* c = sums + position * (block_tiles_ * width + kApart);
+    for (int64_t i = 0; i < row_tiles; ++i) {
+      const int64_t row = block.count * i / row_tiles;
+      args.rows = static_cast<int>(block.count * (i + 1) / row_tiles - row);
+      args.a = a + row * in_channels_;
+      args.c = c + row * width;
+      gemm.gemm(args);
+    }
+  }
+}
+
+void Winograd::TransformOutput(const Arrays& arrays, const Block& block, const FilterPanels::Panel& panel,
+                               const float* sums) const {
+  const int64_t width = RoundUp(panel.n, arrays.filter.kernel().column_unit);
+  WinogradOutputArgs args = {};
+  args.position_stride = block_tiles_ * width + kApart;
+  args.n = panel.n;
+  args.line_stride = out_w_ * out_channels_;
+  args.pixel_stride = out_channels_;
+  args.epilogue = {panel.scale, panel.bias, arrays.range.min, arrays.range.max};
+  for (int64_t t = 0; t < block.count; ++t) {
+    const Tile tile = TileAt(block.first + t);
+    const int64_t at = ((tile.image * out_h_ + tile.y) * out_w_ + tile.x) * out_channels_ + panel.first_channel;
+    args.height = static_cast<int>(std::min<int64_t>(kWinogradTile, out_h_ - tile.y));
+    args.width = static_cast<int>(std::min<int64_t>(kWinogradTile, out_w_ - tile.x));
+    args.sums = sums + t * width;
+    args.output = arrays.output + at;
+    if (arrays.residual != nullptr) args.epilogue.residual = arrays.residual + at;
+    kernel_->transform_output(args);
+  }
+}
+
+void Winograd::MultiplyPanel(const Arrays& arrays, const Block& block, int64_t index, float* lane) const {
+  const FilterPanels& filter = arrays.filter;
+  const FilterPanels::Panel panel = filter.panel(index);
+  const int width = static_cast<int>(RoundUp(panel.n, filter.kernel().column_unit));
+  float* const sums = lane + sums_at_;
+  int64_t channel = 0;
+  for (int64_t b = 0; b < filter.blocks(); b += filter_blocks_) {
+    const int64_t end = std::min(b + filter_blocks_, filter.blocks());
+    const FilterPanels::Block& last = filter.block(end - 1);
+    const int64_t channels = last.offset + last.segment_length - channel;
+    TransformFilter(filter, panel, b, end, lane);
+    Multiply(filter, block, width, channel, channels, lane, sums);
+    channel += channels;
+  }
+  TransformOutput(arrays, block, panel, sums);
+}
+
+void Winograd::Run(const FilterPanels& filter, const ActivationRange& range, const float* input, const float* residual,
+                   float* output, float* workspace, ThreadPool& pool) const {
+  const Arrays arrays = {filter, range, input, residual, output};
+  const bool parallel = tiles_ * kWinogradPositions * in_channels_ * out_channels_ >= kMinParallelMacs;
+  const int64_t threads = parallel ? std::min<int64_t>(lanes_, pool.num_threads()) : 1;
+  for (int64_t first = 0; first < blocks_; first += round_) {
+    const int64_t blocks = std::min(round_, blocks_ - first);
+    const auto block_at = [&](int64_t i) {
+      return Block{(first + i) * block_tiles_, BlockTiles(first + i),
+                   workspace + i * kWinogradPositions * input_stride_};
+    };
+    // All threads transform the inputs, each a part of every block; then all panels of all blocks are multiplied. Each
+    // thread takes the next item, and has one lane's memory until there is none.
+    const int64_t parts = threads > 1 ? kItemsPerThread * threads : 1;
+    pool.Run(
+        blocks * parts,
+        [&](int64_t item) {
+          const Block block = block_at(item / parts);
+          const int64_t part = item % parts;
+          TransformInput(arrays, block.first + block.count * part / parts,
+                         block.first + block.count * (part + 1) / parts, block);
+        },
+        parallel);
+    const int64_t items = blocks * filter.panels();
+    std::atomic<int64_t> next{0};
+    pool.Run(
+        std::min(threads, items),
+        [&](int64_t lane) {
+          float* const memory = workspace + input_elements_ + lane * lane_elements_;
+          for (int64_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < items;) {
+            MultiplyPanel(arrays, block_at(item / filter.panels()), item % filter.panels(), memory);
+          }
+        },
+        parallel);
+  }
+}
+
+}  // namespace dgms

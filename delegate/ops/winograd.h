@@ -1,0 +1,86 @@
+// 3x3 convolutions with stride 1 by Winograd's F(4x4, 3x3) (kernels/kernel_winograd.h): a quarter of the
+// multiplications. Filters stay packed; each panel is decoded and transformed again for every block of tiles.
+//
+// Rounding. Let W be the sum over input channels of (sum of the filter's |w|) * (largest |x| of the tile's 6x6 patch).
+// An output's error is at most about 160 n eps/2 W, 160 being what the matrices' absolute values allow and n the
+// roundings on the way of a value (about 20, and the additions of a range of channels). Roundings being independent,
+// nothing near it is seen: below 3 eps W in all tests, which allow 6. Against the sum of |w x| of the output alone, as
+// one states it for a direct sum, that is up to 5 eps with 32 and more channels of both signs, and up to 14 eps where
+// all weights and inputs are positive. The bound is one for the whole tile: an output beside much larger ones loses
+// what their roundings take.
+#ifndef DGMS_OPS_WINOGRAD_H_
+#define DGMS_OPS_WINOGRAD_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernel_winograd.h"
+#include "ops/conv2d_plan.h"
+#include "ops/filter_panels.h"
+#include "ops/memory.h"
+#include "ops/shapes.h"
+#include "ops/status.h"
+#include "ops/thread_pool.h"
+
+namespace dgms {
+
+class Winograd {
+ public:
+  // True if a convolution's parameters allow it. Its filter is then packed by ranges of input channels
+  // (FilterMatrix::channel_ranges), which serves the direct convolution just as well.
+  static bool Fits(const Conv2DParams& params);
+
+  // True if it takes less time than the direct convolution on maps of this size: `plan` after Plan. The number of
+  // images has no say in it, so that a batch gives what its images give alone.
+  static bool Pays(const Conv2DPlan& plan, const WinogradF32Kernel& kernel);
+
+  // Plans for the input that `plan` is for.
+  //   threads   how many threads work at the same time, at most
+  Status Plan(const Conv2DPlan& plan, const FilterPanels& filter, const WinogradF32Kernel& kernel, int threads);
+
+  int64_t workspace_elements() const { return input_elements_ + lanes_ * lane_elements_; }
+
+  // output = clamp(convolution + bias + residual), the residual being null or like the output.
+  void Run(const FilterPanels& filter, const ActivationRange& range, const float* input, const float* residual,
+           float* output, float* workspace, ThreadPool& pool) const;
+
+ private:
+  // Neighbouring tiles that are worked on together.
+  struct Block {
+    int64_t first, count;  // tiles
+    float* input;          // transformed: [position][tile][channel]
+  };
+  struct Arrays;
+  // Where a tile lies.
+  struct Tile {
+    int64_t image, y, x;  // of its first output
+  };
+  Tile TileAt(int64_t index) const;
+  int64_t BlockTiles(int64_t block) const;
+  void TransformInput(const Arrays& arrays, int64_t first_tile, int64_t end_tile, const Block& block) const;
+  void MultiplyPanel(const Arrays& arrays, const Block& block, int64_t panel, float* lane) const;
+  void TransformFilter(const FilterPanels& filter, const FilterPanels::Panel& panel, int64_t first_block,
+                       int64_t end_block, float* transformed) const;
+  void Multiply(const FilterPanels& filter, const Block& block, int width, int64_t first_channel, int64_t channels,
+                const float* transformed, float* sums) const;
+  void TransformOutput(const Arrays& arrays, const Block& block, const FilterPanels::Panel& panel,
+                       const float* sums) const;
+
+  const WinogradF32Kernel* kernel_ = nullptr;
+  int64_t batch_ = 0, in_h_ = 0, in_w_ = 0, out_h_ = 0, out_w_ = 0, pad_top_ = 0, pad_left_ = 0;
+  int64_t in_channels_ = 0, out_channels_ = 0;
+  int64_t tiles_h_ = 0, tiles_w_ = 0, tiles_ = 0;  // of an image, each way; of all
+  int64_t block_tiles_ = 0, blocks_ = 0;           // of tiles
+  int64_t round_ = 0;                              // blocks whose transformed inputs are held at the same time
+  int64_t filter_blocks_ = 0;                      // packed blocks that are transformed together
+  int64_t filter_channels_ = 0;                    // input channels of them
+  int64_t input_stride_ = 0;                       // from one position to the next, of a block's transformed input
+  int64_t input_elements_ = 0;
+  int64_t lanes_ = 0;  // threads that can work at the same time; each has its own transformed filters and sums
+  int64_t lane_elements_ = 0;
+  int64_t sums_at_ = 0;  // in a lane's memory, behind the transformed filters
+};
+
+}  // namespace dgms
+
+#endif  // DGMS_OPS_WINOGRAD_H_
