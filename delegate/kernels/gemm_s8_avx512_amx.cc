@@ -138,17 +138,51 @@ void Release() { _tile_release(); }
     if (tiles == 2 && vectors == 2) _tile_dpbssd(3, 6, 7);                        \
   } while (0)
 
-// Rows of A, copied together.
+// Rows of A that are copied together, of a few steps: all copies go ahead of all products, because a tile load soon
+// after a store to the same place waits.
+constexpr int kStagedSteps = 4;
 struct alignas(64) Stage {
-  int8_t rows[2 * kTileRows][kTileBytes];
+  int8_t rows[kStagedSteps][2 * kTileRows][kTileBytes];
 };
 
-// `bytes` (up to 64) of every row, `at` bytes into the stage's rows; zeros behind them up to the end.
-DGMS_INLINE void Gather(const GemmS8Args& args, const int8_t* a, int64_t bytes, int64_t at, Stage* stage) {
-  const __mmask64 mask = ~uint64_t{0} >> (kTileBytes - bytes);
-  const __mmask64 room = ~uint64_t{0} >> at;
-  for (int r = 0; r < args.rows; ++r, a += args.a_row_stride) {
-    _mm512_mask_storeu_epi8(stage->rows[r] + at, room, _mm512_maskz_loadu_epi8(mask, a));
+// Segments of one step, side by side in one row each of A: `count` of them, which begin at `segments` from `a`.
+struct Pieces {
+  const int8_t* a;
+  int64_t row_stride;
+  const int64_t* segments;
+  int64_t count, length, places;
+};
+
+template <int rows>
+DGMS_INLINE void GatherRows(const Pieces& pieces, int64_t first_row, int8_t (*to)[kTileBytes]) {
+  __m512i row[rows];
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r) row[r] = _mm512_setzero_si512();
+  for (int64_t i = 0; i < pieces.count; ++i) {
+    const __mmask64 mask = ~uint64_t{0} >> (kTileBytes - pieces.length) << (i * pieces.places);
+    // Where the row would begin if all of it came from this segment; only the mask's bytes are read.
+    const uintptr_t at = reinterpret_cast<uintptr_t>(pieces.a + pieces.segments[i] + first_row * pieces.row_stride) -
+                         static_cast<uintptr_t>(i * pieces.places);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) {
+      const uintptr_t from = at + static_cast<uintptr_t>(r * pieces.row_stride);
+      row[r] = _mm512_mask_loadu_epi8(row[r], mask, reinterpret_cast<const void*>(from));
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r) _mm512_store_si512(to[r], row[r]);
+}
+
+// All rows of a call, as the tiles take them: the first 16 and the last 16, or all of fewer.
+template <int tiles>
+void Gather(const GemmS8Args& args, const int64_t* segments, int64_t count, int64_t length, int64_t offset,
+            int64_t places, int8_t (*to)[kTileBytes]) {
+  const Pieces pieces = {args.a + offset, args.a_row_stride, segments, count, length, places};
+  if (args.rows >= kTileRows) {
+    GatherRows<kTileRows>(pieces, 0, to);
+    if (tiles == 2) GatherRows<kTileRows>(pieces, args.rows - kTileRows, to + kTileRows);
+  } else {
+    for (int r = 0; r < args.rows; ++r) GatherRows<1>(pieces, r, to + r);
   }
 }
 
@@ -176,23 +210,25 @@ void Tile(const GemmS8Args& args, const Steps& steps) {
   const int8_t* panel = args.panel;
   const int64_t stride = args.a_row_stride;
   Stage stage;
-  const int8_t* staged = stage.rows[0];
-  const int8_t* staged1 = stage.rows[second];
   if (steps.gathered) {
-    int64_t s = 0;
-    for (; s + steps.together <= args.segment_count; s += steps.together, panel += steps.chunk * kWidth) {
-      for (int64_t i = 0; i < steps.together; ++i) {
-        Gather(args, args.a + args.segments[s + i], args.segment_length, i * steps.places, &stage);
+    for (int64_t s = 0; s < args.segment_count;) {
+      int staged = 0;
+      for (int64_t next = s; staged < kStagedSteps && next < args.segment_count; ++staged, next += steps.together) {
+        const int64_t left = args.segment_count - next;
+        Gather<tiles>(args, args.segments + next, left < steps.together ? left : steps.together, args.segment_length, 0,
+                      steps.places, stage.rows[staged]);
       }
       Fence();
-      DGMS_AMX_STEP(4, 5, staged, staged1, kTileBytes, panel);
-    }
-    if (steps.rest > 0) {
-      for (int64_t i = 0; s + i < args.segment_count; ++i) {
-        Gather(args, args.a + args.segments[s + i], args.segment_length, i * steps.places, &stage);
+      for (int i = 0; i < staged; ++i, s += steps.together) {
+        const int8_t* row = stage.rows[i][0];
+        const int8_t* row1 = stage.rows[i][kTileRows];
+        if (s + steps.together <= args.segment_count) {
+          DGMS_AMX_STEP(4, 5, row, row1, kTileBytes, panel);
+        } else {
+          DGMS_AMX_STEP(6, 7, row, row1, kTileBytes, panel);
+        }
+        panel += steps.chunk * kWidth;
       }
-      Fence();
-      DGMS_AMX_STEP(6, 7, staged, staged1, kTileBytes, panel);
     }
   } else if (steps.rest == 0) {
     for (int64_t s = 0; s < args.segment_count; ++s) {
@@ -214,9 +250,10 @@ void Tile(const GemmS8Args& args, const Steps& steps) {
         if (steps.places == args.segment_length) {
           DGMS_AMX_STEP(6, 7, a, a + second * stride, stride, panel);
         } else {
-          Gather(args, a, left, 0, &stage);
+          const int64_t here = 0;
+          Gather<tiles>(args, &here, 1, left, a - args.a, 0, stage.rows[0]);
           Fence();
-          DGMS_AMX_STEP(6, 7, staged, staged1, kTileBytes, panel);
+          DGMS_AMX_STEP(6, 7, stage.rows[0][0], stage.rows[0][kTileRows], kTileBytes, panel);
         }
         panel += steps.rest * kWidth;
       }
