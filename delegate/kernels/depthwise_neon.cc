@@ -1,5 +1,6 @@
 // NEON depthwise convolution: four channels at a time, several output pixels at once, so that a weight is loaded once
 // for all of them and, where the windows of neighbouring pixels overlap, an input once for all taps that meet it.
+#include "kernels/depthwise_edges.h"
 #include "kernels/kernel.h"
 #include "kernels/simd_neon.h"
 
@@ -131,9 +132,7 @@ DGMS_INLINE void RunTaps(const DepthwiseF32Args& args) {
 #undef DGMS_WINDOWS_7
 #undef DGMS_WINDOWS_8
 
-}  // namespace
-
-void f32_depthwise_neon(const DepthwiseF32Args& args) {
+void RunInside(const DepthwiseF32Args& args) {
   switch (args.kernel_w) {
     case 2:  // the usual kernels at the map's edges
       Run<1>(args, {Windows<2, 1, 1>});
@@ -156,5 +155,9 @@ void f32_depthwise_neon(const DepthwiseF32Args& args) {
   }
   LastChannels(args);
 }
+
+}  // namespace
+
+void f32_depthwise_neon(const DepthwiseF32Args& args) { ForEachRun(args, RunInside); }
 
 }  // namespace dgms

@@ -1,9 +1,11 @@
 // Depthwise convolution in plain C++.
+#include "kernels/depthwise_edges.h"
 #include "kernels/kernel.h"
 
 namespace dgms {
+namespace {
 
-void f32_depthwise_portable(const DepthwiseF32Args& args) {
+void Run(const DepthwiseF32Args& args) {
   for (int64_t i = 0; i < args.pixels; ++i) {
     for (int64_t c = 0; c < args.channels; ++c) {
       float sum = args.bias[c];
@@ -20,5 +22,9 @@ void f32_depthwise_portable(const DepthwiseF32Args& args) {
     }
   }
 }
+
+}  // namespace
+
+void f32_depthwise_portable(const DepthwiseF32Args& args) { ForEachRun(args, Run); }
 
 }  // namespace dgms

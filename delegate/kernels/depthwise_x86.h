@@ -41,16 +41,28 @@ struct Strided {
   }
 };
 
+// Which of a piece's positions are inside of the line, counted from the first pixel's first tap.
+struct Everywhere {
+  DGMS_INLINE bool Has(int64_t) const { return true; }
+};
+struct Between {
+  int64_t first, end;
+  DGMS_INLINE bool Has(int64_t position) const { return position >= first && position < end; }
+};
+
 // One kernel line of any length.
 struct AnyLine {
-  template <int pixels, typename Lanes>
+  template <int pixels, typename Inside, typename Lanes>
   static DGMS_INLINE void Sum(const DepthwiseF32Args& args, const float* input, const float* weights,
-                              const Lanes& lanes, PixelSums<pixels>& sums) {
+                              const Inside& inside, const Lanes& lanes, PixelSums<pixels>& sums) {
+    const int64_t step = args.pixel_stride / args.tap_stride;
     for (int64_t kx = 0; kx < args.kernel_w; ++kx, input += args.tap_stride, weights += args.weight_tap_stride) {
       const Floats weight = lanes.Get(weights);
       const Strided<pixels> x(input, args.pixel_stride);
 #pragma GCC unroll 8
-      for (int i = 0; i < pixels; ++i) sums.v[i] = MultiplyAdd(lanes.Get(x[i]), weight, sums.v[i]);
+      for (int i = 0; i < pixels; ++i) {
+        if (inside.Has(i * step + kx)) sums.v[i] = MultiplyAdd(lanes.Get(x[i]), weight, sums.v[i]);
+      }
     }
   }
 };
@@ -59,9 +71,9 @@ struct AnyLine {
 // input is loaded once for all of them. For one pixel the inputs come in the order of its taps, as the contract asks.
 template <int taps, int stride>
 struct Window {
-  template <int pixels, typename Lanes>
+  template <int pixels, typename Inside, typename Lanes>
   static DGMS_INLINE void Sum(const DepthwiseF32Args& args, const float* input, const float* weights,
-                              const Lanes& lanes, PixelSums<pixels>& sums) {
+                              const Inside& inside, const Lanes& lanes, PixelSums<pixels>& sums) {
     constexpr int kPositions = (pixels - 1) * stride + taps;
     Floats weight[taps];
 #pragma GCC unroll 8
@@ -69,6 +81,7 @@ struct Window {
     const Strided<kPositions> x(input, args.tap_stride);
 #pragma GCC unroll 32
     for (int at = 0; at < kPositions; ++at) {
+      if (!inside.Has(at)) continue;
       const Floats value = lanes.Get(x[at]);
 #pragma GCC unroll 8
       for (int i = 0; i < pixels; ++i) {
@@ -80,8 +93,9 @@ struct Window {
 };
 
 // `pixels` outputs from pixel `first` on, one vector of channels from c on.
-template <typename Line, int pixels, typename Lanes>
-DGMS_INLINE void Vector(const DepthwiseF32Args& args, int64_t first, int64_t c, const Lanes& lanes) {
+template <typename Line, int pixels, typename Inside, typename Lanes>
+DGMS_INLINE void Vector(const DepthwiseF32Args& args, int64_t first, int64_t c, const Inside& inside,
+                        const Lanes& lanes) {
   PixelSums<pixels> sums;
   const Floats bias = lanes.Get(args.bias + c);
 #pragma GCC unroll 8
@@ -89,7 +103,7 @@ DGMS_INLINE void Vector(const DepthwiseF32Args& args, int64_t first, int64_t c, 
   const float* input = args.input + first * args.pixel_stride + c;
   const float* weights = args.weights + c;
   for (int64_t ky = args.kernel_h; ky > 0; --ky, input += args.line_stride, weights += args.weight_line_stride) {
-    Line::template Sum<pixels>(args, input, weights, lanes, sums);
+    Line::template Sum<pixels>(args, input, weights, inside, lanes, sums);
   }
   const Floats min = Splat(args.min), max = Splat(args.max);
   float* output = args.output + first * args.output_stride + c;
@@ -97,21 +111,36 @@ DGMS_INLINE void Vector(const DepthwiseF32Args& args, int64_t first, int64_t c, 
   for (int i = 0; i < pixels; ++i) lanes.Put(output + i * args.output_stride, Clamp(sums.v[i], min, max));
 }
 
-template <typename Line, int pixels>
-void Piece(const DepthwiseF32Args& args, int64_t first) {
+template <typename Line, int pixels, typename Inside>
+DGMS_INLINE void Channels(const DepthwiseF32Args& args, int64_t first, const Inside& inside) {
   int64_t c = 0;
-  for (; c + kLanes <= args.channels; c += kLanes) Vector<Line, pixels>(args, first, c, AllLanes{});
-  if (c < args.channels) Vector<Line, pixels>(args, first, c, SomeLanes{First(args.channels - c)});
+  for (; c + kLanes <= args.channels; c += kLanes) Vector<Line, pixels>(args, first, c, inside, AllLanes{});
+  if (c < args.channels) Vector<Line, pixels>(args, first, c, inside, SomeLanes{First(args.channels - c)});
 }
 
+template <typename Line, int pixels>
+void Piece(const DepthwiseF32Args& args, int64_t first) {
+  if (args.line_columns != 0) {
+    const int64_t step = args.pixel_stride / args.tap_stride, from = args.pad_left - first * step;
+    const Between inside = {from, from + args.line_columns};
+    if (inside.first > 0 || inside.end < (pixels - 1) * step + args.kernel_w) {
+      return Channels<Line, pixels>(args, first, inside);
+    }
+  }
+  Channels<Line, pixels>(args, first, Everywhere{});
+}
+
+// Pieces are as equal as possible: a pixel alone is one chain of sums, which waits for itself.
 template <typename Line>
 void RunPieces(const DepthwiseF32Args& args) {
   using PieceFn = void (*)(const DepthwiseF32Args&, int64_t);
   static constexpr PieceFn kPieces[kPixels] = {Piece<Line, 1>, Piece<Line, 2>, Piece<Line, 3>, Piece<Line, 4>,
                                                Piece<Line, 5>, Piece<Line, 6>, Piece<Line, 7>, Piece<Line, 8>};
-  for (int64_t first = 0; first < args.pixels; first += kPixels) {
-    const int64_t left = args.pixels - first;
-    kPieces[(left < kPixels ? left : kPixels) - 1](args, first);
+  int64_t first = 0;
+  for (int64_t pieces = (args.pixels + kPixels - 1) / kPixels; pieces > 0; --pieces) {
+    const int64_t count = (args.pixels - first + pieces - 1) / pieces;
+    kPieces[count - 1](args, first);
+    first += count;
   }
 }
 

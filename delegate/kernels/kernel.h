@@ -137,8 +137,10 @@ struct GemmF32Kernel {
 //   output[i * output_stride + c] = clamp(bias[c] + sum over ky, kx of
 //       input[ky * line_stride + i * pixel_stride + kx * tap_stride + c] *
 //       weights[ky * weight_line_stride + kx * weight_tap_stride + c])
-//   summed from bias in the order of ky, then kx. At the map's edges the op leaves out lines and taps that fall outside
-//   by passing fewer of them.
+//   summed from bias in the order of ky, then kx. At the map's upper and lower edge the op leaves out lines that fall
+//   outside by passing fewer of them. To the left and the right the kernel leaves taps out: a line's positions are
+//   counted in taps, so that tap kx of pixel i is at position i * pixel_stride / tap_stride + kx, and of them only
+//   pad_left .. pad_left + line_columns - 1 are inside. Nothing is read at the others.
 struct DepthwiseF32Args {
   const float* input;    // channel 0 of the first tap of the first output pixel
   int64_t line_stride;   // input floats from one kernel line to the next
@@ -156,6 +158,9 @@ struct DepthwiseF32Args {
   int64_t output_stride;
   float min;
   float max;
+  int64_t pad_left = 0;
+  int64_t line_columns = 0;  // 0: all taps are inside. Else pixel_stride is a multiple of tap_stride, and every pixel
+                             // has a tap inside
 };
 using DepthwiseF32Fn = void (*)(const DepthwiseF32Args& args);
 

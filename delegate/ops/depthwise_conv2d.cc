@@ -110,7 +110,7 @@ void DepthwiseConv2D::State::RunLine(const float* input, float* output, int64_t 
   args.output_stride = channels;
   args.min = range.min;
   args.max = range.max;
-  plan.ForEachRun(line, [&](const DepthwiseRun& run) {
+  const auto call = [&](const DepthwiseRun& run) {
     args.pixels = run.pixels;
     args.kernel_h = run.lines.count();
     args.kernel_w = run.taps.count();
@@ -122,7 +122,11 @@ void DepthwiseConv2D::State::RunLine(const float* input, float* output, int64_t 
     args.input = input + run.input + c;
     args.weights = weights.data() + run.lines.first * args.weight_line_stride + run.taps.first * channels + c;
     kernel->run(args);
-  });
+  };
+  if (!plan.WholeLines()) return plan.ForEachRun(line, call);
+  args.pad_left = plan.w.pad_before;
+  args.line_columns = plan.in_w;
+  call(plan.WholeLine(line));
 }
 
 Status DepthwiseConv2D::Run(const float* input, float* output, ThreadPool& pool) {

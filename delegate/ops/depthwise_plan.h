@@ -51,6 +51,16 @@ struct DepthwisePlan {
   // faster if it is read from beginning to end: then all channels.
   int64_t BlockChannels() const;
 
+  // The lines and taps of one line of the output as if its pixels had all taps inside: for kernels that leave out taps
+  // themselves (kernel.h), which need neighbouring taps to be neighbouring pixels.
+  bool WholeLines() const { return params.dilation_w == 1; }
+  DepthwiseRun WholeLine(int64_t line) const {
+    const int64_t y = line % h.output * params.stride_h - h.pad_before;
+    const TapRange lines = TapsInside(y, params.kernel_h, params.dilation_h, in_h);
+    const int64_t first_line = line / h.output * in_h + y + lines.first * params.dilation_h;
+    return {0, w.output, lines, {0, params.kernel_w}, (first_line * in_w - w.pad_before) * channels};
+  }
+
   // Calls run(DepthwiseRun) for all pixels of one line of the output. Output columns whose taps all lie inside the
   // input are one run; the others go one by one.
   template <typename RunFn>

@@ -167,5 +167,62 @@ TEST_P(DepthwiseF32, RunDoesNotChangeResults) {
   }
 }
 
+// Taps beside the line are left out and not read: the same as runs of pixels that have the same taps inside.
+TEST_P(DepthwiseF32, TapsOutsideOfTheLine) {
+  uint64_t seed = 0;
+  for (const int64_t kernel_w : {2, 3, 5, 7}) {
+    for (const int64_t stride : {1, 2, 3}) {
+      for (int64_t columns = 1; columns <= 21; columns += columns < 6 ? 1 : 5) {
+        for (int64_t pad = 0; pad < kernel_w; ++pad) {
+          // As many pixels as have a tap inside, so with and without padding on the right.
+          const int64_t pixels = (pad + columns - 1) / stride + 1, kernel_h = 2, channels = 19;
+          const Flush flush = ++seed % 2 == 0 ? Flush::kEnd : Flush::kStart;
+          SCOPED_TRACE("kernel width " + std::to_string(kernel_w) + " stride " + std::to_string(stride) + " columns " +
+                       std::to_string(columns) + " pad " + std::to_string(pad));
+          Random random(seed);
+          const GuardedBuffer<float> input(random.Floats(kernel_h * columns * channels), flush);
+          const GuardedBuffer<float> weights(random.Floats(kernel_h * kernel_w * channels), flush);
+          const GuardedBuffer<float> bias(random.Floats(channels), flush);
+          GuardedBuffer<float> output(pixels * channels, flush);
+          DepthwiseF32Args args = {};
+          args.input = input.data() - pad * channels;
+          args.line_stride = columns * channels;
+          args.tap_stride = args.output_stride = args.channels = args.weight_tap_stride = channels;
+          args.pixel_stride = stride * channels;
+          args.kernel_h = kernel_h;
+          args.kernel_w = kernel_w;
+          args.pixels = pixels;
+          args.weights = weights.data();
+          args.weight_line_stride = kernel_w * channels;
+          args.bias = bias.data();
+          args.output = output.data();
+          args.min = -kInfinity;
+          args.max = kInfinity;
+          args.pad_left = pad;
+          args.line_columns = columns;
+          GetParam()->run(args);
+          EXPECT_TRUE(output.SurroundingsIntact());
+          for (int64_t i = 0; i < pixels; ++i) {
+            for (int64_t c = 0; c < channels; ++c) {
+              double sum = bias[c], magnitude = std::abs(sum);
+              for (int64_t ky = 0; ky < kernel_h; ++ky) {
+                for (int64_t kx = 0; kx < kernel_w; ++kx) {
+                  const int64_t column = i * stride + kx - pad;
+                  if (column < 0 || column >= columns) continue;
+                  const double x = input[(ky * columns + column) * channels + c];
+                  const double w = weights[(ky * kernel_w + kx) * channels + c];
+                  sum += x * w;
+                  magnitude += std::abs(x * w);
+                }
+              }
+              ASSERT_NEAR(output[i * channels + c], sum, SumTolerance(magnitude)) << "pixel " << i << " channel " << c;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace dgms::testing
