@@ -110,6 +110,8 @@ Status Conv2D::Run(const float* input, const float* residual, float* output, Thr
   return Status::kOk;
 }
 
+void Conv2D::SetActivation(Activation activation) { state_->gemm.range = RangeOf(activation); }
+
 int64_t Conv2D::output_h() const { return state_->plan.h.output; }
 int64_t Conv2D::output_w() const { return state_->plan.w.output; }
 size_t Conv2D::packed_bytes() const { return state_->gemm.filter.bytes(); }

@@ -49,6 +49,9 @@ class Conv2D {
   Status Run(const float* input, const float* residual, float* output, ThreadPool& pool);
   Status Run(const float* input, float* output, ThreadPool& pool) { return Run(input, nullptr, output, pool); }
 
+  // Replaces the activation of `params` for later runs: that of an addition which became the residual, say.
+  void SetActivation(Activation activation);
+
   int64_t output_h() const;
   int64_t output_w() const;
   size_t packed_bytes() const;     // weights, tables, scales and biases that stay in memory

@@ -1,6 +1,7 @@
 
 #include <climits>
 #include <cmath>
+#include <type_traits>
 #include <utility>
 
 #include "ops/conv2d.h"
@@ -46,6 +47,7 @@ class WindowOp : public Operator {
     dilation_h_ = match.dilation_h;
     dilation_w_ = match.dilation_w;
     valid_ = match.padding == Padding::kValid;
+    has_activation_ = match.activation != Activation::kNone;
     macs_per_output_ = static_cast<int64_t>(filter[1]) * filter[2];
     if (match.kind == LayerKind::kConv2D)
       macs_per_output_ *= filter[3];  // below 2^63: their product is the filter's size
@@ -85,6 +87,21 @@ class WindowOp : public Operator {
     using Element = typename Op::Element;
     return op_->Run(static_cast<const Element*>(inputs[0]), static_cast<Element*>(output), pool);
   }
+
+  bool AddsResidual() const override { return std::is_same_v<Op, Conv2D> && !has_activation_; }
+  Status RunAdding(const void* const* inputs, const void* residual, Activation activation, void* output,
+                   ThreadPool& pool) override {
+    if constexpr (std::is_same_v<Op, Conv2D>) {
+      op_->SetActivation(activation);
+      const Status status = op_->Run(static_cast<const float*>(inputs[0]), static_cast<const float*>(residual),
+                                     static_cast<float*>(output), pool);
+      op_->SetActivation(Activation::kNone);
+      return status;
+    } else {
+      return Operator::RunAdding(inputs, residual, activation, output, pool);
+    }
+  }
+
   size_t packed_bytes() const override { return op_->packed_bytes(); }
   const char* kernel_name() const override { return op_->kernel_name(); }
   int64_t macs() const override { return macs_; }
@@ -95,6 +112,7 @@ class WindowOp : public Operator {
   int out_channels_;
   int kernel_h_, kernel_w_, stride_h_, stride_w_, dilation_h_, dilation_w_;
   bool valid_;  // padding VALID
+  bool has_activation_;
   int64_t macs_per_output_ = 0;
   int64_t macs_ = 0;
 };

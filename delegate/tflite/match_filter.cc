@@ -411,7 +411,8 @@ std::string MatchPlainFilter(const Graph& graph, int id, int rank, tfl::Type val
   // An int8 filter is quantised; a float one with quantisation parameters is something unusual.
   match->values = values == tfl::Type::kInt8 ? graph.QuantizedConstantData(id, values, &match->count)
                                              : graph.ConstantData(id, values, &match->count);
-  if (match->values == nullptr) return "its filter is stored as plain values that are not all there, or not of the input's type";
+  if (match->values == nullptr)
+    return "its filter is stored as plain values that are not all there, or not of the input's type";
   match->shape = graph.dims(id);
   if (static_cast<int>(match->shape.size()) != rank) return "its filter has an unexpected rank";
   for (int dim : match->shape) {

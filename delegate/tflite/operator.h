@@ -43,6 +43,14 @@ class Operator {
   // One pointer for each of the match's inputs; activations of the match's types.
   virtual Status Run(const void* const* inputs, void* output, ThreadPool& pool) = 0;
 
+  // Whether RunAdding can be called in place of Run.
+  virtual bool AddsResidual() const { return false; }
+  // As Run; adds a map of the output's shape before `activation`. The output overlaps none of the inputs.
+  virtual Status RunAdding(const void* const*, const void* /*residual*/, Activation /*activation*/, void* /*output*/,
+                           ThreadPool&) {
+    return Status::kInvalidArgument;
+  }
+
   // Whether `output` may be the very same memory as this input, after the last Reshape.
   virtual bool RunsInPlace(int) const { return false; }
   // Whether all that Run does is to copy the bytes of its only input, if output is other memory.

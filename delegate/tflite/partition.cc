@@ -103,6 +103,7 @@ std::string Partition::PrepareAll(tfl::Context* context) {
     const std::string why = PrepareStep(context, &step);
     if (!why.empty()) return Format("%s (output '%s')", why.c_str(), step.match.name.c_str());
   }
+  FuseResiduals();
   return PlaceOutputs();
 }
 
@@ -133,15 +134,52 @@ std::string Partition::PrepareStep(tfl::Context* context, Step* step) {
   return Resize(context, step->match.output, step->output_dims, ElementBytes(step->match.output_type));
 }
 
+// Whether input `input` of an ADD is a convolution's output that nobody else reads, of the sum's shape as the other
+// summand is.
+bool Partition::CanFuse(const Step& add, int input) const {
+  const int producer = add.inputs[input].step;
+  if (producer == Place::kTensor || steps_[producer].fused || !steps_[producer].op->AddsResidual()) return false;
+  if (add.input_dims[0] != add.output_dims || add.input_dims[1] != add.output_dims) return false;  // broadcasting
+  int readers = 0;
+  for (const Step& step : steps_) {
+    for (const Place& place : step.inputs) readers += place.step == producer ? 1 : 0;
+  }
+  return readers == 1;
+}
+
+void Partition::FuseResiduals() {
+  for (Step& step : steps_) {
+    step.fused = false;
+    step.convolution = Place::kTensor;
+  }
+  for (Step& step : steps_) {
+    const auto* weightless = step.match.weightless();
+    const auto* binary = weightless == nullptr ? nullptr : std::get_if<BinaryParams>(weightless);
+    if (binary == nullptr || binary->kind != BinaryKind::kAdd || binary->type != ElementType::kFloat32) continue;
+    // The later of two convolutions: the other one is done by then.
+    const int later = step.inputs[0].step > step.inputs[1].step ? 0 : 1;
+    for (int input : {later, 1 - later}) {
+      if (step.convolution != Place::kTensor || !CanFuse(step, input)) continue;
+      step.convolution = step.inputs[input].step;
+      step.residual = 1 - input;
+      steps_[step.convolution].fused = true;
+    }
+  }
+}
+
 std::string Partition::PlaceOutputs() {
   std::vector<PlannedStep> planned;
   for (const Step& step : steps_) {
     PlannedStep entry;
-    for (size_t i = 0; i < step.inputs.size(); ++i) {
-      entry.inputs.push_back(step.inputs[i].step);
-      entry.in_place.push_back(step.op->RunsInPlace(static_cast<int>(i)));
+    entry.planned = step.own_output && !step.fused;
+    if (step.convolution != Place::kTensor) {
+      entry.inputs = {steps_[step.convolution].inputs[0].step, step.inputs[step.residual].step};
+    } else if (!step.fused) {
+      for (size_t i = 0; i < step.inputs.size(); ++i) {
+        entry.inputs.push_back(step.inputs[i].step);
+        entry.in_place.push_back(step.op->RunsInPlace(static_cast<int>(i)));
+      }
     }
-    entry.planned = step.own_output;
     entry.copies = step.op->copies();
     if (!MapBytes(step.output_dims, ElementBytes(step.match.output_type), &entry.bytes)) {
       return "an intermediate map is too large";
@@ -180,14 +218,26 @@ std::string Partition::InputPointer(tfl::Context* context, const Step& step, siz
   return tensor->data != nullptr ? "" : "a tensor has no memory";
 }
 
+Status Partition::RunOperator(Step* step, const void* residual, void* output) {
+  if (step->convolution == Place::kTensor) return step->op->Run(step->pointers.data(), output, *resources_.pool);
+  const Activation activation = std::get<BinaryParams>(*step->match.weightless()).activation;
+  Step& convolution = steps_[step->convolution];
+  return convolution.op->RunAdding(convolution.pointers.data(), residual, activation, output, *resources_.pool);
+}
+
 std::string Partition::RunStep(tfl::Context* context, Step* step) {
   int64_t output_bytes = 0;
   if (!MapBytes(step->output_dims, ElementBytes(step->match.output_type), &output_bytes)) return "it was not prepared";
-  if (output_bytes == 0) return "";  // an empty batch
-  for (size_t i = 0; i < step->inputs.size(); ++i) {
-    const std::string why = InputPointer(context, *step, i, &step->pointers[i]);
-    if (!why.empty()) return why;
+  if (output_bytes == 0 || step->fused) return "";  // an empty batch; or it runs later
+  const bool adds = step->convolution != Place::kTensor;
+  Step& reader = adds ? steps_[step->convolution] : *step;
+  std::string why;
+  for (size_t i = 0; i < reader.inputs.size() && why.empty(); ++i) {
+    why = InputPointer(context, reader, i, &reader.pointers[i]);
   }
+  const void* residual = nullptr;
+  if (adds && why.empty()) why = InputPointer(context, *step, static_cast<size_t>(step->residual), &residual);
+  if (!why.empty()) return why;
   void* output = nullptr;
   if (step->own_output) {
     output = resources_.scratch->maps.data() + step->offset;
@@ -198,16 +248,14 @@ std::string Partition::RunStep(tfl::Context* context, Step* step) {
   }
   if (output == nullptr) return "a tensor has no memory";
 
-  if (resources_.profile == nullptr) {
-    const Status status = step->op->Run(step->pointers.data(), output, *resources_.pool);
-    return status == Status::kOk ? "" : StatusText(status);
-  }
   const auto start = std::chrono::steady_clock::now();
-  const Status status = step->op->Run(step->pointers.data(), output, *resources_.pool);
-  const auto time = std::chrono::steady_clock::now() - start;
-  resources_.profile->Add(step->match.name, step->op->kernel_name(), step->op->macs(),
-                          static_cast<int64_t>(step->op->packed_bytes()),
-                          std::chrono::duration_cast<std::chrono::nanoseconds>(time).count());
+  const Status status = RunOperator(step, residual, output);
+  if (resources_.profile != nullptr) {
+    const auto time = std::chrono::steady_clock::now() - start;
+    resources_.profile->Add(step->match.name, std::string(reader.op->kernel_name()) + (adds ? "+add" : ""),
+                            reader.op->macs(), static_cast<int64_t>(reader.op->packed_bytes()),
+                            std::chrono::duration_cast<std::chrono::nanoseconds>(time).count());
+  }
   return status == Status::kOk ? "" : StatusText(status);
 }
 

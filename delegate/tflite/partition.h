@@ -66,12 +66,19 @@ class Partition {
     std::vector<Shape> input_dims;  // of the last Prepare
     Shape output_dims;
     std::vector<const void*> pointers;  // to the inputs, while it runs
+    // Of the last Prepare. An ADD may be fused with the convolution before it: then the convolution runs in its place.
+    bool fused = false;                // this convolution does not run by itself
+    int convolution = Place::kTensor;  // the step that this ADD runs
+    int residual = 0;                  // which of its inputs is the other summand
   };
 
   void FindPlaces(const tfl::DelegateParams& params);
   std::string PrepareAll(tfl::Context* context);
   std::string PrepareStep(tfl::Context* context, Step* step);
+  void FuseResiduals();
+  bool CanFuse(const Step& add, int input) const;
   std::string PlaceOutputs();
+  Status RunOperator(Step* step, const void* residual, void* output);
   std::string InputPointer(tfl::Context* context, const Step& step, size_t i, const void** pointer) const;
   std::string RunStep(tfl::Context* context, Step* step);
 

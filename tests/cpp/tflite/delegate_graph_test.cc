@@ -26,7 +26,8 @@ class GraphBuilder {
     return ids.output;
   }
   int Add(int a, int b, tfl::Activation activation = tfl::Activation::kNone) {
-    const int output = Tensor();
+    const int output = runtime_.AddTensor(spec_.int8 ? tfl::Type::kInt8 : tfl::Type::kFloat32, {1, 5, 6, 3},
+                                          ("sum " + std::to_string(runtime_.tensor_count())).c_str());
     runtime_.AddNode(tfl::kBuiltinAdd, {a, b}, {output}, tfl::ElementwiseParams{activation});
     return output;
   }
@@ -43,8 +44,6 @@ class GraphBuilder {
   LayerIds first;
 
  private:
-  int Tensor() { return runtime_.AddTensor(spec_.int8 ? tfl::Type::kInt8 : tfl::Type::kFloat32, {1, 5, 6, 3}); }
-
   MockRuntime& runtime_;
   ChainBuilder chains_;
   LayerSpec spec_;
@@ -87,6 +86,48 @@ TEST(DelegateGraph, ResidualBlockIsOneNode) {
   EXPECT_EQ(claim.claimed_operators, 3);
   EXPECT_EQ(claim.weightless_operators, 1);
   EXPECT_EQ(runtime.plan().size(), 1U);
+}
+
+// An ADD behind a convolution becomes its residual, if nobody else reads the convolution: seen in the profile.
+TEST(DelegateGraph, AdditionsFuseWithConvolutions) {
+  enum class Other { kInput, kConvolution, kConstant, kItself, kReadAgain, kBroadcast };
+  for (const Other other :
+       {Other::kInput, Other::kConvolution, Other::kConstant, Other::kItself, Other::kReadAgain, Other::kBroadcast}) {
+    for (const bool first : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << "case " << static_cast<int>(other) << (first ? ", first" : ", second"));
+      MockRuntime runtime;
+      GraphBuilder graph(&runtime);
+      const int before = graph.Conv();
+      int b = graph.Conv(before);
+      if (other == Other::kReadAgain) runtime.graph_outputs = {graph.Add(graph.Conv(b), before)};
+      const int a = graph.Conv(before);
+      if (other == Other::kInput || other == Other::kReadAgain) b = graph.input();
+      if (other == Other::kConstant) b = runtime.Constant<float>({1, 5, 6, 3}, std::vector<float>(90, 0.5F));
+      if (other == Other::kBroadcast) b = runtime.Constant<float>({1, 1, 1, 3}, {0.5F, 1.0F, -2.0F});
+      if (other == Other::kItself) b = a;
+      if (other == Other::kReadAgain) runtime.graph_outputs.push_back(graph.Add(a, a));
+      const int sum = first ? graph.Add(a, b, tfl::Activation::kRelu6) : graph.Add(b, a, tfl::Activation::kRelu6);
+      runtime.graph_outputs.push_back(graph.Add(graph.Conv(sum), sum));
+      const std::vector<float> expected = RunAll(&runtime, graph.first);
+      Options options;
+      options.profile = true;
+      options.print_profile = false;
+      std::string error;
+      const OwnedDelegate delegate(CreateDelegate(options, &error));
+      ASSERT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+      EXPECT_EQ(runtime.plan().size(), 1U);
+      for (int i = 0; i < 2; ++i) ExpectNear(RunAll(&runtime, graph.first), expected);
+      const bool fuses = other == Other::kInput || other == Other::kConvolution || other == Other::kConstant;
+      int seen = 0;
+      for (const OpProfile& op : ReadProfile(delegate.get())) {
+        if (op.name != runtime.tensor(sum).name) continue;
+        ++seen;
+        EXPECT_EQ(op.kernel.find("+add") != std::string::npos, fuses) << op.kernel;
+        EXPECT_EQ(op.macs > 0, fuses);
+      }
+      EXPECT_EQ(seen, 1);
+    }
+  }
 }
 
 TEST(DelegateGraph, ValuesReadOutsideLiveInTheRuntime) {
