@@ -30,7 +30,7 @@ class State {
   }
 
   const Options& options() const { return options_; }
-  BuildSettings build_settings() const { return {kernels_, options_.dynamic_int8}; }
+  BuildSettings build_settings() const { return {kernels_, options_.num_threads, options_.dynamic_int8}; }
   Profile& profile() { return profile_; }
 
   // The thread pool, started when first needed; null if memory runs out.

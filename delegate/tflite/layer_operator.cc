@@ -37,8 +37,8 @@ int64_t ValidSize(int64_t input, int64_t kernel, int64_t stride, int64_t dilatio
 template <typename Op>
 class WindowOp : public Operator {
  public:
-  WindowOp(std::unique_ptr<Op> op, const LayerMatch& match, int in_channels)
-      : op_(std::move(op)), in_channels_(in_channels), out_channels_(match.out_channels()) {
+  WindowOp(std::unique_ptr<Op> op, const LayerMatch& match, int in_channels, int threads)
+      : op_(std::move(op)), in_channels_(in_channels), out_channels_(match.out_channels()), threads_(threads) {
     const std::vector<int>& filter = match.filter.shape;
     kernel_h_ = filter[1];
     kernel_w_ = filter[2];
@@ -72,7 +72,7 @@ class WindowOp : public Operator {
       *output_dims = {input_dims[0], static_cast<int>(valid_h), static_cast<int>(valid_w), out_channels_};
       return "";
     }
-    const Status status = op_->Reshape(input_dims[0], input_dims[1], input_dims[2], workspace);
+    const Status status = ReshapeOp(input_dims, workspace);
     if (status != Status::kOk) return Format("input %s: %s", ShapeText(input_dims).c_str(), StatusText(status));
     if (op_->output_h() < 0 || op_->output_h() > INT_MAX || op_->output_w() < 0 || op_->output_w() > INT_MAX) {
       return Format("input %s: the output is too large", ShapeText(input_dims).c_str());
@@ -107,9 +107,15 @@ class WindowOp : public Operator {
   int64_t macs() const override { return macs_; }
 
  private:
+  Status ReshapeOp(const Shape& dims, Workspace* workspace) {
+    if constexpr (std::is_same_v<Op, Conv2D>) return op_->Reshape(dims[0], dims[1], dims[2], workspace, threads_);
+    return op_->Reshape(dims[0], dims[1], dims[2], workspace);
+  }
+
   std::unique_ptr<Op> op_;
   int in_channels_;
   int out_channels_;
+  int threads_;
   int kernel_h_, kernel_w_, stride_h_, stride_w_, dilation_h_, dilation_w_;
   bool valid_;  // padding VALID
   bool has_activation_;
@@ -208,43 +214,45 @@ FullyConnectedParams ParamsOf(const LayerMatch& match) {
 }
 
 template <typename Op, typename Params, typename... Arguments>
-std::unique_ptr<Operator> CreateWindow(const LayerMatch& match, const Shape& input_dims, Params params, Status* status,
-                                       const Arguments&... arguments) {
+std::unique_ptr<Operator> CreateWindow(const LayerMatch& match, const Shape& input_dims, Params params,
+                                       const BuildSettings& settings, Status* status, const Arguments&... arguments) {
   if (!SetParams(match, input_dims, &params)) return nullptr;
-  std::unique_ptr<Op> op = Op::Create(params, arguments..., status);
-  return op == nullptr ? nullptr : std::make_unique<WindowOp<Op>>(std::move(op), match, input_dims[3]);
+  std::unique_ptr<Op> op = Op::Create(params, arguments..., *settings.kernels, status);
+  return op == nullptr ? nullptr
+                       : std::make_unique<WindowOp<Op>>(std::move(op), match, input_dims[3], settings.threads);
 }
 
 template <typename Op, typename... Arguments>
-std::unique_ptr<Operator> CreateFullyConnected(const LayerMatch& match, Status* status, const Arguments&... arguments) {
-  std::unique_ptr<Op> op = Op::Create(ParamsOf(match), arguments..., status);
+std::unique_ptr<Operator> CreateFullyConnected(const LayerMatch& match, const BuildSettings& settings, Status* status,
+                                               const Arguments&... arguments) {
+  std::unique_ptr<Op> op = Op::Create(ParamsOf(match), arguments..., *settings.kernels, status);
   return op == nullptr ? nullptr : std::make_unique<FullyConnectedOp<Op>>(std::move(op), match);
 }
 
 std::unique_ptr<Operator> CreateFloat(const LayerMatch& match, const Shape& input_dims, const FloatFilter& filter,
-                                      const KernelSet& kernels, Status* status) {
+                                      const BuildSettings& settings, Status* status) {
   const float* bias = match.bias.empty() ? nullptr : match.bias.data();
   switch (match.kind) {
     case LayerKind::kConv2D:
-      return CreateWindow<Conv2D>(match, input_dims, Conv2DParams(), status, filter, bias, kernels);
+      return CreateWindow<Conv2D>(match, input_dims, Conv2DParams(), settings, status, filter, bias);
     case LayerKind::kDepthwiseConv2D:
-      return CreateWindow<DepthwiseConv2D>(match, input_dims, DepthwiseConv2DParams(), status, filter, bias, kernels);
+      return CreateWindow<DepthwiseConv2D>(match, input_dims, DepthwiseConv2DParams(), settings, status, filter, bias);
     case LayerKind::kFullyConnected:
-      return CreateFullyConnected<FullyConnected>(match, status, filter, bias, kernels);
+      return CreateFullyConnected<FullyConnected>(match, settings, status, filter, bias);
   }
   return nullptr;
 }
 
 std::unique_ptr<Operator> CreateInt8(const LayerMatch& match, const Shape& input_dims, const Int8Filter& filter,
-                                     const Int8LayerOutput& output, const KernelSet& kernels, Status* status) {
+                                     const Int8LayerOutput& output, const BuildSettings& settings, Status* status) {
   switch (match.kind) {
     case LayerKind::kConv2D:
-      return CreateWindow<Int8Conv2D>(match, input_dims, Conv2DParams(), status, filter, output, kernels);
+      return CreateWindow<Int8Conv2D>(match, input_dims, Conv2DParams(), settings, status, filter, output);
     case LayerKind::kDepthwiseConv2D:
-      return CreateWindow<Int8DepthwiseConv2D>(match, input_dims, DepthwiseConv2DParams(), status, filter, output,
-                                               kernels);
+      return CreateWindow<Int8DepthwiseConv2D>(match, input_dims, DepthwiseConv2DParams(), settings, status, filter,
+                                               output);
     case LayerKind::kFullyConnected:
-      return CreateFullyConnected<Int8FullyConnected>(match, status, filter, output, kernels);
+      return CreateFullyConnected<Int8FullyConnected>(match, settings, status, filter, output);
   }
   return nullptr;
 }
@@ -280,16 +288,16 @@ bool RoundWeights(const LayerMatch& match, const CodebookFilter& filter, std::ve
 }
 
 // A plain filter is read where it is; it stays float, whatever becomes of its neighbours' activations.
-std::unique_ptr<Operator> CreatePlain(const OpMatch& match, const Shape& input_dims, const KernelSet& kernels,
+std::unique_ptr<Operator> CreatePlain(const OpMatch& match, const Shape& input_dims, const BuildSettings& settings,
                                       Status* status) {
   const LayerMatch& layer = *match.layer();
   if (match.input_type == tfl::Type::kInt8) {
     const Int8DenseFilter filter = {static_cast<const int8_t*>(layer.filter.values), layer.filter.count};
     const Requantization requantization = RequantizationOf(layer);
-    return CreateInt8(layer, input_dims, filter, {&requantization, nullptr}, kernels, status);
+    return CreateInt8(layer, input_dims, filter, {&requantization, nullptr}, settings, status);
   }
   const DenseFilter filter = {static_cast<const float*>(layer.filter.values), layer.filter.count};
-  return CreateFloat(layer, input_dims, filter, kernels, status);
+  return CreateFloat(layer, input_dims, filter, settings, status);
 }
 
 }  // namespace
@@ -298,8 +306,7 @@ std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape&
                                               const BuildSettings& settings, Status* status) {
   *status = Status::kInvalidArgument;
   const LayerMatch& layer = *match.layer();
-  const KernelSet& kernels = *settings.kernels;
-  if (layer.filter.values != nullptr) return CreatePlain(match, input_dims, kernels, status);
+  if (layer.filter.values != nullptr) return CreatePlain(match, input_dims, settings, status);
   Buffer<uint8_t> codes;
   if (!codes.Reserve(layer.filter.count)) {
     *status = Status::kOutOfMemory;
@@ -316,7 +323,7 @@ std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape&
   if (match.input_type == tfl::Type::kInt8) {
     int8_filter.codebooks = layer.filter.int8_codebooks.data();
     const Requantization requantization = RequantizationOf(layer);
-    return CreateInt8(layer, input_dims, int8_filter, {&requantization, nullptr}, kernels, status);
+    return CreateInt8(layer, input_dims, int8_filter, {&requantization, nullptr}, settings, status);
   }
   CodebookFilter filter;
   static_cast<FilterCodes&>(filter) = common;
@@ -328,9 +335,9 @@ std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape&
     int8_filter.codebooks = rounded.data();
     const Dequantization dynamic = {scales.data(), layer.bias.empty() ? nullptr : layer.bias.data(),
                                     RangeOf(layer.activation)};
-    return CreateInt8(layer, input_dims, int8_filter, {nullptr, &dynamic}, kernels, status);
+    return CreateInt8(layer, input_dims, int8_filter, {nullptr, &dynamic}, settings, status);
   }
-  return CreateFloat(layer, input_dims, filter, kernels, status);
+  return CreateFloat(layer, input_dims, filter, settings, status);
 }
 
 }  // namespace dgms
