@@ -180,6 +180,14 @@ def test_profiles_name_the_operators(result):
         assert any("stem" in line for line in profile["lines"])
 
 
+def test_a_single_model_can_be_profiled(folder, capsys):
+    model = str(folder / f"{NETWORK}_w4.tflite")
+    assert main(["bench", model, "--paths", "delegate", "--runs", "1", "--warmup", "0", "--profile"]) == 0
+    out = capsys.readouterr().out
+    heading, *operators = out[out.index("calls") :].splitlines()
+    assert "GMAC/s" in heading and any("stem" in line for line in operators)
+
+
 def test_a_profile_of_nothing_is_an_error(tmp_path):
     import keras
 
