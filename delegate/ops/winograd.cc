@@ -12,10 +12,13 @@ namespace {
 // large power of two would put all 36 into the same few places of a cache.
 constexpr int64_t kApart = 16;
 
-// What one thread works on should stay in its second-level cache: the transformed filters of some channels of a panel,
-// and the sums of a panel for some tiles, at most this many bytes each.
-constexpr int64_t kFilterBytes = 256 * 1024;
+// The sums of a panel for the tiles that one thread works on should stay in its second-level cache: at most this many
+// bytes.
 constexpr int64_t kSumBytes = 320 * 1024;
+
+// Packed blocks of the filter (of about 24 channels) that are transformed and multiplied together. More of them write
+// and read the sums less often, fewer leave more of the second-level cache to the rest.
+constexpr int64_t kRangeBlocks = 3;
 
 // Below this many multiply-adds a job is not worth waking workers for, as in FloatGemm.
 constexpr int64_t kMinParallelMacs = 100000;
@@ -89,14 +92,14 @@ Status Winograd::Plan(const Conv2DPlan& plan, const FilterPanels& filter, const 
   block_tiles_ = std::min(image, RoundUp(CeilDiv(image, CeilDiv(image, most)), rows));
   blocks_ = CeilDiv(tiles_, block_tiles_);
 
-  // Packed blocks of the filter: what fits.
-  filter_blocks_ = 0;
-  filter_channels_ = 0;
-  for (int64_t b = 0, channels = 0; b < filter.blocks(); ++b) {
-    channels += filter.block(b).segment_length;
-    if (b > 0 && (channels > kMaxBlock || channels * kWinogradPositions * width * kFloat > kFilterBytes)) break;
-    filter_blocks_ = b + 1;
-    filter_channels_ = channels;
+  ranges_ = std::max<int64_t>(1, (filter.blocks() + kRangeBlocks / 2) / kRangeBlocks);
+  range_channels_ = 0;
+  for (int64_t r = 0; r < ranges_; ++r) {
+    int64_t channels = 0;
+    for (int64_t b = RangeStart(filter, r); b < RangeStart(filter, r + 1); ++b) {
+      channels += filter.block(b).segment_length;
+    }
+    range_channels_ = std::max(range_channels_, channels);
   }
 
   // Blocks of a round: enough that all threads have work.
@@ -105,7 +108,7 @@ Status Winograd::Plan(const Conv2DPlan& plan, const FilterPanels& filter, const 
   input_stride_ = block_tiles_ * in_channels_ + kApart;
   input_elements_ = round_ * kWinogradPositions * input_stride_;
   lanes_ = threads;
-  sums_at_ = Positions(filter_channels_ * width);
+  sums_at_ = Positions(range_channels_ * width);
   lane_elements_ = sums_at_ + Positions(block_tiles_ * width);
   return Status::kOk;
 }
@@ -147,7 +150,7 @@ void Winograd::TransformFilter(const FilterPanels& filter, const FilterPanels::P
   WinogradFilterArgs args = {};
   args.taps = decoded;
   args.output = transformed;
-  args.position_stride = filter_channels_ * width + kApart;
+  args.position_stride = range_channels_ * width + kApart;
   for (int64_t b = first_block; b < end_block; ++b) {
     filter.Decode(panel, b, decoded);
     args.count = filter.block(b).segment_length * width;
@@ -171,7 +174,7 @@ void Winograd::Multiply(const FilterPanels& filter, const Block& block, int widt
   args.accumulate = first_channel > 0;
   const int64_t row_tiles = CeilDiv(block.count, gemm.max_rows);
   for (int64_t position = 0; position < kWinogradPositions; ++position) {
-    args.panel = transformed + position * (filter_channels_ * width + kApart);
+    args.panel = transformed + position * (range_channels_ * width + kApart);
     const float* a = block.input + position * input_stride_ + first_channel;
     float* c = sums + position * (block_tiles_ * width + kApart);
     for (int64_t i = 0; i < row_tiles; ++i) {
@@ -210,14 +213,12 @@ void Winograd::MultiplyPanel(const Arrays& arrays, const Block& block, int64_t i
   const FilterPanels::Panel panel = filter.panel(index);
   const int width = static_cast<int>(RoundUp(panel.n, filter.kernel().column_unit));
   float* const sums = lane + sums_at_;
-  int64_t channel = 0;
-  for (int64_t b = 0; b < filter.blocks(); b += filter_blocks_) {
-    const int64_t end = std::min(b + filter_blocks_, filter.blocks());
-    const FilterPanels::Block& last = filter.block(end - 1);
-    const int64_t channels = last.offset + last.segment_length - channel;
-    TransformFilter(filter, panel, b, end, lane);
+  for (int64_t r = 0; r < ranges_; ++r) {
+    const int64_t first = RangeStart(filter, r), end = RangeStart(filter, r + 1);
+    const int64_t channel = filter.block(first).offset;
+    const int64_t channels = filter.block(end - 1).offset + filter.block(end - 1).segment_length - channel;
+    TransformFilter(filter, panel, first, end, lane);
     Multiply(filter, block, width, channel, channels, lane, sums);
-    channel += channels;
   }
   TransformOutput(arrays, block, panel, sums);
 }

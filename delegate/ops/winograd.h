@@ -57,6 +57,7 @@ class Winograd {
   };
   Tile TileAt(int64_t index) const;
   int64_t BlockTiles(int64_t block) const;
+  int64_t RangeStart(const FilterPanels& filter, int64_t range) const { return filter.blocks() * range / ranges_; }
   void TransformInput(const Arrays& arrays, int64_t first_tile, int64_t end_tile, const Block& block) const;
   void MultiplyPanel(const Arrays& arrays, const Block& block, int64_t panel, float* lane) const;
   void TransformFilter(const FilterPanels& filter, const FilterPanels::Panel& panel, int64_t first_block,
@@ -72,8 +73,8 @@ class Winograd {
   int64_t tiles_h_ = 0, tiles_w_ = 0, tiles_ = 0;  // of an image, each way; of all
   int64_t block_tiles_ = 0, blocks_ = 0;           // of tiles
   int64_t round_ = 0;                              // blocks whose transformed inputs are held at the same time
-  int64_t filter_blocks_ = 0;                      // packed blocks that are transformed together
-  int64_t filter_channels_ = 0;                    // input channels of them
+  int64_t ranges_ = 0;                             // of the filter's blocks, as equal as possible
+  int64_t range_channels_ = 0;                     // input channels of the largest
   int64_t input_stride_ = 0;                       // from one position to the next, of a block's transformed input
   int64_t input_elements_ = 0;
   int64_t lanes_ = 0;  // threads that can work at the same time; each has its own transformed filters and sums

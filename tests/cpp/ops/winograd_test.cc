@@ -89,7 +89,7 @@ int CheckWinograd(const Conv2DCase& c, const FilterData& filter, const std::vect
 TEST(Winograd, RandomCases) {
   Random random(11);
   int used = 0;
-  for (int i = 0; i < 60 && !::testing::Test::HasFailure(); ++i) {
+  for (int i = 0; i < 30 && !::testing::Test::HasFailure(); ++i) {
     Conv2DCase c = Square(3, 1, random.Coin() ? Padding::kSame : Padding::kValid, 0, 8 * random.Int(4, 14),
                           random.Int(1, random.Coin() ? 12 : 90));
     c.params.activation = static_cast<Activation>(random.Int(0, 3));
@@ -108,7 +108,7 @@ TEST(Winograd, RandomCases) {
     }
     used += CheckWinograd(c, filter, input, 1 + i % 3, residual);
   }
-  EXPECT_GT(used, 60) << "hardly any of these cases is computed by Winograd's method";
+  EXPECT_GT(used, 30) << "hardly any of these cases is computed by Winograd's method";
 }
 
 // Several blocks of tiles, and several ranges of input channels.
@@ -206,10 +206,10 @@ TEST(Winograd, BitIdenticalForAnyNumberOfThreadsAndImages) {
         alone.insert(alone.end(), y.begin(), y.end());
       }
       const auto op = Conv2D::Create(c.params, filter.View(), filter.Bias(), *kernels);
-      for (const int planned : {1, 2, 5, 8}) {
+      for (const int planned : {1, 2, 8}) {
         ASSERT_EQ(op->Reshape(3, c.in_h, c.in_w, nullptr, planned), Status::kOk);
         ASSERT_TRUE(IsWinograd(op->kernel_name()));
-        for (const int threads : {1, 2, 3, 8}) {
+        for (const int threads : {1, 3, 8}) {
           const auto pool = ThreadPool::Create(threads);
           const std::vector<float> result = RunGuarded(*op, input, static_cast<int64_t>(alone.size()), *pool);
           ASSERT_EQ(std::memcmp(alone.data(), result.data(), alone.size() * sizeof(float)), 0)
