@@ -241,11 +241,15 @@ void s8_output_avx512_dequantize(const DequantizeArgs& args) {
     const __m512 column_scale = _mm512_loadu_ps(args.column_scale + j), bias = _mm512_loadu_ps(args.bias + j);
     const int32_t* sums = args.sums + j;
     float* output = args.output + j;
+    // One quantisation for all rows (a convolution's image): what depends on it is computed once.
+    __m512i to_subtract = _mm512_mullo_epi32(_mm512_set1_epi32(args.row_zero[0]), column_sum);
+    __m512 scale = _mm512_mul_ps(_mm512_set1_ps(args.row_scale[0]), column_scale);
     for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
-      const __m512i zero = _mm512_set1_epi32(args.row_zero[r * args.row_step]);
-      const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(args.row_scale[r * args.row_step]), column_scale);
-      const __m512i sum =
-          _mm512_sub_epi32(_mm512_maskz_loadu_epi32(columns, sums), _mm512_mullo_epi32(zero, column_sum));
+      if (args.row_step != 0) {
+        to_subtract = _mm512_mullo_epi32(_mm512_set1_epi32(args.row_zero[r * args.row_step]), column_sum);
+        scale = _mm512_mul_ps(_mm512_set1_ps(args.row_scale[r * args.row_step]), column_scale);
+      }
+      const __m512i sum = _mm512_sub_epi32(_mm512_maskz_loadu_epi32(columns, sums), to_subtract);
       const __m512 y = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), bias);
       // NaN passes: max and min return their second operand if either is NaN.
       const __m512 clamped = _mm512_min_ps(max, _mm512_max_ps(min, y));

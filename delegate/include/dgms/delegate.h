@@ -39,7 +39,9 @@ struct TfLiteDelegate; /* TFLite's own type (tensorflow/lite/c/common.h) */
  *        partition with such a layer, so that whole networks run in one piece. "codebook": those layers alone.
  *
  * isa: "auto" (default), or a kernel set that this build and this CPU have, for tests and comparisons: "portable",
- *      "avx2", "avx512", "avx512_vnni", "avx512_amx", "neon", "neon_dotprod", "neon_i8mm".
+ *      "avx2", "avx512", "avx512_vnni", "avx512_amx", "neon", "neon_dotprod", "neon_i8mm". Where the processor has AMX,
+ *      the library asks Linux for its registers when the first delegate is created, whatever this option says; from
+ *      then on the process's alternate signal stacks (sigaltstack) must have room for them: sysconf(_SC_MINSIGSTKSZ).
  *
  * log: "0" (default), or "1": say on stderr (on Android: in its log, with the tag dgms_delegate) what is claimed, what
  *      is not, and why.
