@@ -111,7 +111,7 @@ TEST(SelectKernel, TheBestOfThisMachine) {
   } else if (cpu.neon) {
     EXPECT_EQ(best->isa, cpu.neon_i8mm ? Isa::kNeonI8mm : cpu.neon_dotprod ? Isa::kNeonDotprod : Isa::kNeon);
     EXPECT_EQ(best->gemm_s8->isa, best->isa) << gemm_s8;
-    EXPECT_EQ(depthwise_s8, "s8_depthwise_neon");
+    EXPECT_EQ(depthwise_s8, cpu.neon_dotprod ? "s8_depthwise_neon_dotprod" : "s8_depthwise_neon");
     EXPECT_EQ(output_s8, "s8_output_neon");
     EXPECT_NE(gemm.find("neon"), std::string::npos) << gemm;
     EXPECT_NE(depthwise.find("neon"), std::string::npos) << depthwise;
