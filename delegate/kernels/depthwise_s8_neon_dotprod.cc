@@ -16,7 +16,7 @@ namespace dgms {
 namespace {
 
 constexpr int kLines = 4;          // of one dot product
-constexpr int64_t kFewPixels = 3;  // so many are not worth interleaving the weights
+constexpr int64_t kFewPixels = 2;  // so many are not worth a window
 
 // Interleaves four vectors of bytes: vector i of `out` has their channels 4i..4i+3, four bytes each.
 DGMS_INLINE void Interleave(int8x16_t a, int8x16_t b, int8x16_t c, int8x16_t d, int8x16_t (&out)[4]) {
@@ -48,6 +48,27 @@ DGMS_INLINE int8x16_t LoadWeights(const int16_t* p) {
   return vcombine_s8(low, vdup_n_s8(0));
 }
 
+// The weights of one tap of `count` (1..4) lines.
+template <int vectors>
+DGMS_INLINE void InterleaveWeights(const int16_t* weights, int64_t line_stride, int64_t count,
+                                   int8x16_t (&out)[vectors]) {
+  int8x16_t w[kLines];
+#pragma GCC unroll 4
+  for (int i = 0; i < kLines; ++i) w[i] = i < count ? LoadWeights<vectors>(weights + i * line_stride) : vdupq_n_s8(0);
+  Interleave(w[0], w[1], w[2], w[3], out);
+}
+
+// Prepared weights: for every four lines, for every 16 channels, for every tap, the 64 bytes that InterleaveWeights
+// makes. Channels come up to a multiple of kDepthwiseChannelsS8, with zeros for those that are not there.
+constexpr int64_t kPreparedChannels = 16;
+constexpr int64_t kTapBytes = kPreparedChannels * kLines;
+
+// Where a tap's weights of channel c are.
+DGMS_INLINE int64_t PreparedOffset(int64_t channels, int64_t taps, int64_t line, int64_t tap, int64_t c) {
+  const int64_t pieces = (channels + kDepthwiseChannelsS8 - 1) / kDepthwiseChannelsS8 * (kDepthwiseChannelsS8 / 16);
+  return ((line / kLines * pieces + c / kPreparedChannels) * taps + tap) * kTapBytes + c % kPreparedChannels * kLines;
+}
+
 // Up to four lines of the kernel from `first` on, for 4 * vectors channels from c on. `rows` is how many lines are
 // loaded, 3 or 4; `add` adds to what is in args.sums.
 template <int taps, int stride, int vectors, int rows, bool add>
@@ -61,19 +82,26 @@ class Window {
       line_[i] = args.input + (first + (i < count ? i : count - 1)) * args.line_stride + c;
       __asm__("" : "+r"(line_[i]));  // one register each; an offset selects the column
     }
-    const int8x16_t zero = vdupq_n_s8(static_cast<int8_t>(args.zero)), none = vdupq_n_s8(0);
+    if (args.prepared != nullptr && c % (vectors * kLanes) == 0) {
+      const int8_t* at = args.prepared + PreparedOffset(args.channels, args.prepared_taps, first, args.first_tap, c);
+#pragma GCC unroll 8
+      for (int kx = 0; kx < taps; ++kx) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) weights_[kx][v] = vld1q_s8(at + kx * kTapBytes + v * 16);
+      }
+    } else {
+      const int16_t* weights = args.weights + first * args.weight_line_stride + c;
+#pragma GCC unroll 8
+      for (int kx = 0; kx < taps; ++kx) {
+        InterleaveWeights(weights + kx * args.weight_tap_stride, args.weight_line_stride, count, weights_[kx]);
+      }
+    }
+    const int8x16_t zero = vdupq_n_s8(static_cast<int8_t>(args.zero));
     int32x4_t zero_sums[vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) zero_sums[v] = vdupq_n_s32(0);
-    const int16_t* weights = args.weights + first * args.weight_line_stride + c;
 #pragma GCC unroll 8
-    for (int kx = 0; kx < taps; ++kx, weights += args.weight_tap_stride) {
-      int8x16_t w[kLines];
-#pragma GCC unroll 4
-      for (int i = 0; i < kLines; ++i) {
-        w[i] = i < rows && i < count ? LoadWeights<vectors>(weights + i * args.weight_line_stride) : none;
-      }
-      Interleave(w[0], w[1], w[2], w[3], weights_[kx]);
+    for (int kx = 0; kx < taps; ++kx) {
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) zero_sums[v] = vdotq_s32(zero_sums[v], weights_[kx][v], zero);
     }
@@ -172,6 +200,30 @@ void AllChannels(const DepthwiseS8Args& args) {
 }
 
 }  // namespace
+
+void s8_depthwise_neon_dotprod_prepare(const PrepareDepthwiseS8Args& args) {
+  const int64_t all = (args.channels + kDepthwiseChannelsS8 - 1) / kDepthwiseChannelsS8 * kDepthwiseChannelsS8;
+  int8_t* prepared = args.prepared;
+  for (int64_t line = 0; line < args.kernel_h; line += kLines) {
+    const int64_t count = args.kernel_h - line < kLines ? args.kernel_h - line : kLines;
+    for (int64_t c = 0; c < all; c += kPreparedChannels) {
+      for (int64_t kx = 0; kx < args.kernel_w; ++kx, prepared += kTapBytes) {
+        const int16_t* weights = args.weights + line * args.line_stride + kx * args.tap_stride + c;
+        if (c + kPreparedChannels <= args.channels) {
+          int8x16_t bytes[4];
+          InterleaveWeights(weights, args.line_stride, count, bytes);
+#pragma GCC unroll 4
+          for (int v = 0; v < 4; ++v) vst1q_s8(prepared + v * 16, bytes[v]);
+        } else {
+          for (int64_t i = 0; i < kTapBytes; ++i) {
+            const bool is_there = c + i / kLines < args.channels && i % kLines < count;
+            prepared[i] = is_there ? static_cast<int8_t>(weights[i % kLines * args.line_stride + i / kLines]) : 0;
+          }
+        }
+      }
+    }
+  }
+}
 
 void s8_depthwise_neon_dotprod(const DepthwiseS8Args& args) {
   const bool stride1 = args.pixel_stride == args.tap_stride, stride2 = args.pixel_stride == 2 * args.tap_stride;

@@ -115,7 +115,7 @@ struct DepthwiseS8Args {
   int32_t zero;
   int32_t* sums;
   // The same weights of the same lines and channels, prepared by this kernel, with all taps of a line: this call's taps
-  // begin at first_tap. Null: `weights` are read. Kernels that prepare nothing always read `weights`.
+  // begin at first_tap. Null: only `weights` are there. Kernels read either.
   const int8_t* prepared;
   int64_t prepared_taps;
   int64_t first_tap;
@@ -250,6 +250,9 @@ struct QuantizeS8Kernel {
 #include "kernels/kernels_s8.inc"
 #if DGMS_X86_64
 void s8_depthwise_avx512_vnni_prepare(const PrepareDepthwiseS8Args& args);
+#endif
+#if DGMS_AARCH64
+void s8_depthwise_neon_dotprod_prepare(const PrepareDepthwiseS8Args& args);
 #endif
 
 }  // namespace dgms

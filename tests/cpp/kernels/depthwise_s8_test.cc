@@ -72,13 +72,13 @@ class DepthwiseS8 : public ::testing::TestWithParam<const DepthwiseS8Kernel*> {
     GetParam()->prepare({weights.data(), args.weight_line_stride, args.weight_tap_stride, c.kernel_h, c.kernel_w,
                          c.channels, prepared.data()});
     EXPECT_TRUE(prepared.SurroundingsIntact());
-    args.weights = nullptr;
     args.prepared = prepared.data();
     args.prepared_taps = c.kernel_w;
     GetParam()->run(args);
     CheckSums(c, args, x, w, sums);
     if (c.kernel_w == 1) return;
     args.first_tap = 1;
+    args.weights += args.weight_tap_stride;
     args.kernel_w -= 1;
     args.input += args.tap_stride;
     GetParam()->run(args);
