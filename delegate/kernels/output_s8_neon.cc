@@ -116,6 +116,45 @@ int RequantizeWideColumns(const RequantizeArgs& args) {
   for (; j + kWide <= args.n && IsSimple(args, j); j += kWide) kWays[ties][clamp](args, j);
   return j;
 }
+// To float, 16 columns whose rows share scale and zero point.
+template <bool lower, bool upper>
+void DequantizeWide(const DequantizeArgs& args, int j) {
+  int32x4x4_t zero = vld1q_s32_x4(args.column_sum + j);
+  float32x4x4_t scale = vld1q_f32_x4(args.column_scale + j);
+  const float32x4x4_t bias = vld1q_f32_x4(args.bias + j);
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    zero.val[v] = vmulq_n_s32(zero.val[v], args.row_zero[0]);
+    scale.val[v] = vmulq_n_f32(scale.val[v], args.row_scale[0]);
+  }
+  const float32x4_t min = vdupq_n_f32(args.min), max = vdupq_n_f32(args.max);
+  const int32_t* sums = args.sums + j;
+  float* output = args.output + j;
+  const int64_t sums_stride = args.sums_row_stride, output_stride = args.output_row_stride;
+  for (int r = args.rows; r > 0; --r, sums += sums_stride, output += output_stride) {
+    const int32x4x4_t x = vld1q_s32_x4(sums);
+    float32x4x4_t y;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const float32x4_t sum = vcvtq_f32_s32(vsubq_s32(x.val[v], zero.val[v]));
+      y.val[v] = vaddq_f32(vmulq_f32(sum, scale.val[v]), bias.val[v]);
+      if (lower) y.val[v] = vmaxq_f32(y.val[v], min);
+      if (upper) y.val[v] = vminq_f32(y.val[v], max);
+    }
+    vst1q_f32_x4(output, y);
+  }
+}
+
+int DequantizeWideColumns(const DequantizeArgs& args) {
+  if (args.row_step != 0 && args.rows > 1) return 0;
+  static constexpr decltype(&DequantizeWide<true, true>) kWays[2][2] = {
+      {DequantizeWide<false, false>, DequantizeWide<false, true>},
+      {DequantizeWide<true, false>, DequantizeWide<true, true>}};
+  const bool lower = args.min > -__builtin_inff(), upper = args.max < __builtin_inff();
+  int j = 0;
+  for (; j + kWide <= args.n; j += kWide) kWays[lower][upper](args, j);
+  return j;
+}
 #endif
 
 }  // namespace
@@ -161,7 +200,12 @@ void s8_output_neon_rescale(const RescaleArgs& args) {
 
 void s8_output_neon_dequantize(const DequantizeArgs& args) {
   const float32x4_t min = vdupq_n_f32(args.min), max = vdupq_n_f32(args.max);
-  ForColumns(0, args.n, [&](int j, const auto& columns) {
+#if DGMS_AARCH64
+  const int first = DequantizeWideColumns(args);
+#else
+  const int first = 0;
+#endif
+  ForColumns(first, args.n, [&](int j, const auto& columns) {
     const int32x4_t column_sum = vld1q_s32(args.column_sum + j);
     const float32x4_t column_scale = vld1q_f32(args.column_scale + j), bias = vld1q_f32(args.bias + j);
     const int32_t* sums = args.sums + j;
