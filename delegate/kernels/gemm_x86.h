@@ -144,6 +144,7 @@ using TileFn = void (*)(const GemmF32Args&);
 template <typename Lookup>
 DGMS_INLINE Floats GemvVector(const Lookup& lookup, const GemvF32Args& args, int vectors, int v) {
   constexpr int kChains = 4;
+  constexpr int kAhead = 4096;  // bytes: weights are used once, and a new page stops the processor's own prefetching
   const uint8_t* packed = args.packed + v * kLanes * 4;
   const int64_t step = int64_t{vectors} * kLanes * 4;
   Floats sums[kChains];
@@ -151,6 +152,7 @@ DGMS_INLINE Floats GemvVector(const Lookup& lookup, const GemvF32Args& args, int
   for (int i = 0; i < kChains; ++i) sums[i] = Zero();
   int64_t p = 0;
   for (; p + kPlaces <= args.k; p += kPlaces, packed += step) {
+    _mm_prefetch(reinterpret_cast<const char*>(packed + kAhead), _MM_HINT_T0);
     const Words words = LoadWords(packed);
 #pragma GCC unroll 8
     for (int place = 0; place < kPlaces; ++place) {
