@@ -50,7 +50,7 @@ struct FixedFactor {
   int32_t right;  // 0..31
 };
 
-// Exact integer arithmetic of sums is slow beside memory, and a float tells where its result is sure: outputs are first
+// Exact integer arithmetic is slow beside memory, and a float tells where its result is sure: outputs are first
 // computed in float, and a piece is computed again in integers where one of its floats comes closer than `margin` to a
 // half. A margin of 0.5 or more means that floats are of no use.
 struct NearHalf {
@@ -77,6 +77,8 @@ struct MulS8Args {
   BinaryOperands<int8_t> operands;
   int32_t a_zero, b_zero, zero;
   FixedFactor factor;
+  float factor_float;  // the same, in one
+  NearHalf near;
   int32_t min, max;
 };
 using MulS8Fn = void (*)(const MulS8Args& args);

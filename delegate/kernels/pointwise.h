@@ -136,26 +136,60 @@ DGMS_INLINE void ForEachPiece(int64_t n, const Piece& piece) {
   if (i < n) piece(i, static_cast<int>(n - i));
 }
 
-// Sums, in float first. Zero points and the rounding are in the constants.
-struct FloatSum {
-  float a, b, offset;
+// A row of two operands' bytes in pieces of `size`; piece(x, y, results, size) has a size known at compile time. The
+// last piece, of `last_size`, ends with the row and may overlap the one before. It is computed first and stored last,
+// and results wait in an array of their own: the output may be an input.
+template <int size, int last_size, int a_step, int b_step, typename Piece>
+DGMS_INLINE void BytePieces(const int8_t* a, const int8_t* b, int8_t* output, int64_t n, const Piece& piece) {
+  int8_t last[last_size], results[size];
+  const int64_t last_at = n - last_size;
+  piece(a + a_step * last_at, b + b_step * last_at, last, last_size);
+  for (int64_t i = 0; i < last_at; i += size) {
+    piece(a + a_step * i, b + b_step * i, results, size);
+    memcpy(output + i, results, size);
+  }
+  memcpy(output + last_at, last, last_size);
+}
+
+constexpr int kShortPiece = 16;
+
+template <int a_step, int b_step, typename Piece>
+DGMS_INLINE void ForEachBytePiece(const BinaryOperands<int8_t>& o, const Piece& piece) {
+  const int64_t n = o.n;
+  ForEachRow(o, [&](const int8_t* a, const int8_t* b, int8_t* output) DGMS_INLINED {
+    constexpr int kShort = kShortPiece;
+    if (n > kPiece && (n - 1) % kPiece < kShort) {
+      return BytePieces<kPiece, kShort, a_step, b_step>(a, b, output, n, piece);
+    }
+    if (n >= kPiece) return BytePieces<kPiece, kPiece, a_step, b_step>(a, b, output, n, piece);
+    if (n >= kShort) return BytePieces<kShort, kShort, a_step, b_step>(a, b, output, n, piece);
+    // Filled up with the first element.
+    int8_t x[kShortPiece], y[kShortPiece], results[kShortPiece];
+    for (int i = 0; i < kShortPiece; ++i) {
+      const int64_t from = i < n ? i : 0;
+      x[i] = a[a_step * from];
+      y[i] = b[b_step * from];
+    }
+    piece(x, y, results, kShortPiece);
+    memcpy(output, results, static_cast<size_t>(n));
+  });
+}
+
+// From floats to outputs: the nearest integer, plus the zero point, clamped.
+struct FloatRounding {
   float magic, min, max;  // an output y is the float kMagic + y here
   int32_t limit;          // how far from the nearest integer a result is sure: the bits of a float >= 0, or below 0
 
-  explicit FloatSum(const AddS8Args& args)
-      : a(args.a_float),
-        b(args.subtract ? -args.b_float : args.b_float),
-        offset(-(a * static_cast<float>(args.a_zero)) - b * static_cast<float>(args.b_zero)),
-        magic(kMagic + static_cast<float>(args.zero)),
-        min(kMagic + static_cast<float>(args.min)),
-        max(kMagic + static_cast<float>(args.max)),
-        limit(args.near.margin < 0.5f ? Bits(0.5f - args.near.margin) : -1) {}
+  FloatRounding(NearHalf near, int32_t zero, int32_t min, int32_t max)
+      : magic(kMagic + static_cast<float>(zero)),
+        min(kMagic + static_cast<float>(min)),
+        max(kMagic + static_cast<float>(max)),
+        limit(near.margin < 0.5f ? Bits(0.5f - near.margin) : -1) {}
 
-  // The output; *unsure becomes negative if it may be wrong. (Floats >= 0 compare as their bits do.)
-  DGMS_INLINE int8_t operator()(int8_t x, int8_t y, int32_t* unsure) const {
-    const float sum = MultiplyAddAnyhow(static_cast<float>(x), a, MultiplyAddAnyhow(static_cast<float>(y), b, offset));
-    const float near = sum + magic;
-    const float rest = sum - (near - magic);  // exact
+  // *unsure becomes negative if the output may be wrong. (Floats >= 0 compare as their bits do.)
+  DGMS_INLINE int8_t operator()(float y, int32_t* unsure) const {
+    const float near = y + magic;
+    const float rest = y - (near - magic);  // exact
     *unsure |= limit - (Bits(rest) & INT32_MAX);
     return static_cast<int8_t>(Bits(Clamped(near, min, max)));
   }
@@ -163,27 +197,26 @@ struct FloatSum {
 
 template <int a_step, int b_step>
 void AddS8Rows(const AddS8Args& args) {
-  const FloatSum sum_of(args);
+  const FloatRounding rounded(args.near, args.zero, args.min, args.max);
+  const float a_float = args.a_float, b_float = args.subtract ? -args.b_float : args.b_float;
+  const float offset = -(a_float * static_cast<float>(args.a_zero)) - b_float * static_cast<float>(args.b_zero);
   const int32_t a_zero = args.a_zero, b_zero = args.b_zero, sign = args.subtract ? -1 : 1;
   const FixedFactor a_factor = args.a_factor, b_factor = args.b_factor, factor = args.factor;
   const int32_t zero = args.zero, min = args.min, max = args.max;
-  const int64_t n = args.operands.n;
-  ForEachRow(args.operands, [&](const int8_t* a, const int8_t* b, int8_t* output) DGMS_INLINED {
-    ForEachPiece(n, [&](int64_t first, int count) DGMS_INLINED {
-      const int8_t *x = a + a_step * first, *y = b + b_step * first;
-      int8_t results[kPiece];  // the output may be an input, which a second attempt needs
-      int32_t unsure = 0;
-      for (int i = 0; i < count; ++i) results[i] = sum_of(x[a_step * i], y[b_step * i], &unsure);
-      if (unsure < 0) {
-        for (int i = 0; i < count; ++i) {
-          const int32_t sum =
-              ScaledOperand(x[a_step * i] - a_zero, a_factor) + sign * ScaledOperand(y[b_step * i] - b_zero, b_factor);
-          results[i] = static_cast<int8_t>(Clamped(Multiplied(sum, factor) + zero, min, max));
-        }
-      }
-      memcpy(output + first, results, static_cast<size_t>(count));
-    });
-  });
+  const auto piece = [&](const int8_t* x, const int8_t* y, int8_t* results, int count) DGMS_INLINED {
+    int32_t unsure = 0;
+    for (int i = 0; i < count; ++i) {
+      const float b_part = MultiplyAddAnyhow(static_cast<float>(y[b_step * i]), b_float, offset);
+      results[i] = rounded(MultiplyAddAnyhow(static_cast<float>(x[a_step * i]), a_float, b_part), &unsure);
+    }
+    if (unsure >= 0) return;
+    for (int i = 0; i < count; ++i) {
+      const int32_t sum =
+          ScaledOperand(x[a_step * i] - a_zero, a_factor) + sign * ScaledOperand(y[b_step * i] - b_zero, b_factor);
+      results[i] = static_cast<int8_t>(Clamped(Multiplied(sum, factor) + zero, min, max));
+    }
+  };
+  ForEachBytePiece<a_step, b_step>(args.operands, piece);
 }
 
 void AddS8(const AddS8Args& args) {
@@ -211,20 +244,33 @@ struct AnyProduct {
   DGMS_INLINE int32_t operator()(int32_t x) const { return Multiplied(x, factor); }
 };
 
+// The first of a factor's two roundings moves where the second one turns: it does so as if half a step of the first
+// were added to the magnitude. In float that is `nudge`; products of two operands are exact.
 template <typename Product, int a_step, int b_step>
 void MulS8Rows(const MulS8Args& args) {
+  const FloatRounding rounded(args.near, args.zero, args.min, args.max);
+  const float a_zero_float = static_cast<float>(args.a_zero), b_zero_float = static_cast<float>(args.b_zero);
+  const float factor_float = args.factor_float;
+  const int32_t nudge = args.factor.right == 0 ? 0 : Bits(1.0f) - ((args.factor.right + 1) << 23);
   const Product product(args.factor);
   const int32_t a_zero = args.a_zero, b_zero = args.b_zero, min = args.min, max = args.max;
   const uint32_t zero = static_cast<uint32_t>(args.zero);
-  const int64_t n = args.operands.n;
-  ForEachRow(args.operands, [&](const int8_t* a, const int8_t* b, int8_t* output) DGMS_INLINED {
-    DGMS_INDEPENDENT
-    for (int64_t i = 0; i < n; ++i) {
-      const int32_t x = a[a_step * i] - a_zero, y = b[b_step * i] - b_zero;
-      const int32_t moved = static_cast<int32_t>(static_cast<uint32_t>(product(x * y)) + zero);
-      output[i] = static_cast<int8_t>(Clamped(moved, min, max));
+  const auto piece = [&](const int8_t* x, const int8_t* y, int8_t* results, int count) DGMS_INLINED {
+    int32_t unsure = 0;
+    for (int i = 0; i < count; ++i) {
+      const float a_part = static_cast<float>(x[a_step * i]) - a_zero_float;
+      const float exact = a_part * (static_cast<float>(y[b_step * i]) - b_zero_float);
+      const float signed_nudge = FromBits(nudge | (Bits(exact) & INT32_MIN));
+      results[i] = rounded(MultiplyAddAnyhow(exact, factor_float, signed_nudge), &unsure);
     }
-  });
+    if (unsure >= 0) return;
+    for (int i = 0; i < count; ++i) {
+      const int32_t value = product((x[a_step * i] - a_zero) * (y[b_step * i] - b_zero));
+      const int32_t moved = static_cast<int32_t>(static_cast<uint32_t>(value) + zero);
+      results[i] = static_cast<int8_t>(Clamped(moved, min, max));
+    }
+  };
+  ForEachBytePiece<a_step, b_step>(args.operands, piece);
 }
 
 template <typename Product>

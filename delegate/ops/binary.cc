@@ -104,6 +104,9 @@ Status BinaryOp::InitMul() {
   mul_.a_zero = a.zero;
   mul_.b_zero = b.zero;
   mul_.zero = output.zero;
+  mul_.factor_float = static_cast<float>(factor);
+  // The factor and one fused or two roundings; where the product is multiplied by more than 1 first, it may overflow.
+  mul_.near = mul_.factor.left > 0 ? NearHalf{1.0f} : MarginOf(255.0 * 255.0 * factor, 0);
   if (!QuantizedRange(params_.activation, output, &mul_.min, &mul_.max)) return Status::kInvalidArgument;
   return Status::kOk;
 }

@@ -163,6 +163,8 @@ TEST_P(Pointwise, MulS8) {
           args.b_zero = o.n % 2 == 0 ? 127 : -3;
           args.zero = 5;
           args.factor = factor;
+          args.factor_float = static_cast<float>(std::ldexp(factor.multiplier, factor.left - factor.right - 31));
+          args.near.margin = factor.left > 0 || o.n % 5 == 0 ? 1.0f : 0.01f + 0.04f * args.factor_float;
           args.min = -100;
           args.max = 127;
           GetParam()->mul_s8(args);
@@ -187,11 +189,15 @@ TEST_P(Pointwise, MulS8AllProducts) {
     for (const int32_t right : {0, 6, 8, 9}) {
       const FixedFactor factor = {multiplier, 0, right};
       for (int64_t row = 0; row < 256; ++row) {
+        const float factor_float = static_cast<float>(std::ldexp(multiplier, -right - 31));
+        const NearHalf near = {65025.0f * factor_float / 2097152.0f};
         GetParam()->mul_s8({{1, 256, a.data() + row, 0, 0, b.data(), 0, 1, output.data() + row * 256},
                             -128,
                             127,
                             0,
                             factor,
+                            factor_float,
+                            near,
                             -128,
                             127});
       }

@@ -69,7 +69,8 @@ std::vector<Out> RunWeightless(WeightlessOp& op, const std::vector<Operand<In>>&
     if (flush == Flush::kEnd) result = output.values();
     expect_same(output.values(), "a run at the other guard page");
     for (size_t i = 0; i < inputs.size(); ++i) {
-      EXPECT_EQ(std::memcmp(buffers[i]->data(), inputs[i].values.data(), inputs[i].values.size() * sizeof(In)), 0)
+      const size_t bytes = inputs[i].values.size() * sizeof(In);
+      EXPECT_TRUE(bytes == 0 || std::memcmp(buffers[i]->data(), inputs[i].values.data(), bytes) == 0)
           << "input " << i << " was written to";
     }
     for (size_t i = 0; i < inputs.size(); ++i) {
