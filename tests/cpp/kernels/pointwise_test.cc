@@ -105,7 +105,8 @@ TEST_P(Pointwise, BinaryF32) {
 
 // A fixed factor, with products in 128 bits' stead in long double, which holds 64.
 double Fixed(int64_t x, const FixedFactor& f) {
-  const long double high = std::floor(std::ldexp(static_cast<long double>(x << f.left) * f.multiplier, -31) + 0.5L);
+  const long double high =
+      std::floor(std::ldexp(static_cast<long double>(x * (int64_t{1} << f.left)) * f.multiplier, -31) + 0.5L);
   return static_cast<double>(std::round(std::ldexp(high, -f.right)));
 }
 

@@ -47,8 +47,8 @@ int ReferenceInt8(const BinaryParams& p, int a, int b) {
     y = ReferenceMultiply(int64_t{a} * b, factor);
   } else {
     const double twice = 2.0 * std::max(sa, sb);
-    const double x = ReferenceMultiply(int64_t{a} << 20, sa / twice);
-    const double z = ReferenceMultiply(int64_t{b} << 20, sb / twice);
+    const double x = ReferenceMultiply(int64_t{a} * 1048576, sa / twice);
+    const double z = ReferenceMultiply(int64_t{b} * 1048576, sb / twice);
     y = ReferenceMultiply(static_cast<int64_t>(p.kind == BinaryKind::kAdd ? x + z : x - z), twice / (1048576.0 * so));
   }
   const ActivationRange range = RangeOf(p.activation);
