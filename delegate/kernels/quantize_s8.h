@@ -41,10 +41,12 @@ void Quantize(const QuantizeArgs& args) {
   constexpr int32_t kMagicBits = 0x4b400000;
   const float inverse = args.inverse;
   const int32_t moved = args.zero - kMagicBits;
-  const float* x = args.input;
-  int8_t* output = args.output;
+  // Bytes may alias anything, `args` among it: compilers need to be told otherwise before they use vectors.
+  const int64_t count = args.count;
+  const float* __restrict x = args.input;
+  int8_t* __restrict output = args.output;
   const int32_t flip = args.flip ? 128 : 0;
-  for (int64_t i = 0; i < args.count; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     const float near = x[i] * inverse + kMagic;
     int32_t bits;
     memcpy(&bits, &near, sizeof(bits));
