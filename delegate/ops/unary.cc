@@ -71,9 +71,9 @@ int32_t Multiplier16(const FixedFactor& factor) {
 // x (in 128ths of the input's steps) is brought to 32768ths of 3, saturating: the "relu-ish" of x; then from -1..1 to
 // 0..1. Shifts to the left stop one short before the multiplication, which cannot overflow then.
 int32_t ReluIsh(int32_t x, const FixedFactor& factor) {
-  if (factor.left > 0) x = Saturated16(int64_t{x} << (factor.left - 1));
+  if (factor.left > 0) x = Saturated16(int64_t{x} * (int64_t{1} << (factor.left - 1)));
   x = RoundedHigh16(x, Multiplier16(factor));
-  if (factor.left > 0) x = Saturated16(int64_t{x} << 1);
+  if (factor.left > 0) x = Saturated16(int64_t{x} * 2);
   x = RoundedShift(x, factor.right);
   return (x + 32768) >> 1;
 }
