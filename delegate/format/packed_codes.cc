@@ -49,6 +49,24 @@ void UnpackPlane(const ByteTable& table, const uint8_t* bytes, int64_t count, ui
   }
 }
 
+// Nibbles need no table: four bytes become eight by moving halves apart, then their halves, then theirs, which takes
+// less than half of the time.
+void UnpackNibbles(const uint8_t* bytes, int64_t count, uint8_t* codes) {
+  static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first code is a word's lowest byte");
+  const auto unpack = [](const uint8_t* packed, size_t packed_bytes, uint8_t* to, size_t codes_there) {
+    uint64_t word = 0;
+    std::memcpy(&word, packed, packed_bytes);
+    word = (word | word << 16) & 0x0000ffff0000ffff;
+    word = (word | word << 8) & 0x00ff00ff00ff00ff;
+    word = (word | word << 4) & 0x0f0f0f0f0f0f0f0f;
+    std::memcpy(to, &word, codes_there);
+  };
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) unpack(bytes + i / 2, 4, codes + i, 8);
+  const auto left = static_cast<size_t>(count - i);
+  if (left > 0) unpack(bytes + i / 2, (left + 1) / 2, codes + i, left);
+}
+
 template <int kFields>
 void UnpackPlane(const PlaneFormat& plane, bool first, const uint8_t* bytes, int64_t count, uint8_t* codes) {
   const ByteTable table(plane);
@@ -98,7 +116,7 @@ void UnpackCodes(const CodeFormat& format, const uint8_t* const planes[], int64_
     const PlaneFormat& plane = format.planes[i];
     switch (plane.codes_per_byte()) {
       case 2:
-        UnpackPlane<2>(plane, i == 0, planes[i], count, codes);
+        UnpackNibbles(planes[i], count, codes);  // the only plane of 4 bits
         break;
       case 4:
         UnpackPlane<4>(plane, i == 0, planes[i], count, codes);
