@@ -20,8 +20,8 @@
 //          | 0  1   0 -5/2 0  1 |         | 0  0   1  |
 // The factors f and h, which belong to G, are in A', where they cost nothing.
 //
-// NaN and infinities spread: an input that is one may reach all outputs of the tiles whose patches hold it. Outputs that
-// read a NaN are NaN, those that read an infinity NaN or an infinity of either sign. Inputs above about 1e37 may
+// NaN and infinities spread: an input that is one may reach all outputs of the tiles whose patches hold it. Outputs
+// that read a NaN are NaN, those that read an infinity NaN or an infinity of either sign. Inputs above about 1e37 may
 // overflow on the way.
 #ifndef DGMS_KERNELS_KERNEL_WINOGRAD_H_
 #define DGMS_KERNELS_KERNEL_WINOGRAD_H_

@@ -39,8 +39,7 @@ class Conv2D {
   // batch 0 is allowed and makes Run a no-op. After an error the op is not ready.
   //   workspace   scratch that other ops use too, never while this one runs; it outlives the op's last Run. Null: own
   //   threads     how many threads get scratch of their own, where each needs some: no more work then, however many
-  //               the pool has. 0:
-  //               ThreadPool::DefaultThreads()
+  //               the pool has. 0 stands for ThreadPool::DefaultThreads()
   Status Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace = nullptr, int threads = 0);
 
   // output = activation(convolution(input) + bias + residual). One Run at a time per op: the workspace is the op's own.

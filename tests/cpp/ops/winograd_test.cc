@@ -235,7 +235,8 @@ TEST(Winograd, NanAndInfinitySpreadOverTheirTiles) {
       for (int64_t i = 0; i < 14 * 14 * 40; ++i) {
         const int64_t y = i / 40 / 14, x = i / 40 % 14;
         if (std::abs(y - 5) <= 1 && std::abs(x - 8) <= 1) {
-          ASSERT_TRUE(std::isnan(bad) ? std::isnan(result[i]) : !std::isfinite(result[i])) << y << "," << x << " on " << IsaName(kernels->isa);
+          ASSERT_TRUE(std::isnan(bad) ? std::isnan(result[i]) : !std::isfinite(result[i]))
+              << y << "," << x << " on " << IsaName(kernels->isa);
         } else if (y < 4 || y >= 8 || x < 4 || x >= 12) {
           ASSERT_EQ(result[i], clean[i]) << y << "," << x << " on " << IsaName(kernels->isa);
         }
