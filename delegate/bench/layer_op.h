@@ -3,6 +3,7 @@
 #define DGMS_BENCH_LAYER_OP_H_
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -95,6 +96,9 @@ inline LayerOp MakeLayerOp(const Layer& layer, Activations activations, int bits
   for (auto* values : {&codebook, &bias, &scale}) {
     std::generate(values->begin(), values->end(), [&] { return uniform(random); });
   }
+  // Maps keep their size from layer to layer: one that overflowed would be quantised to nothing in no time.
+  const float unit = 1.7f / std::sqrt(static_cast<float>(layer.Weights() / layer.out_channels));
+  for (float& s : scale) s *= unit;
   CodebookFilter filter;
   filter.codes = codes.data();
   filter.count = layer.Weights();
@@ -115,6 +119,7 @@ inline LayerOp MakeLayerOp(const Layer& layer, Activations activations, int bits
   Requantization fixed;
   fixed.factor = factor.data();
   fixed.fixed_point = layer.kind != LayerKind::kFullyConnected;
+  for (float& s : scale) s /= 127;
   const Dequantization dynamic = {scale.data(), bias.data(), RangeOf(Activation::kRelu)};
   const Int8LayerOutput output =
       activations == Activations::kInt8 ? Int8LayerOutput{&fixed, nullptr} : Int8LayerOutput{nullptr, &dynamic};
