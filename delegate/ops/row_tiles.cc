@@ -7,7 +7,11 @@ namespace {
 constexpr int64_t kMinChunkRows = 128;
 
 // Up to this many rows threads share the work by columns alone.
-constexpr int64_t kColumnsOnlyRows = 196;
+constexpr int64_t kColumnsOnlyRows = 100;
+
+// With more, each has rows of its own, and at least so many: the pool gives the same part of every map to the same
+// thread, which has it in its cache.
+constexpr int64_t kMinThreadRows = 64;
 
 // Input that one chunk of rows reads: stays in a second-level cache while the panels go over it.
 constexpr int64_t kChunkBytes = 512 * 1024;
@@ -47,6 +51,7 @@ int64_t RowTiles::Chunks(int64_t panels, int threads, int64_t row_bytes) const {
       const int64_t wanted = CeilDiv(kItemsPerThread * threads, panels);
       chunks = std::max(chunks, std::min(wanted, CeilDiv(total_rows_, kMinChunkRows)));
       chunks = std::max(chunks, CeilDiv(threads, panels));
+      chunks = std::max(chunks, std::min<int64_t>(threads, total_rows_ / kMinThreadRows));
     }
   }
   return std::min(chunks, tiles_);

@@ -62,8 +62,14 @@ struct ThreadPool::Shared {
   std::mutex turn;
   void (*call)(const void*, int64_t) = nullptr;
   const void* context = nullptr;
-  int64_t items = 0;
-  std::atomic<int64_t> next{0};
+  // Thread i begins with the i-th of equal ranges of items, and helps with the others' when it is through: neighbouring
+  // items mostly go to one thread, and the same part of every job to the same thread, so that an op finds in its core's
+  // cache what the op before has written there.
+  struct alignas(64) Range {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  Range ranges[kMaxThreads];
   std::atomic<bool> open{false};
   std::atomic<int> inside{0};
 
@@ -80,20 +86,38 @@ struct ThreadPool::Shared {
   pthread_t threads[kMaxThreads];
   Shared* next_abandoned = nullptr;  // see ~ThreadPool
 
-  void TakeItems() {
-    for (int64_t item = next.fetch_add(1); item < items; item = next.fetch_add(1)) call(context, item);
+  int participants() const { return workers + 1; }
+
+  void ShareItems(int64_t items) {
+    const int64_t count = participants(), part = items / count, longer = items % count;
+    int64_t begin = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      ranges[i].next.store(begin, std::memory_order_relaxed);
+      begin += part + (i < longer ? 1 : 0);
+      ranges[i].end = begin;
+    }
   }
 
-  void Help() {
+  void TakeItems(int self) {
+    const int count = participants();
+    for (int i = 0; i < count; ++i) {
+      Range& range = ranges[self + i < count ? self + i : self + i - count];
+      for (int64_t item = range.next.fetch_add(1); item < range.end; item = range.next.fetch_add(1)) {
+        call(context, item);
+      }
+    }
+  }
+
+  void Help(int self) {
     inside.fetch_add(1);
-    if (open.load()) TakeItems();
+    if (open.load()) TakeItems(self);
     if (inside.fetch_sub(1) == 1 && caller_sleeps.load()) {
       std::lock_guard<std::mutex> lock(sleep);
       done.notify_all();
     }
   }
 
-  void WorkerLoop() {
+  void WorkerLoop(int self) {
     const ScopedFlushDenormals flush;
     uint64_t seen = 0;
     const auto news = [&] { return stop.load() || generation.load() != seen; };
@@ -106,12 +130,20 @@ struct ThreadPool::Shared {
       }
       if (stop.load()) return;
       seen = generation.load();
-      Help();
+      Help(self);
     }
   }
 
-  static void* WorkerMain(void* self) {
-    static_cast<Shared*>(self)->WorkerLoop();
+  // What a worker is started with; the caller is participant 0.
+  struct Worker {
+    Shared* shared;
+    int self;
+  };
+  Worker starts[kMaxThreads];
+
+  static void* WorkerMain(void* argument) {
+    const auto* worker = static_cast<const Worker*>(argument);
+    worker->shared->WorkerLoop(worker->self);
     return nullptr;
   }
 
@@ -120,7 +152,8 @@ struct ThreadPool::Shared {
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (workers < count && pthread_create(&threads[workers], nullptr, WorkerMain, this) == 0) {
+    for (int i = 0; i < count; ++i) starts[i] = {this, i + 1};
+    while (workers < count && pthread_create(&threads[workers], nullptr, WorkerMain, &starts[workers]) == 0) {
 #if defined(__linux__)
       pthread_setname_np(threads[workers], "dgms-worker");
 #endif
@@ -205,11 +238,10 @@ void ThreadPool::RunErased(int64_t items, void (*call)(const void*, int64_t), co
   }
   shared.call = call;
   shared.context = context;
-  shared.items = items;
-  shared.next.store(0);
+  shared.ShareItems(items);
   shared.open.store(true);
   shared.WakeWorkers();
-  shared.TakeItems();
+  shared.TakeItems(0);
   shared.open.store(false);
   shared.WaitUntilEmpty();
 }
