@@ -122,11 +122,13 @@ public class BenchmarkRunnerTest {
   public void countersAreOfRunsApartFromTheTimedOnes() throws Exception {
     BenchmarkResult result = run(TestModels.first("float32"), quick().setProfile(true));
     PathResult delegate = result.path(PathKind.DELEGATE);
-    assertEquals(delegate.claim().operators(), delegate.counters().size());
+    int layers = 0; // the others multiply nothing: pooling and the like
     for (NodeTime node : delegate.counters()) {
       assertEquals(10, node.calls()); // not 1 + 1 + 9 + samples
-      assertTrue(node.fastestMs() > 0 && node.fastestMs() <= node.meanMs() && node.macs() > 0);
+      assertTrue(node.fastestMs() > 0 && node.fastestMs() <= node.meanMs() && node.macs() >= 0);
+      layers += node.macs() > 0 ? 1 : 0;
     }
+    assertEquals(delegate.claim().operators(), layers);
     assertNull(run(TestModels.first("float32"), quick().setRuns(1)).path(PathKind.DELEGATE).counters());
   }
 
