@@ -19,7 +19,7 @@ inline void Widen(float x, float* min, float* max, float* poison) {
   *poison += x * 0.0f;  // NaN for NaN and for infinities, else zero
 }
 
-FloatRange RangeOf(const float* x, int64_t count) {
+[[maybe_unused]] FloatRange RangeOf(const float* x, int64_t count) {
   float min[kRangeLanes] = {}, max[kRangeLanes] = {}, poison[kRangeLanes] = {};
   int64_t i = 0;
   for (; i + kRangeLanes <= count; i += kRangeLanes) {
