@@ -8,6 +8,7 @@ from typing import Any
 
 from dgms_keras._version import __version__
 from dgms_keras.cli import commands, table4
+from dgms_keras.cli.values import count
 from dgms_keras.config import BITS
 
 _MODEL_HELP = "a file of Keras 3 or tf_keras (.keras, .h5), or a tf_keras SavedModel folder"
@@ -51,16 +52,6 @@ def _positive(text: str) -> int:
     return value
 
 
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be an integer >= 0. Received: {text!r}")
-    return value
-
-
 def _rate(text: str) -> float:
     try:
         value = float(text)
@@ -92,7 +83,7 @@ def _add_demo(subparsers: Any) -> None:
     p.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for models and pictures")
     p.add_argument("--float-epochs", type=_positive, default=8, help="epochs of the float model (default 8)")
     p.add_argument("--epochs", type=_positive, default=4, help="epochs of DGMS (default 4)")
-    p.add_argument("--seed", type=_count, default=0)
+    p.add_argument("--seed", type=count, default=0)
 
 
 def _add_compress(subparsers: Any) -> None:
@@ -125,7 +116,7 @@ def _add_compress(subparsers: Any) -> None:
     )
     p.add_argument("--all-layers", action="store_true", help="the first and the last layer too")
     p.add_argument("--strict", action="store_true", help="fail where a layer cannot be compressed")
-    p.add_argument("--seed", type=_count, default=0)
+    p.add_argument("--seed", type=count, default=0)
 
 
 def _add_export(subparsers: Any) -> None:
@@ -181,7 +172,7 @@ def _add_verify(subparsers: Any) -> None:
     )
     p.add_argument("--samples", type=_positive, default=4, help="how many inputs to compare (default 4)")
     p.add_argument("--per-layer", action="store_true", help="every layer's output too")
-    p.add_argument("--seed", type=_count, default=0, help="of the random input that is used without --data")
+    p.add_argument("--seed", type=count, default=0, help="of the random input that is used without --data")
 
 
 def _add_bench(subparsers: Any) -> None:
@@ -210,7 +201,7 @@ def _add_bench(subparsers: Any) -> None:
         "--runs", type=_positive, help="timed rounds; each runs every path once (default 50; 30 with --table4)"
     )
     p.add_argument("--min-seconds", type=_seconds, help="go on for at least so long (default 0; 5 with --table4)")
-    p.add_argument("--warmup", type=_count, help="rounds that are not timed (default 5; 3 with --table4)")
+    p.add_argument("--warmup", type=count, help="rounds that are not timed (default 5; 3 with --table4)")
     p.add_argument("--batch", type=_positive, default=1, help="for a model whose batch size is open")
     p.add_argument(
         "--activations",
@@ -218,7 +209,7 @@ def _add_bench(subparsers: Any) -> None:
         default="float32",
         help="what float layers compute with in the delegate (default float32)",
     )
-    p.add_argument("--seed", type=_count, default=0, help="of the random inputs (default 0)")
+    p.add_argument("--seed", type=count, default=0, help="of the random inputs (default 0)")
     p.add_argument(
         "--json",
         type=Path,

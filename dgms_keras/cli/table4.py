@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from dgms_keras.cli.values import count
 from dgms_keras.config import BITS
 
 # Arguments of `dgms bench` that belong to --table4 alone, and those that it has no use for.
@@ -14,16 +15,6 @@ _OWN = ("networks", "bits", "builtin_runs", "isa", "memory", "growth", "clock", 
 _OTHERS = ("dense", "json", "show", "plot")
 OUTPUT = Path("build/table4")
 FOLDER = Path("build/networks")
-
-
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be an integer >= 0. Received: {text!r}")
-    return value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--networks", nargs="+", metavar="NAME", help="some of them, as in `resnet18 mobilenet_v2` (default: all)"
     )
     p.add_argument("--bits", nargs="+", type=int, choices=BITS, help="of the shared weights (default 4)")
-    p.add_argument(
-        "--builtin-runs", type=_count, metavar="N", help="rounds of the builtin kernels; 0: none (default 5)"
-    )
+    p.add_argument("--builtin-runs", type=count, metavar="N", help="rounds of the builtin kernels; 0: none (default 5)")
     p.add_argument("--isa", choices=["avx2"], help="a second table, on this instruction set alone")
     p.add_argument("--memory", action="store_true", help="also resident memory, and time until a network can run")
     p.add_argument("--growth", action="store_true", help="also time against multiply-adds: image sizes and batches")

@@ -243,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if any(shutil.which(_tool(tool)) is None for tool in ("llvm-mca", "llvm-mc")):
         return _unavailable(
-            f"llvm-mca-{LLVM} is missing (apt-get install llvm-{LLVM}; on older Debian from apt.llvm.org)"
+            f"llvm-mca-{LLVM} is missing (apt-get install llvm-{LLVM}; on older Debian from LLVM's own archive)"
         )
     arguments.folder.mkdir(parents=True, exist_ok=True)
     rows = []
