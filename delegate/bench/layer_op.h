@@ -41,44 +41,58 @@ struct LayerOp {
 template <typename Op>
 LayerOp Wrap(std::unique_ptr<Op> op, const Probe* probe) {
   const std::shared_ptr<Op> shared = std::move(op);
-  return {[shared](const float* x, float* y, ThreadPool& pool) { shared->Run(x, y, pool); }, shared->kernel_name(),
-          shared->packed_bytes(), probe};
+  using Element = typename Op::Element;
+  const auto run = [shared](const float* x, float* y, ThreadPool& pool) {
+    shared->Run(static_cast<const Element*>(static_cast<const void*>(x)), static_cast<Element*>(static_cast<void*>(y)),
+                pool);
+  };
+  return {run, shared->kernel_name(), shared->packed_bytes(), probe};
 }
 
-// The float ops, or the int8 ones: `Conv` and so on are types, `arguments` what their Create takes beside parameters.
-template <typename Conv, typename Depthwise, typename Dense, typename... Arguments>
-LayerOp CreateLayerOp(const Layer& layer, Workspace* workspace, const Probe* probe, const Arguments&... arguments) {
-  if (layer.kind == LayerKind::kConv) {
-    Conv2DParams p;
-    p.kernel_h = p.kernel_w = layer.kernel;
-    p.stride_h = p.stride_w = layer.stride;
-    p.padding = Padding::kSame;
-    p.in_channels = layer.in_channels;
-    p.out_channels = layer.out_channels;
-    p.activation = Activation::kRelu;
-    auto op = Conv::Create(p, arguments...);
-    op->Reshape(1, layer.in_size, layer.in_size, workspace);
-    return Wrap(std::move(op), probe);
-  }
-  if (layer.kind == LayerKind::kDepthwise) {
-    DepthwiseConv2DParams p;
-    p.kernel_h = p.kernel_w = layer.kernel;
-    p.stride_h = p.stride_w = layer.stride;
-    p.padding = Padding::kSame;
-    p.in_channels = layer.in_channels;
-    p.activation = Activation::kRelu6;
-    auto op = Depthwise::Create(p, arguments...);
-    op->Reshape(1, layer.in_size, layer.in_size, workspace);
-    return Wrap(std::move(op), probe);
-  }
-  auto op = Dense::Create({layer.in_channels, layer.out_channels, Activation::kNone}, arguments...);
+// The float op, or the int8 one: `arguments` is what its Create takes beside parameters.
+template <typename Op, typename... Arguments>
+LayerOp MakeConv(const Layer& layer, Workspace* workspace, const Probe* probe, const Arguments&... arguments) {
+  Conv2DParams p;
+  p.kernel_h = p.kernel_w = layer.kernel;
+  p.stride_h = p.stride_w = layer.stride;
+  p.padding = Padding::kSame;
+  p.in_channels = layer.in_channels;
+  p.out_channels = layer.out_channels;
+  p.activation = Activation::kRelu;
+  auto op = Op::Create(p, arguments...);
+  op->Reshape(1, layer.in_size, layer.in_size, workspace);
+  return Wrap(std::move(op), probe);
+}
+
+template <typename Op, typename... Arguments>
+LayerOp MakeDepthwise(const Layer& layer, Workspace* workspace, const Probe* probe, const Arguments&... arguments) {
+  DepthwiseConv2DParams p;
+  p.kernel_h = p.kernel_w = layer.kernel;
+  p.stride_h = p.stride_w = layer.stride;
+  p.padding = Padding::kSame;
+  p.in_channels = layer.in_channels;
+  p.activation = Activation::kRelu6;
+  auto op = Op::Create(p, arguments...);
+  op->Reshape(1, layer.in_size, layer.in_size, workspace);
+  return Wrap(std::move(op), probe);
+}
+
+template <typename Op, typename... Arguments>
+LayerOp MakeDense(const Layer& layer, const Probe* probe, const Arguments&... arguments) {
+  auto op = Op::Create({layer.in_channels, layer.out_channels, Activation::kNone}, arguments...);
   op->Reshape(1);
   return Wrap(std::move(op), probe);
 }
 
+// With activations that are quantised at run time, depthwise layers are float (tflite/layer_operator.cc).
+inline bool ComputesInFloat(const Layer& layer, Activations activations) {
+  return activations == Activations::kFloat32 ||
+         (activations == Activations::kDynamicInt8 && layer.kind == LayerKind::kDepthwise);
+}
+
 inline const Probe* ProbeOf(const Layer& layer, Activations activations, const KernelSet& kernels) {
   const bool depthwise = layer.kind == LayerKind::kDepthwise;
-  if (activations == Activations::kFloat32) {
+  if (ComputesInFloat(layer, activations)) {
     return ProbeFor(depthwise ? kernels.depthwise->isa : kernels.gemm->isa, Arithmetic::kFloat);
   }
   return depthwise ? ProbeFor(kernels.depthwise_s8->isa, Arithmetic::kDepthwiseInt8)
@@ -106,9 +120,11 @@ inline LayerOp MakeLayerOp(const Layer& layer, Activations activations, int bits
   filter.codebooks = codebook.data();
   filter.scale = scale.data();
   const Probe* probe = ProbeOf(layer, activations, kernels);
-  if (activations == Activations::kFloat32) {
-    return CreateLayerOp<dgms::Conv2D, DepthwiseConv2D, dgms::FullyConnected>(layer, workspace, probe, filter,
-                                                                              bias.data(), kernels);
+  const bool depthwise = layer.kind == LayerKind::kDepthwise, dense = layer.kind == LayerKind::kFullyConnected;
+  if (ComputesInFloat(layer, activations)) {
+    return depthwise ? MakeDepthwise<DepthwiseConv2D>(layer, workspace, probe, filter, bias.data(), kernels)
+           : dense   ? MakeDense<dgms::FullyConnected>(layer, probe, filter, bias.data(), kernels)
+                     : MakeConv<dgms::Conv2D>(layer, workspace, probe, filter, bias.data(), kernels);
   }
   std::vector<int8_t> int8_codebook(16);
   for (int8_t& value : int8_codebook) value = static_cast<int8_t>(static_cast<int>(random() % 255) - 127);
@@ -118,13 +134,14 @@ inline LayerOp MakeLayerOp(const Layer& layer, Activations activations, int bits
   const std::vector<double> factor(channels, 0.0003);
   Requantization fixed;
   fixed.factor = factor.data();
-  fixed.fixed_point = layer.kind != LayerKind::kFullyConnected;
+  fixed.fixed_point = !dense;
   for (float& s : scale) s /= 127;
   const Dequantization dynamic = {scale.data(), bias.data(), RangeOf(Activation::kRelu)};
   const Int8LayerOutput output =
       activations == Activations::kInt8 ? Int8LayerOutput{&fixed, nullptr} : Int8LayerOutput{nullptr, &dynamic};
-  return CreateLayerOp<Int8Conv2D, Int8DepthwiseConv2D, Int8FullyConnected>(layer, workspace, probe, int8_filter,
-                                                                            output, kernels);
+  if (depthwise) return MakeDepthwise<Int8DepthwiseConv2D>(layer, workspace, probe, int8_filter, fixed, kernels);
+  if (dense) return MakeDense<Int8FullyConnected>(layer, probe, int8_filter, output, kernels);
+  return MakeConv<Int8Conv2D>(layer, workspace, probe, int8_filter, output, kernels);
 }
 
 }  // namespace dgms::bench

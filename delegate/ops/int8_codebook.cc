@@ -27,14 +27,14 @@ double SquaredError(const std::vector<double>& values, const std::vector<int64_t
 
 }  // namespace
 
-float RoundCodebooks(const CodebookFilter& filter, int64_t channels, int64_t channel_stride, int64_t tap_stride,
-                     int8_t* rounded) {
+float RoundCodebooks(const CodebookFilter& filter, int64_t channels, int8_t* rounded) {
   const int64_t books = CodebookCount(filter, channels);
   const std::vector<double> values(filter.codebooks, filter.codebooks + (books << filter.bits));
   std::vector<int64_t> counts(values.size(), 0);
   for (int64_t c = 0; c < channels; ++c) {
     int64_t* book = counts.data() + ((filter.group_size == 0 ? 0 : c / filter.group_size) << filter.bits);
-    for (int64_t t = 0; t < filter.count / channels; ++t) ++book[filter.codes[c * channel_stride + t * tap_stride]];
+    const uint8_t* codes = filter.codes + c * (filter.count / channels);
+    for (int64_t i = 0; i < filter.count / channels; ++i) ++book[codes[i]];
   }
   std::fill(rounded, rounded + values.size(), int8_t{0});
   double largest = 0;

@@ -13,9 +13,8 @@ namespace dgms {
 // by how often its code occurs). 0 stays 0. Returns 0 if every weight is zero or there is no such scale: a value in use
 // is not finite, or so small that the scale would be denormal.
 // May throw std::bad_alloc.
-//   channel_stride   codes of one output channel are codes[c * channel_stride + t * tap_stride], t < count / channels
-float RoundCodebooks(const CodebookFilter& filter, int64_t channels, int64_t channel_stride, int64_t tap_stride,
-                     int8_t* rounded);
+//   channels   of the output; one channel's codes follow one another
+float RoundCodebooks(const CodebookFilter& filter, int64_t channels, int8_t* rounded);
 
 }  // namespace dgms
 

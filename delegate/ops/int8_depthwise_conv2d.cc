@@ -5,7 +5,6 @@
 
 #include "kernels/pack_weights.h"
 #include "ops/depthwise_plan.h"
-#include "ops/quantize_rows.h"
 #include "ops/shapes.h"
 
 namespace dgms {
@@ -34,22 +33,15 @@ struct Int8DepthwiseConv2D::State {
   const DepthwiseS8Kernel* kernel = nullptr;
   Buffer<int16_t> weights;  // [kernel_h][kernel_w][channels]
   Int8Output output;
-  int32_t input_zero = 0;  // int8 activations only
-  int64_t images = 0;      // dynamic: planned and run one by one
-  int64_t quantized = 0;   // elements of one quantised image; 0 for int8 activations
-  const QuantizeS8Kernel* quantize_kernel = nullptr;
+  int32_t input_zero = 0;
   bool ready = false;
   Workspace own;
   Workspace* workspace = &own;
 
-  int8_t* scratch() const { return reinterpret_cast<int8_t*>(workspace->data()); }
   Status Decode(const Int8Filter& filter);
-  void RunDynamic(const float* input, float* output, ThreadPool& pool) const;
-  void RunImages(const int8_t* input, int32_t zero, const Int8Output::Target& target, ThreadPool& pool) const;
   int64_t BlockChannels() const;
   void Prepare(const TapRange& lines, DepthwiseS8Args* args, Scratch* scratch) const;
-  void RunLine(const int8_t* input, int32_t zero, const Int8Output::Target& target, int64_t line, int64_t c,
-               int64_t count, Scratch* scratch) const;
+  void RunLine(const int8_t* input, int8_t* to, int64_t line, int64_t c, int64_t count, Scratch* scratch) const;
 };
 
 Status Int8DepthwiseConv2D::State::Decode(const Int8Filter& filter) {
@@ -70,15 +62,13 @@ Status Int8DepthwiseConv2D::State::Decode(const Int8Filter& filter) {
 }
 
 std::unique_ptr<Int8DepthwiseConv2D> Int8DepthwiseConv2D::Create(const DepthwiseConv2DParams& params,
-                                                                 const Int8Filter& filter,
-                                                                 const Int8LayerOutput& output,
+                                                                 const Int8Filter& filter, const Requantization& output,
                                                                  const KernelSet& kernels, Status* status) {
   Status ignored;
   if (status == nullptr) status = &ignored;
   *status = Status::kOutOfMemory;
   std::unique_ptr<State> state = MakeUnique<State>();
   if (state == nullptr) return nullptr;
-  state->quantize_kernel = kernels.quantize_s8;
   state->plan.params = params;
   if (!state->plan.ValidParams()) {
     *status = Status::kInvalidArgument;
@@ -88,9 +78,9 @@ std::unique_ptr<Int8DepthwiseConv2D> Int8DepthwiseConv2D::Create(const Depthwise
   state->plan.channels = params.in_channels * params.depth_multiplier;
   *status = state->Decode(filter);
   if (*status != Status::kOk) return nullptr;
-  if (output.int8 != nullptr) state->input_zero = output.int8->input_zero;
+  state->input_zero = output.input_zero;
   // The kernel subtracts the zero point itself.
-  *status = state->output.Init(output, state->plan.channels, nullptr, 0, *kernels.output_s8);
+  *status = state->output.Init({&output, nullptr}, state->plan.channels, nullptr, 0, *kernels.output_s8);
   if (*status != Status::kOk) return nullptr;
   *status = Status::kOutOfMemory;
   if (!AllocationAllowed(sizeof(Int8DepthwiseConv2D))) return nullptr;
@@ -106,18 +96,10 @@ Status Int8DepthwiseConv2D::Reshape(int64_t batch, int64_t in_h, int64_t in_w, W
   State& s = *state_;
   s.ready = false;
   s.workspace = workspace != nullptr ? workspace : &s.own;
-  const bool dynamic = s.output.dynamic();
-  Status status = s.plan.Plan(batch, in_h, in_w);
+  const Status status = s.plan.Plan(batch, in_h, in_w);
   if (status != Status::kOk) return status;
-  s.images = dynamic ? batch : 1;
-  if (dynamic && batch > 1) {
-    status = s.plan.Plan(1, in_h, in_w);
-    if (status != Status::kOk) return status;
-  }
-  s.quantized = dynamic ? in_h * in_w * s.plan.params.in_channels : 0;
-  const CheckedSize bytes = CheckedSize(s.quantized) + s.plan.repeated_elements;
-  if (!bytes.FitsFloats()) return Status::kInvalidArgument;
-  if (!s.workspace->Reserve(CeilDiv(bytes.value(), sizeof(float)))) return Status::kOutOfMemory;
+  const int64_t floats = CeilDiv(s.plan.repeated_elements, static_cast<int64_t>(sizeof(float)));
+  if (!s.workspace->Reserve(floats)) return Status::kOutOfMemory;
   s.ready = true;
   return Status::kOk;
 }
@@ -146,8 +128,8 @@ void Int8DepthwiseConv2D::State::Prepare(const TapRange& lines, DepthwiseS8Args*
 
 // One line of the output, channels c..c+count-1. Sums of neighbouring runs wait for one another: they are finished
 // together, in pieces that fit.
-void Int8DepthwiseConv2D::State::RunLine(const int8_t* input, int32_t zero, const Int8Output::Target& target,
-                                         int64_t line, int64_t c, int64_t count, Scratch* scratch) const {
+void Int8DepthwiseConv2D::State::RunLine(const int8_t* input, int8_t* to, int64_t line, int64_t c, int64_t count,
+                                         Scratch* scratch) const {
   DepthwiseS8Args args = {};
   args.line_stride = plan.line_stride();
   args.tap_stride = plan.tap_stride();
@@ -155,12 +137,12 @@ void Int8DepthwiseConv2D::State::RunLine(const int8_t* input, int32_t zero, cons
   args.channels = count;
   args.weight_line_stride = plan.weight_line_stride();
   args.weight_tap_stride = plan.channels;
-  args.zero = zero;
+  args.zero = input_zero;
   const int64_t most = kSums / count;
   int64_t finished = 0, waiting = 0;  // pixels of the line
   const auto finish = [&] {
-    output.Finish(target, line * plan.w.output + finished, static_cast<int>(waiting), c, static_cast<int>(count),
-                  scratch->sums, count);
+    output.Finish({to, nullptr, nullptr, 0}, line * plan.w.output + finished, static_cast<int>(waiting), c,
+                  static_cast<int>(count), scratch->sums, count);
     finished += waiting;
     waiting = 0;
   };
@@ -187,58 +169,37 @@ void Int8DepthwiseConv2D::State::RunLine(const int8_t* input, int32_t zero, cons
   if (waiting > 0) finish();
 }
 
-void Int8DepthwiseConv2D::State::RunDynamic(const float* input, float* to, ThreadPool& pool) const {
-  const int64_t image_output = plan.h.output * plan.w.output * plan.channels;
-  for (int64_t image = 0; image < images; ++image, input += quantized, to += image_output) {
-    float scale = 0;
-    int32_t zero = 0;
-    QuantizeRows(*quantize_kernel, input, 1, quantized, /*flip=*/false, scratch(), &scale, &zero, pool);
-    const int32_t none = 0;  // the kernel subtracts the zero point
-    RunImages(scratch(), zero, {to, &none, &scale, 0}, pool);
-  }
-}
-
-// All lines of plan.batch images of int8 activations.
-void Int8DepthwiseConv2D::State::RunImages(const int8_t* input, int32_t zero, const Int8Output::Target& target,
-                                           ThreadPool& pool) const {
+Status Int8DepthwiseConv2D::Run(const int8_t* input, int8_t* output, ThreadPool& pool) {
+  const State& s = *state_;
+  const DepthwisePlan& plan = s.plan;
+  if (!s.ready) return Status::kNotReady;
+  if (plan.batch == 0) return Status::kOk;
   if (plan.repeated_elements > 0) {
-    plan.repeated.Copy(input, scratch() + quantized, 0, /*flip=*/false, pool);
-    input = scratch() + quantized;
+    int8_t* repeated = reinterpret_cast<int8_t*>(s.workspace->data());
+    plan.repeated.Copy(input, repeated, 0, /*flip=*/false, pool);
+    input = repeated;
   }
   const int64_t lines = plan.batch * plan.h.output;
   const int64_t items = std::min<int64_t>(lines, kItemsPerThread * pool.num_threads());
-  const int64_t block = BlockChannels();
+  const int64_t block = s.BlockChannels();
   const auto job = [&](int64_t item) {
     Scratch scratch;
     for (int64_t c = 0; c < plan.channels; c += block) {
       const int64_t count = std::min(block, plan.channels - c);
       scratch.prepared_lines = {0, 0};
       for (int64_t i = lines * item / items; i < lines * (item + 1) / items; ++i) {
-        RunLine(input, zero, target, i, c, count, &scratch);
+        s.RunLine(input, output, i, c, count, &scratch);
       }
     }
   };
   pool.Run(items, job, lines * plan.w.output * plan.channels * plan.taps() >= kMinParallelMacs);
-}
-
-Status Int8DepthwiseConv2D::Run(const void* input, void* output, ThreadPool& pool) {
-  const State& s = *state_;
-  if (!s.ready) return Status::kNotReady;
-  if (s.plan.batch == 0) return Status::kOk;
-  if (s.output.dynamic()) {
-    s.RunDynamic(static_cast<const float*>(input), static_cast<float*>(output), pool);
-  } else {
-    s.RunImages(static_cast<const int8_t*>(input), s.input_zero, {output, nullptr, nullptr, 0}, pool);
-  }
   return Status::kOk;
 }
 
 int64_t Int8DepthwiseConv2D::output_h() const { return state_->plan.h.output; }
 int64_t Int8DepthwiseConv2D::output_w() const { return state_->plan.w.output; }
 size_t Int8DepthwiseConv2D::packed_bytes() const { return state_->weights.bytes() + state_->output.bytes(); }
-size_t Int8DepthwiseConv2D::workspace_bytes() const {
-  return static_cast<size_t>(state_->quantized + state_->plan.repeated_elements);
-}
+size_t Int8DepthwiseConv2D::workspace_bytes() const { return static_cast<size_t>(state_->plan.repeated_elements); }
 const char* Int8DepthwiseConv2D::kernel_name() const { return state_->kernel->name; }
 
 }  // namespace dgms

@@ -1,5 +1,4 @@
-// DEPTHWISE_CONV_2D with an int8 codebook or dense filter, NHWC: int8 activations, or float ones that are quantised
-// image by image.
+// DEPTHWISE_CONV_2D with an int8 codebook or dense filter and int8 activations, NHWC.
 #ifndef DGMS_OPS_INT8_DEPTHWISE_CONV2D_H_
 #define DGMS_OPS_INT8_DEPTHWISE_CONV2D_H_
 
@@ -19,18 +18,17 @@ namespace dgms {
 
 class Int8DepthwiseConv2D {
  public:
-  using Element = void;  // of activations: see Run
+  using Element = int8_t;  // of activations
 
   // As DepthwiseConv2D's; the activation in `params` is not used (it is in `output`).
   static std::unique_ptr<Int8DepthwiseConv2D> Create(const DepthwiseConv2DParams& params, const Int8Filter& filter,
-                                                     const Int8LayerOutput& output, const KernelSet& kernels,
+                                                     const Requantization& output, const KernelSet& kernels,
                                                      Status* status = nullptr);
   ~Int8DepthwiseConv2D();
 
   Status Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace = nullptr);
 
-  // input and output: int8, or float with Int8LayerOutput::dynamic.
-  Status Run(const void* input, void* output, ThreadPool& pool);
+  Status Run(const int8_t* input, int8_t* output, ThreadPool& pool);
 
   int64_t output_h() const;
   int64_t output_w() const;

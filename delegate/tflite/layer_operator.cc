@@ -249,8 +249,9 @@ std::unique_ptr<Operator> CreateInt8(const LayerMatch& match, const Shape& input
     case LayerKind::kConv2D:
       return CreateWindow<Int8Conv2D>(match, input_dims, Conv2DParams(), settings, status, filter, output);
     case LayerKind::kDepthwiseConv2D:
+      if (output.int8 == nullptr) return nullptr;
       return CreateWindow<Int8DepthwiseConv2D>(match, input_dims, DepthwiseConv2DParams(), settings, status, filter,
-                                               output);
+                                               *output.int8);
     case LayerKind::kFullyConnected:
       return CreateFullyConnected<Int8FullyConnected>(match, settings, status, filter, output);
   }
@@ -270,14 +271,18 @@ Requantization RequantizationOf(const LayerMatch& match) {
   return result;
 }
 
+// Depthwise layers stay float: they hardly compute, so that to read a map for its range and then to quantise it takes
+// more time than float arithmetic does.
+bool QuantizesActivations(const LayerMatch& match, const BuildSettings& settings) {
+  return settings.dynamic_int8 && match.kind != LayerKind::kDepthwiseConv2D;
+}
+
 // A float layer's weights as integers. False if they cannot be: then the layer stays float.
 bool RoundWeights(const LayerMatch& match, const CodebookFilter& filter, std::vector<int8_t>* codebooks,
                   std::vector<float>* scales) {
   const int64_t channels = match.out_channels();
-  const bool depthwise = match.kind == LayerKind::kDepthwiseConv2D;
   codebooks->resize(match.filter.codebooks.size());
-  const float scale = RoundCodebooks(filter, channels, depthwise ? 1 : match.filter.count / channels,
-                                     depthwise ? channels : 1, codebooks->data());
+  const float scale = RoundCodebooks(filter, channels, codebooks->data());
   if (scale == 0) return false;
   scales->assign(static_cast<size_t>(channels), scale);
   for (int64_t c = 0; c < channels && filter.scale != nullptr; ++c) {
@@ -331,7 +336,7 @@ std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape&
   filter.scale = layer.filter.scale.empty() ? nullptr : layer.filter.scale.data();
   std::vector<int8_t> rounded;
   std::vector<float> scales;
-  if (settings.dynamic_int8 && RoundWeights(layer, filter, &rounded, &scales)) {
+  if (QuantizesActivations(layer, settings) && RoundWeights(layer, filter, &rounded, &scales)) {
     int8_filter.codebooks = rounded.data();
     const Dequantization dynamic = {scales.data(), layer.bias.empty() ? nullptr : layer.bias.data(),
                                     RangeOf(layer.activation)};

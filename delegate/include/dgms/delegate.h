@@ -31,8 +31,8 @@ struct TfLiteDelegate; /* TFLite's own type (tensorflow/lite/c/common.h) */
  *              and every image of a convolution with a scale and a zero point of its own (from the smallest and the
  *              largest value, and 0), and the codebooks are rounded to int8, once. Sums are integers, outputs are
  *              float: faster, and about 40 dB above the noise. Results do not depend on the number of threads. A row or
- *              image with a NaN or an infinity gives NaN alone. A layer whose weights are all zero, or not finite, or
- *              too small for a scale, or stored without a codebook, computes in float32.
+ *              image with a NaN or an infinity gives NaN alone. A depthwise convolution, and a layer whose weights are
+ *              all zero, or not finite, or too small for a scale, or stored without a codebook, computes in float32.
  *
  * claim: "graph" (default), or "codebook". The delegate is for layers whose filter is decoded in the graph. "graph":
  *        the operators between them, too (layers with plain filters, ADD, pooling, RESHAPE ...), where they share a

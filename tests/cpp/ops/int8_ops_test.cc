@@ -266,7 +266,7 @@ TEST(Int8DepthwiseConv2D, KernelsStridesMultipliers) {
           for (const KernelSet* kernels : AllKernelSets()) {
             SCOPED_TRACE(std::string(IsaName(kernels->isa)) + " seed " + std::to_string(seed));
             const Int8Layer& source = seed % 3 == 0 ? layer.Dense(1, outputs) : layer;
-            const auto op = Int8DepthwiseConv2D::Create(c.params, source.Source(), {&output, nullptr}, *kernels);
+            const auto op = Int8DepthwiseConv2D::Create(c.params, source.Source(), output, *kernels);
             ASSERT_NE(op, nullptr);
             ASSERT_EQ(op->Reshape(2, 11, 11), Status::kOk);
             ExpectSame(RunGuardedInt8(*op, input, static_cast<int64_t>(expected.size()), 1 + seed % 4), expected);
@@ -290,7 +290,7 @@ TEST(Int8DepthwiseConv2D, ManyChannels) {
   const std::vector<int8_t> input = Int8s(random, 8 * 8 * 5000);
   const std::vector<int8_t> expected = layer.Finish(ReferenceDepthwise(c, layer.filter, layer.Centred(input).data()));
   const Requantization output = layer.Output();
-  const auto op = Int8DepthwiseConv2D::Create(c.params, layer.View(), {&output, nullptr}, *BestKernels());
+  const auto op = Int8DepthwiseConv2D::Create(c.params, layer.View(), output, *BestKernels());
   ASSERT_EQ(op->Reshape(1, 8, 8), Status::kOk);
   ExpectSame(RunGuardedInt8(*op, input, static_cast<int64_t>(expected.size()), 3), expected);
 }
@@ -383,18 +383,19 @@ TEST(Int8Ops, FailedAllocations) {
     for (const Int8LayerOutput& kind : {Int8LayerOutput{&output, nullptr}, Int8LayerOutput{nullptr, &dynamic}}) {
       CheckAllocations([&] { return Int8Conv2D::Create(c.params, layer.View(), kind, *kernels); },
                        [](Int8Conv2D& op) { return op.Reshape(2, 8, 8); });
-      DepthwiseConv2DParams depthwise;
-      depthwise.kernel_h = depthwise.kernel_w = 3;
-      depthwise.in_channels = 20;
-      depthwise.depth_multiplier = 2;
       Int8CodebookFilter view = layer.View();
-      view.count = 9 * 40;
-      CheckAllocations([&] { return Int8DepthwiseConv2D::Create(depthwise, view, kind, *kernels); },
-                       [](Int8DepthwiseConv2D& op) { return op.Reshape(2, 8, 8); });
       view.count = 40 * 6;
       CheckAllocations([&] { return Int8FullyConnected::Create({6, 40, Activation::kNone}, view, kind, *kernels); },
                        [](Int8FullyConnected& op) { return op.Reshape(3); });
     }
+    DepthwiseConv2DParams depthwise;
+    depthwise.kernel_h = depthwise.kernel_w = 3;
+    depthwise.in_channels = 20;
+    depthwise.depth_multiplier = 2;
+    Int8CodebookFilter view = layer.View();
+    view.count = 9 * 40;
+    CheckAllocations([&] { return Int8DepthwiseConv2D::Create(depthwise, view, output, *kernels); },
+                     [](Int8DepthwiseConv2D& op) { return op.Reshape(2, 8, 8); });
   }
 }
 

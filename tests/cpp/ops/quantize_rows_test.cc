@@ -110,7 +110,7 @@ TEST(RoundCodebooks, FindsAnExactScale) {
   filter.bits = 2;
   filter.codebooks = book.data();
   int8_t rounded[4];
-  const float scale = RoundCodebooks(filter, 2, 3, 1, rounded);
+  const float scale = RoundCodebooks(filter, 2, rounded);
   EXPECT_EQ(scale, 0.125f);
   EXPECT_EQ(rounded[0], 0);
   EXPECT_EQ(rounded[1], 100);
@@ -129,7 +129,7 @@ TEST(RoundCodebooks, UnusedEntriesDoNotCount) {
   filter.codebooks = books.data();
   filter.group_size = 1;
   int8_t rounded[8];
-  const float scale = RoundCodebooks(filter, 2, 2, 1, rounded);
+  const float scale = RoundCodebooks(filter, 2, rounded);
   EXPECT_NEAR(scale * rounded[2], 1.0f, 1e-6f);
   EXPECT_NEAR(scale * rounded[5], 0.5f, 0.005f);
   EXPECT_EQ(rounded[1], 0);
@@ -146,7 +146,7 @@ TEST(RoundCodebooks, NoScale) {
        {0.0f, 1e-42f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     const std::vector<float> book = {0.0f, value, 1.0f, 1.0f};
     filter.codebooks = book.data();
-    EXPECT_EQ(RoundCodebooks(filter, 2, 2, 1, rounded), 0.0f) << value;
+    EXPECT_EQ(RoundCodebooks(filter, 2, rounded), 0.0f) << value;
   }
 }
 
