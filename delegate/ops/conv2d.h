@@ -19,7 +19,8 @@ struct Conv2DParams {
   int stride_h = 1, stride_w = 1;
   int dilation_h = 1, dilation_w = 1;
   Padding padding = Padding::kValid;
-  int groups = 1;  // divides both channel counts; the filter has in_channels / groups input channels
+  ExplicitPadding pads;  // of zeros
+  int groups = 1;        // divides both channel counts; the filter has in_channels / groups input channels
   int64_t in_channels = 0, out_channels = 0;
   Activation activation = Activation::kNone;
 };

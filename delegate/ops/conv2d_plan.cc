@@ -6,7 +6,7 @@ bool Conv2DPlan::ValidParams() const {
   const Conv2DParams& p = params;
   return p.kernel_h >= 1 && p.kernel_w >= 1 && p.stride_h >= 1 && p.stride_w >= 1 && p.dilation_h >= 1 &&
          p.dilation_w >= 1 && p.groups >= 1 && p.in_channels >= 1 && p.out_channels >= 1 &&
-         p.in_channels % p.groups == 0 && p.out_channels % p.groups == 0 &&
+         p.in_channels % p.groups == 0 && p.out_channels % p.groups == 0 && IsValid(p.pads) &&
          (CheckedSize(p.kernel_h) * p.kernel_w * p.in_channels).ok();
 }
 
@@ -27,13 +27,13 @@ Status Conv2DPlan::Plan(int64_t new_batch, int64_t in_h, int64_t in_w, bool alwa
   const Conv2DParams& p = params;
   batch = new_batch;
   copy_elements = 0;
-  if (batch < 0 || !PlanConvDim(in_h, p.kernel_h, p.stride_h, p.dilation_h, p.padding, &h) ||
-      !PlanConvDim(in_w, p.kernel_w, p.stride_w, p.dilation_w, p.padding, &w) ||
+  if (batch < 0 || !PlanConvDim(in_h, p.pads.top, p.pads.bottom, p.kernel_h, p.stride_h, p.dilation_h, p.padding, &h) ||
+      !PlanConvDim(in_w, p.pads.left, p.pads.right, p.kernel_w, p.stride_w, p.dilation_w, p.padding, &w) ||
       !(CheckedSize(batch) * in_h * in_w * p.in_channels).FitsFloats() ||
       !(CheckedSize(batch) * h.output * w.output * p.out_channels).FitsFloats()) {
     return Status::kInvalidArgument;
   }
-  copied = always_copy || h.extent > in_h || w.extent > in_w;
+  copied = always_copy || h.reads_padding() || w.reads_padding();
   if (copied) {
     copy = {batch, in_h, in_w, p.in_channels, h.pad_before, w.pad_before, h.extent, w.extent, 1};
     const Status status = copy.Elements(&copy_elements);

@@ -19,6 +19,7 @@ struct DepthwiseConv2DParams {
   int stride_h = 1, stride_w = 1;
   int dilation_h = 1, dilation_w = 1;
   Padding padding = Padding::kValid;
+  ExplicitPadding pads;  // of zeros
   int64_t in_channels = 0;
   int depth_multiplier = 1;  // output channel = input channel * depth_multiplier + m
   Activation activation = Activation::kNone;

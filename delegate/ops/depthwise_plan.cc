@@ -12,22 +12,23 @@ constexpr int64_t kNearElements = 262144;  // an input of 1 MiB of floats, which
 }  // namespace
 
 TapRange TapsInside(int64_t origin, int64_t kernel, int64_t dilation, int64_t size) {
-  const int64_t first = origin >= 0 ? 0 : CeilDiv(-origin, dilation);
+  const int64_t first = origin >= 0 ? 0 : std::min(kernel, CeilDiv(-origin, dilation));
   const int64_t end = origin >= size ? 0 : std::min(kernel, CeilDiv(size - origin, dilation));
-  return {std::min(first, kernel), std::max(first, end)};
+  return {first, std::max(first, end)};
 }
 
 bool DepthwisePlan::ValidParams() const {
   const DepthwiseConv2DParams& p = params;
   return p.kernel_h >= 1 && p.kernel_w >= 1 && p.stride_h >= 1 && p.stride_w >= 1 && p.dilation_h >= 1 &&
-         p.dilation_w >= 1 && p.in_channels >= 1 && p.depth_multiplier >= 1 &&
+         p.dilation_w >= 1 && p.in_channels >= 1 && p.depth_multiplier >= 1 && IsValid(p.pads) &&
          (CheckedSize(p.kernel_h) * p.kernel_w * p.in_channels * p.depth_multiplier).FitsFloats();
 }
 
 Status DepthwisePlan::Plan(int64_t new_batch, int64_t new_h, int64_t new_w) {
   const DepthwiseConv2DParams& p = params;
-  if (new_batch < 0 || !PlanConvDim(new_h, p.kernel_h, p.stride_h, p.dilation_h, p.padding, &h) ||
-      !PlanConvDim(new_w, p.kernel_w, p.stride_w, p.dilation_w, p.padding, &w) ||
+  if (new_batch < 0 ||
+      !PlanConvDim(new_h, p.pads.top, p.pads.bottom, p.kernel_h, p.stride_h, p.dilation_h, p.padding, &h) ||
+      !PlanConvDim(new_w, p.pads.left, p.pads.right, p.kernel_w, p.stride_w, p.dilation_w, p.padding, &w) ||
       !(CheckedSize(new_batch) * new_h * new_w * channels).FitsFloats() ||
       !(CheckedSize(new_batch) * h.output * w.output * channels * p.kernel_h * p.kernel_w).FitsFloats()) {
     return Status::kInvalidArgument;

@@ -52,8 +52,11 @@ struct DepthwisePlan {
   int64_t BlockChannels() const;
 
   // The lines and taps of one line of the output as if its pixels had all taps inside: for kernels that leave out taps
-  // themselves (kernel.h), which need neighbouring taps to be neighbouring pixels.
-  bool WholeLines() const { return params.dilation_w == 1; }
+  // themselves (kernel.h), which need neighbouring taps to be neighbouring pixels, and one inside under every window.
+  bool WholeLines() const {
+    const int64_t last = (w.output - 1) * params.stride_w - w.pad_before;  // where the last window begins
+    return params.dilation_w == 1 && w.pad_before < params.kernel_w && last < in_w;
+  }
   DepthwiseRun WholeLine(int64_t line) const {
     const int64_t y = line % h.output * params.stride_h - h.pad_before;
     const TapRange lines = TapsInside(y, params.kernel_h, params.dilation_h, in_h);

@@ -54,6 +54,12 @@ enum class Activation { kNone, kRelu, kRelu6, kReluN1To1 };
 // TFLite's padding. kSame puts an odd extra pixel at the bottom and the right.
 enum class Padding { kSame, kValid };
 
+// A PAD in front of a window op that the op does itself: the window moves over the input with these lines and columns
+// around it, and `Padding` refers to that larger map. All >= 0.
+struct ExplicitPadding {
+  int64_t top = 0, bottom = 0, left = 0, right = 0;
+};
+
 }  // namespace dgms
 
 #endif  // DGMS_OPS_FILTER_H_

@@ -30,10 +30,11 @@ void CopyLine(const PaddedInput& p, const T* input, T* copy, int64_t line, T fil
     std::fill(copy, copy + p.columns * pixel, fill);
     return;
   }
-  const int64_t width = std::min(p.in_w, p.columns - p.pad_left);  // pixels of the input that are needed
-  std::fill(copy, copy + p.pad_left * pixel, fill);
+  const int64_t left = std::min(p.pad_left, p.columns);
+  const int64_t width = std::min(p.in_w, p.columns - left);  // pixels of the input that are needed
+  std::fill(copy, copy + left * pixel, fill);
   const T* from = input + (image * p.in_h + y) * p.in_w * p.channels;
-  T* to = copy + p.pad_left * pixel;
+  T* to = copy + left * pixel;
   if (p.repeat == 1) {
     move(from, to, width * p.channels);
   } else {
@@ -42,7 +43,7 @@ void CopyLine(const PaddedInput& p, const T* input, T* copy, int64_t line, T fil
       std::fill(to + 1, to + p.repeat, *to);
     }
   }
-  std::fill(copy + (p.pad_left + width) * pixel, copy + p.columns * pixel, fill);
+  std::fill(copy + (left + width) * pixel, copy + p.columns * pixel, fill);
 }
 
 template <typename T, typename MoveFn>

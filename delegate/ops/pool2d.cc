@@ -24,7 +24,7 @@ class Pool2DOp : public WeightlessOp {
 
  private:
   template <typename T, typename Bound>
-  void RunMaps(const void* input, void* output, void (*kernel)(const PoolArgs<T, Bound>&), Bound min, Bound max,
+  void RunMaps(const void* input, void* output, void (*kernel)(const PoolArgs<T, Bound>&), Bound min, Bound max, T pad,
                ThreadPool& pool) const;
 
   const Pool2DParams params_;
@@ -44,8 +44,11 @@ Status Pool2DOp::Init() {
   p.stride_h = params_.stride_h;
   p.stride_w = params_.stride_w;
   p.padding = params_.padding;
+  p.pads = params_.pads;
   p.in_channels = 1;
   if (!plan_.ValidParams() || plan_.taps() >= kMaxWindow) return Status::kInvalidArgument;
+  const bool padded = p.pads.top > 0 || p.pads.bottom > 0 || p.pads.left > 0 || p.pads.right > 0;
+  if (padded && (params_.kind != PoolKind::kMax || params_.padding != Padding::kValid)) return Status::kInvalidArgument;
   if (params_.type == ElementType::kFloat32) return Status::kOk;
   if (!IsValid(params_.quantization) || !QuantizedRange(params_.activation, params_.quantization, &min_, &max_)) {
     return Status::kInvalidArgument;
@@ -69,18 +72,28 @@ Status Pool2DOp::Reshape(const TensorShape* inputs, int count, TensorShape* outp
   return Status::kOk;
 }
 
+// A window that reaches into explicit padding has one more value: the lower bound of its result.
 template <typename T, typename Bound>
 void Pool2DOp::RunMaps(const void* input, void* output, void (*kernel)(const PoolArgs<T, Bound>&), Bound min, Bound max,
-                       ThreadPool& pool) const {
+                       T pad, ThreadPool& pool) const {
   const T* x = static_cast<const T*>(input);
   T* y = static_cast<T*>(output);
   const int64_t line_elements = plan_.w.output * plan_.channels;
+  const bool pads_take_part = params_.kind == PoolKind::kMax && params_.padding == Padding::kValid;
+  const Bound pad_min = static_cast<Bound>(pad) > min ? static_cast<Bound>(pad) : min;
   RunLines(lines_, line_elements * plan_.taps(), pool, [&](int64_t line, int64_t end) {
     for (; line < end; ++line) {
       plan_.ForEachRun(line, [&](const DepthwiseRun& run) {
+        T* to = y + line * line_elements + run.x * plan_.channels;
+        const int64_t inside = run.lines.count() * run.taps.count();
+        if (inside == 0) {
+          const Bound value = std::min(std::max(pad_min, static_cast<Bound>(std::numeric_limits<T>::lowest())), max);
+          std::fill(to, to + run.pixels * plan_.channels, static_cast<T>(value));
+          return;
+        }
+        const Bound lower = pads_take_part && inside < plan_.taps() ? pad_min : min;
         kernel({x + run.input, plan_.line_stride(), plan_.tap_stride(), plan_.pixel_stride(), run.lines.count(),
-                run.taps.count(), run.pixels, plan_.channels, y + line * line_elements + run.x * plan_.channels,
-                plan_.channels, min, max});
+                run.taps.count(), run.pixels, plan_.channels, to, plan_.channels, lower, max});
       });
     }
   });
@@ -90,9 +103,10 @@ Status Pool2DOp::Run(const void* const* inputs, void* output, ThreadPool& pool) 
   if (!ready_) return Status::kNotReady;
   const bool max = params_.kind == PoolKind::kMax;
   if (params_.type == ElementType::kFloat32) {
-    RunMaps(inputs[0], output, max ? kernel_.max_pool_f32 : kernel_.average_pool_f32, range_.min, range_.max, pool);
+    RunMaps(inputs[0], output, max ? kernel_.max_pool_f32 : kernel_.average_pool_f32, range_.min, range_.max,
+            params_.float_pad, pool);
   } else {
-    RunMaps(inputs[0], output, max ? kernel_.max_pool_s8 : kernel_.average_pool_s8, min_, max_, pool);
+    RunMaps(inputs[0], output, max ? kernel_.max_pool_s8 : kernel_.average_pool_s8, min_, max_, params_.int8_pad, pool);
   }
   return Status::kOk;
 }

@@ -11,8 +11,8 @@ namespace dgms {
 
 enum class PoolKind { kMax, kAverage };
 
-// One input [N, H, W, C]. Padding takes no part: averages divide by the positions inside the map. Does not run in
-// place.
+// One input [N, H, W, C]. The padding of kSame takes no part: averages divide by the positions inside the map. Does
+// not run in place.
 //
 // Float and int8: equal to TFLite's reference kernels bit for bit, but infinities are not replaced by the largest
 // finite number where there is no fused activation.
@@ -22,6 +22,10 @@ struct Pool2DParams {
   int kernel_h = 1, kernel_w = 1;
   int stride_h = 1, stride_w = 1;
   Padding padding = Padding::kValid;
+  // kMax with kValid only: values that take part as those of the map do, as behind a PAD.
+  ExplicitPadding pads;
+  float float_pad = 0.0f;
+  int8_t int8_pad = 0;
   Activation activation = Activation::kNone;
   Quantization quantization;  // int8 only; of input and output alike
 };

@@ -4,22 +4,25 @@
 
 namespace dgms {
 
-bool PlanConvDim(int64_t input, int64_t kernel, int64_t stride, int64_t dilation, Padding padding, ConvDim* dim) {
+bool PlanConvDim(int64_t input, int64_t before, int64_t after, int64_t kernel, int64_t stride, int64_t dilation,
+                 Padding padding, ConvDim* dim) {
   if (input < 1 || kernel < 1 || stride < 1 || dilation < 1) return false;
   dim->input = input;
   const CheckedSize reach = CheckedSize(kernel - 1) * dilation + 1;  // positions under one dilated kernel
-  if (!reach.ok() || !(CheckedSize(input) + stride).ok()) return false;
+  const CheckedSize checked = CheckedSize(input) + before + after;
+  if (!reach.ok() || !(checked + stride).ok()) return false;
+  const int64_t padded = checked.value();
   if (padding == Padding::kSame) {
-    dim->output = CeilDiv(input, stride);
+    dim->output = CeilDiv(padded, stride);
   } else {
-    if (input < reach.value()) return false;
-    dim->output = (input - reach.value()) / stride + 1;
+    if (padded < reach.value()) return false;
+    dim->output = (padded - reach.value()) / stride + 1;
   }
   const CheckedSize extent = CheckedSize(dim->output - 1) * stride + reach;
   if (!extent.ok()) return false;
   dim->extent = extent.value();
   // TFLite: half of what is missing goes before, the odd one after. VALID misses nothing.
-  dim->pad_before = dim->extent > input ? (dim->extent - input) / 2 : 0;
+  dim->pad_before = before + (dim->extent > padded ? (dim->extent - padded) / 2 : 0);
   return true;
 }
 

@@ -40,10 +40,23 @@ struct ConvDim {
   int64_t output = 0;
   int64_t pad_before = 0;  // input positions that are padding, before the first real one
   int64_t extent = 0;      // positions from the first tap of the first output to the last tap of the last
+
+  // Whether a tap falls outside of the input.
+  bool reads_padding() const { return pad_before > 0 || extent > input; }
 };
 
-// False if the parameters make no sense (sizes below 1, a VALID kernel larger than the input) or overflow.
-bool PlanConvDim(int64_t input, int64_t kernel, int64_t stride, int64_t dilation, Padding padding, ConvDim* dim);
+// False if the parameters make no sense (sizes below 1, a VALID kernel larger than the padded input) or overflow.
+//   before, after   explicit padding of the input, which `padding` then sees as part of it
+bool PlanConvDim(int64_t input, int64_t before, int64_t after, int64_t kernel, int64_t stride, int64_t dilation,
+                 Padding padding, ConvDim* dim);
+inline bool PlanConvDim(int64_t input, int64_t kernel, int64_t stride, int64_t dilation, Padding padding,
+                        ConvDim* dim) {
+  return PlanConvDim(input, 0, 0, kernel, stride, dilation, padding, dim);
+}
+
+inline bool IsValid(const ExplicitPadding& pads) {
+  return pads.top >= 0 && pads.bottom >= 0 && pads.left >= 0 && pads.right >= 0;
+}
 
 // The range of a fused activation; infinities where there is no bound.
 struct ActivationRange {

@@ -36,6 +36,11 @@ constexpr double kTileCost = 350;
 // Items of work per thread, where there are enough.
 constexpr int64_t kItemsPerThread = 4;
 
+// A patch is never all padding: its first outputs' windows are not.
+bool EveryPatchMeetsTheMap(const ExplicitPadding& pads) {
+  return std::max({pads.top, pads.bottom, pads.left, pads.right}) < 3;
+}
+
 int64_t Positions(int64_t floats) { return kWinogradPositions * (floats + kApart); }
 
 }  // namespace
@@ -51,7 +56,8 @@ struct Winograd::Arrays {
 
 bool Winograd::Fits(const Conv2DParams& p) {
   return p.kernel_h == 3 && p.kernel_w == 3 && p.stride_h == 1 && p.stride_w == 1 && p.dilation_h == 1 &&
-         p.dilation_w == 1 && p.groups == 1 && p.in_channels % kChannelUnit == 0 && p.in_channels >= kMinChannels;
+         p.dilation_w == 1 && p.groups == 1 && p.in_channels % kChannelUnit == 0 && p.in_channels >= kMinChannels &&
+         EveryPatchMeetsTheMap(p.pads);
 }
 
 bool Winograd::Pays(const Conv2DPlan& plan, const WinogradF32Kernel& kernel) {

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "tflite/fold_pads.h"
 #include "tflite/log.h"
 
 namespace dgms {
@@ -14,6 +15,7 @@ std::vector<bool> ClaimedPositions(const Graph& graph, const Claim& claim) {
   for (const OpMatch& op : claim.ops) {
     claimed[op.node] = true;
     for (int position : op.chain()) claimed[position] = true;
+    for (int position : op.folded) claimed[position] = true;
   }
   return claimed;
 }
@@ -22,6 +24,11 @@ void Refuse(const Graph& graph, int position, const std::string& why, Claim* cla
   const GraphNode& node = graph.node(position);
   claim->refusals.push_back(
       {node.index, graph.tensor_name(node.output(0)), BuiltinName(node.builtin), why, IsLayer(node)});
+}
+
+void RefuseOp(const Graph& graph, const OpMatch& op, const std::string& why, Claim* claim) {
+  Refuse(graph, op.node, why, claim);
+  for (int position : op.folded) Refuse(graph, position, "the operator behind it is left to the runtime", claim);
 }
 
 // An empty string if nobody outside of the claim needs what the chain of `op` computes: a chain may feed several
@@ -52,7 +59,7 @@ void CloseChains(const Graph& graph, Claim* claim) {
       if (why.empty()) {
         kept.push_back(std::move(op));
       } else {
-        Refuse(graph, op.node, why, claim);
+        RefuseOp(graph, op, why, claim);
         changed = true;
       }
     }
@@ -86,7 +93,7 @@ bool DropWhere(const Graph& graph, const Why& why, Claim* claim) {
     if (reason == nullptr) {
       kept.push_back(std::move(op));
     } else {
-      Refuse(graph, op.node, reason, claim);
+      RefuseOp(graph, op, reason, claim);
     }
   }
   const bool dropped = kept.size() < claim->ops.size();
@@ -187,6 +194,7 @@ Claim FindClaim(const Graph& graph, const tfl::Delegate* self, ClaimScope scope)
   if (scope == ClaimScope::kGraph) {
     AddOthers(graph, std::move(others), &claim);
     DropIslands(graph, &claim);
+    FoldPads(graph, ClaimedNodes(graph, claim), &claim.ops);
   }
   if (!HasCodebook(claim)) {  // then operators without weights are of no interest
     claim.refusals.erase(std::remove_if(claim.refusals.begin(), claim.refusals.end(),
@@ -197,7 +205,7 @@ Claim FindClaim(const Graph& graph, const tfl::Delegate* self, ClaimScope scope)
 }
 
 void DropOp(const Graph& graph, size_t i, const std::string& why, Claim* claim) {
-  Refuse(graph, claim->ops[i].node, why, claim);
+  RefuseOp(graph, claim->ops[i], why, claim);
   claim->ops.erase(claim->ops.begin() + static_cast<std::ptrdiff_t>(i));
   CloseChains(graph, claim);
   DropIslands(graph, claim);

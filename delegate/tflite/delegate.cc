@@ -274,6 +274,7 @@ std::shared_ptr<const ClaimStatistics> Figures(const Graph& graph, const Claim& 
   auto figures = std::make_shared<ClaimStatistics>();
   for (const OpMatch& op : claim.ops) {
     ++(op.layer() != nullptr ? figures->claimed_operators : figures->weightless_operators);
+    figures->weightless_operators += static_cast<int64_t>(op.folded.size());
   }
   for (const Refusal& refusal : claim.refusals) {
     (refusal.layer ? figures->refusals : figures->weightless_refusals).push_back(RefusalText(refusal));

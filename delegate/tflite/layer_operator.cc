@@ -47,6 +47,8 @@ class WindowOp : public Operator {
     dilation_h_ = match.dilation_h;
     dilation_w_ = match.dilation_w;
     valid_ = match.padding == Padding::kValid;
+    pads_h_ = match.pads.top + match.pads.bottom;
+    pads_w_ = match.pads.left + match.pads.right;
     has_activation_ = match.activation != Activation::kNone;
     macs_per_output_ = static_cast<int64_t>(filter[1]) * filter[2];
     if (match.kind == LayerKind::kConv2D)
@@ -65,8 +67,8 @@ class WindowOp : public Operator {
                     ShapeText(input_dims).c_str());
     }
     macs_ = 0;
-    const int64_t valid_h = ValidSize(input_dims[1], kernel_h_, stride_h_, dilation_h_);
-    const int64_t valid_w = ValidSize(input_dims[2], kernel_w_, stride_w_, dilation_w_);
+    const int64_t valid_h = ValidSize(input_dims[1] + pads_h_, kernel_h_, stride_h_, dilation_h_);
+    const int64_t valid_w = ValidSize(input_dims[2] + pads_w_, kernel_w_, stride_w_, dilation_w_);
     if (valid_ && valid_h >= 0 && valid_w >= 0 && (valid_h == 0 || valid_w == 0)) {
       // Stock kernels then have an output without elements, and Run will not be called.
       *output_dims = {input_dims[0], static_cast<int>(valid_h), static_cast<int>(valid_w), out_channels_};
@@ -117,7 +119,8 @@ class WindowOp : public Operator {
   int out_channels_;
   int threads_;
   int kernel_h_, kernel_w_, stride_h_, stride_w_, dilation_h_, dilation_w_;
-  bool valid_;  // padding VALID
+  bool valid_;               // padding VALID
+  int64_t pads_h_, pads_w_;  // of a PAD that it does itself, both sides
   bool has_activation_;
   int64_t macs_per_output_ = 0;
   int64_t macs_ = 0;
@@ -184,6 +187,7 @@ void SetWindow(const LayerMatch& match, Params* params) {
   params->dilation_h = match.dilation_h;
   params->dilation_w = match.dilation_w;
   params->padding = match.padding;
+  params->pads = match.pads;
   params->activation = match.activation;
 }
 

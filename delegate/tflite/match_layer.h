@@ -23,6 +23,7 @@ struct LayerMatch {
   int stride_h = 1, stride_w = 1;
   int dilation_h = 1, dilation_w = 1;
   Padding padding = Padding::kValid;
+  ExplicitPadding pads;  // of a PAD in front that it does itself (fold_pads.h)
   Activation activation = Activation::kNone;
   bool keep_num_dims = false;  // FULLY_CONNECTED
 

@@ -19,6 +19,7 @@ struct OpMatch {
   int node_index = -1;      // the runtime's number
   std::vector<int> inputs;  // tensors that are read whenever it runs: activations, and constants that are not packed
   int output = -1;          // tensor
+  std::vector<int> folded;  // positions of PADs that it takes the place of: its input is theirs
   std::string name;         // of the output tensor, for people
   tfl::Type input_type = tfl::Type::kFloat32;  // of all inputs: kFloat32 or kInt8
   tfl::Type output_type = tfl::Type::kFloat32;

@@ -114,16 +114,22 @@ class Generator:
 
     def convolution(self, depthwise: bool) -> None:
         source = self.pick(maps=True)
+        padding = "SAME"
+        if self.rng.random() < 0.25:  # as Keras's ZeroPadding2D in front of a layer without padding of its own
+            source, padding = self.pad(), str(self.rng.choice(["VALID", "VALID", "SAME"]))
         batch, height, width, channels = source.shape
         kernel, stride = int(self.rng.choice([1, 3, 3, 5])), int(self.rng.choice([1, 1, 2]))
+        if padding == "VALID":
+            kernel = min(kernel, height, width)
         outputs = channels if depthwise else int(self.rng.choice([channels, 8, 17, 32]))
         shape = (1, kernel, kernel, channels) if depthwise else (outputs, kernel, kernel, channels)
         weight, scales = self.filter(shape, 3 if depthwise else 0)
-        output = self.value((batch, -(-height // stride), -(-width // stride), outputs))
+        reach = kernel if padding == "VALID" else 1
+        output = self.value((batch, (height - reach) // stride + 1, (width - reach) // stride + 1, outputs))
         bias = self.bias(outputs, source, scales)
         activation = str(self.rng.choice(["none", "none", "relu", "relu6"]))
         self.file.conv(
-            source.tensor, weight, bias, output.tensor, (stride, stride), (1, 1), "SAME", activation, depthwise
+            source.tensor, weight, bias, output.tensor, (stride, stride), (1, 1), padding, activation, depthwise
         )
         self.read.add(source.tensor)
         self.kinds.append("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D")
@@ -156,14 +162,18 @@ class Generator:
 
     def pool(self) -> None:
         source = self.pick(maps=True)
+        padded = bool(self.rng.random() < 0.25)
+        if padded:
+            source = self.pad(1)
         batch, height, width, channels = source.shape
         options = schema.Pool2DOptionsT()
         options.filterHeight = options.filterWidth = int(self.rng.choice([2, 3]))
         options.strideH = options.strideW = int(self.rng.choice([1, 2]))
-        options.padding = PADDINGS["SAME"]
+        options.padding = PADDINGS["VALID" if padded else "SAME"]
         options.fusedActivationFunction = ACTIVATIONS["none"]
-        stride = options.strideH
-        output = self.value((batch, -(-height // stride), -(-width // stride), channels), like=source)
+        stride, reach = options.strideH, options.filterHeight if padded else 1
+        shape = (batch, (height - reach) // stride + 1, (width - reach) // stride + 1, channels)
+        output = self.value(shape, like=source)
         self.op(str(self.rng.choice(["MAX_POOL_2D", "AVERAGE_POOL_2D"])), [source], output, options)
 
     def mean(self) -> None:
@@ -174,12 +184,14 @@ class Generator:
         shape = (batch, 1, 1, channels) if options.keepDims else (batch, channels)
         self.op("MEAN", [source], self.value(shape), options, [self.file.constant(np.array([1, 2], np.int32))])
 
-    def pad(self) -> None:
+    def pad(self, least: int = 0) -> Value:
         source = self.pick(maps=True)
         pads = np.zeros((4, 2), np.int32)
-        pads[1:3] = self.rng.integers(0, 3, (2, 2))
+        pads[1:3] = self.rng.integers(least, 3, (2, 2))
         shape = tuple(int(d + p.sum()) for d, p in zip(source.shape, pads, strict=True))
-        self.op("PAD", [source], self.value(shape, like=source), schema.PadOptionsT(), [self.file.constant(pads)])
+        output = self.value(shape, like=source)
+        self.op("PAD", [source], output, schema.PadOptionsT(), [self.file.constant(pads)])
+        return output
 
     def unary(self) -> None:
         source = self.pick()

@@ -42,6 +42,28 @@ TEST(Conv2D, RandomCases) {
   }
 }
 
+// A PAD in front that the op does itself: any widths, with either padding of its own.
+TEST(Conv2D, ExplicitPadding) {
+  Random random(21);
+  for (int i = 0; i < 200 && !::testing::Test::HasFailure(); ++i) {
+    Conv2DCase c =
+        Square(1, 1, random.Int(0, 3) == 0 ? Padding::kSame : Padding::kValid, 0, random.Int(1, 20), random.Int(1, 40));
+    Conv2DParams& p = c.params;
+    p.kernel_h = static_cast<int>(random.Int(1, 4));
+    p.kernel_w = static_cast<int>(random.Int(1, 4));
+    p.stride_h = static_cast<int>(random.Int(1, 4));
+    p.stride_w = static_cast<int>(random.Int(1, 4));
+    p.dilation_h = static_cast<int>(random.Int(1, 2));
+    p.dilation_w = static_cast<int>(random.Int(1, 2));
+    c.batch = random.Int(1, 2);
+    c.in_h = random.Int(1, 9);
+    c.in_w = random.Int(1, 9);
+    p.pads =
+        RandomPads(random, (p.kernel_h - 1) * p.dilation_h + 1, (p.kernel_w - 1) * p.dilation_w + 1, c.in_h, c.in_w);
+    Check(c, static_cast<uint64_t>(i), 1 + i % 3);
+  }
+}
+
 TEST(Conv2D, DenseFilters) {
   Random random(7);
   for (const Conv2DCase& c : {Square(7, 2, Padding::kSame, 32, 3, 64), Square(3, 2, Padding::kSame, 33, 3, 32),

@@ -16,7 +16,8 @@ inline std::string Describe(const Conv2DCase& c, const FilterData& filter) {
   std::ostringstream text;
   text << "input " << c.batch << "x" << c.in_h << "x" << c.in_w << "x" << p.in_channels << " kernel " << p.kernel_h
        << "x" << p.kernel_w << " stride " << p.stride_h << "x" << p.stride_w << " dilation " << p.dilation_h << "x"
-       << p.dilation_w << (p.padding == Padding::kSame ? " SAME" : " VALID") << " groups " << p.groups << " out "
+       << p.dilation_w << (p.padding == Padding::kSame ? " SAME" : " VALID") << " pads " << p.pads.top << ","
+       << p.pads.bottom << "," << p.pads.left << "," << p.pads.right << " groups " << p.groups << " out "
        << p.out_channels << " activation " << static_cast<int>(p.activation)
        << (filter.values != nullptr ? " dense" : "") << " bits " << filter.bits << " group size " << filter.group_size
        << (filter.scale.empty() ? "" : " scale") << (filter.bias.empty() ? "" : " bias");

@@ -17,7 +17,8 @@ std::string Describe(const DepthwiseCase& c, const FilterData& filter) {
   text << "input " << c.batch << "x" << c.in_h << "x" << c.in_w << "x" << p.in_channels << " multiplier "
        << p.depth_multiplier << " kernel " << p.kernel_h << "x" << p.kernel_w << " stride " << p.stride_h << "x"
        << p.stride_w << " dilation " << p.dilation_h << "x" << p.dilation_w
-       << (p.padding == Padding::kSame ? " SAME" : " VALID") << " activation " << static_cast<int>(p.activation)
+       << (p.padding == Padding::kSame ? " SAME" : " VALID") << " pads " << p.pads.top << "," << p.pads.bottom << ","
+       << p.pads.left << "," << p.pads.right << " activation " << static_cast<int>(p.activation)
        << (filter.values != nullptr ? " dense" : "") << " bits " << filter.bits << " group size " << filter.group_size;
   return text.str();
 }
@@ -100,6 +101,29 @@ TEST(DepthwiseConv2D, RandomCases) {
           FilterData::MakeDense(random, channels, channels * p.kernel_h * p.kernel_w, random.Coin());
       Check(c, dense, MakeInput(random, c));
     }
+  }
+}
+
+// A PAD in front that the op does itself: windows may lie in it whole, whether the kernel does lines or runs.
+TEST(DepthwiseConv2D, ExplicitPadding) {
+  Random random(21);
+  for (int i = 0; i < 200 && !::testing::Test::HasFailure(); ++i) {
+    DepthwiseCase c = Square(1, 1, random.Int(0, 3) == 0 ? Padding::kSame : Padding::kValid, 0, random.Int(1, 40),
+                             random.Coin() ? 1 : 2);
+    DepthwiseConv2DParams& p = c.params;
+    p.kernel_h = static_cast<int>(random.Int(1, 4));
+    p.kernel_w = static_cast<int>(random.Int(1, 4));
+    p.stride_h = static_cast<int>(random.Int(1, 3));
+    p.stride_w = static_cast<int>(random.Int(1, 3));
+    p.dilation_h = static_cast<int>(random.Int(1, 2));
+    p.dilation_w = static_cast<int>(random.Int(1, 2));
+    c.batch = random.Int(1, 2);
+    c.in_h = random.Int(1, 9);
+    c.in_w = random.Int(1, 9);
+    p.pads =
+        RandomPads(random, (p.kernel_h - 1) * p.dilation_h + 1, (p.kernel_w - 1) * p.dilation_w + 1, c.in_h, c.in_w);
+    const FilterData filter = MakeFilter(random, p);
+    Check(c, filter, MakeInput(random, c), 1 + i % 3);
   }
 }
 

@@ -159,6 +159,21 @@ TEST(Int8Conv2D, KernelsStridesPaddings) {
   }
 }
 
+// A PAD in front that the op does itself, of the input's zero point.
+TEST(Int8Conv2D, ExplicitPadding) {
+  Random random(21);
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    Conv2DCase c = Square(static_cast<int>(random.Int(1, 4)), static_cast<int>(random.Int(1, 4)),
+                          random.Int(0, 3) == 0 ? Padding::kSame : Padding::kValid, random.Int(1, 9), random.Int(1, 20),
+                          random.Int(1, 40));
+    c.params.dilation_w = static_cast<int>(random.Int(1, 2));
+    c.params.pads =
+        RandomPads(random, c.params.kernel_h, (c.params.kernel_w - 1) * c.params.dilation_w + 1, c.in_h, c.in_w);
+    CheckConv(c, 4, 0, seed);
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST(Int8Conv2D, DilationsGroupsCodebooks) {
   uint64_t seed = 50;
   for (const int dilation : {1, 2, 3}) {
@@ -275,6 +290,37 @@ TEST(Int8DepthwiseConv2D, KernelsStridesMultipliers) {
           ++seed;
         }
       }
+    }
+  }
+}
+
+TEST(Int8DepthwiseConv2D, ExplicitPadding) {
+  Random random(21);
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    DepthwiseCase c;
+    c.params.kernel_h = static_cast<int>(random.Int(1, 4));
+    c.params.kernel_w = static_cast<int>(random.Int(1, 4));
+    c.params.stride_h = static_cast<int>(random.Int(1, 3));
+    c.params.stride_w = static_cast<int>(random.Int(1, 3));
+    c.params.dilation_w = static_cast<int>(random.Int(1, 2));
+    c.params.in_channels = random.Int(1, 40);
+    c.in_h = random.Int(1, 9);
+    c.in_w = random.Int(1, 9);
+    c.params.pads =
+        RandomPads(random, c.params.kernel_h, (c.params.kernel_w - 1) * c.params.dilation_w + 1, c.in_h, c.in_w);
+    const int64_t channels = c.params.in_channels;
+    const Int8Layer layer =
+        Int8Layer::Make(random, channels, channels * c.params.kernel_h * c.params.kernel_w, 4, 0, true);
+    const std::vector<int8_t> input = Int8s(random, c.in_h * c.in_w * channels);
+    const std::vector<int8_t> expected = layer.Finish(ReferenceDepthwise(c, layer.filter, layer.Centred(input).data()));
+    const Requantization output = layer.Output();
+    for (const KernelSet* kernels : AllKernelSets()) {
+      SCOPED_TRACE(std::string(IsaName(kernels->isa)) + " seed " + std::to_string(seed));
+      const auto op = Int8DepthwiseConv2D::Create(c.params, layer.Source(), {&output, nullptr}, *kernels);
+      ASSERT_NE(op, nullptr);
+      ASSERT_EQ(op->Reshape(1, c.in_h, c.in_w), Status::kOk);
+      ExpectSame(RunGuardedInt8(*op, input, static_cast<int64_t>(expected.size()), 1 + seed % 3), expected);
+      if (HasFatalFailure()) return;
     }
   }
 }

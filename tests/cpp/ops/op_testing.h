@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -72,6 +73,16 @@ class FailAllocation {
   static inline int64_t countdown = 0;
   static inline int64_t seen = 0;
 };
+
+// Explicit padding for a kernel of this height and width (dilated) over a map of in_h x in_w: often none on a side, at
+// times larger than the kernel, and enough for one output in any case.
+inline ExplicitPadding RandomPads(Random& random, int64_t reach_h, int64_t reach_w, int64_t in_h, int64_t in_w) {
+  const auto pad = [&] { return random.Coin() ? 0 : random.Int(0, random.Int(0, 3) == 0 ? 9 : 2); };
+  ExplicitPadding pads = {pad(), pad(), pad(), pad()};
+  pads.bottom = std::max(pads.bottom, reach_h - in_h - pads.top);
+  pads.right = std::max(pads.right, reach_w - in_w - pads.left);
+  return pads;
+}
 
 }  // namespace dgms::testing
 

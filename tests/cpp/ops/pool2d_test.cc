@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <tuple>
+#include <type_traits>
 
 #include "ops/weightless_testing.h"
 
@@ -11,8 +13,8 @@ namespace dgms::testing {
 namespace {
 
 // TFLite's padding, positions before the first.
-int64_t PadBefore(const Pool2DParams& p, int64_t input, int64_t output, int kernel, int stride) {
-  if (p.padding == Padding::kValid) return 0;
+int64_t PadBefore(const Pool2DParams& p, int64_t input, int64_t output, int kernel, int stride, int64_t explicit_pad) {
+  if (p.padding == Padding::kValid) return explicit_pad;
   return std::max<int64_t>(0, ((output - 1) * stride + kernel - input) / 2);
 }
 
@@ -20,21 +22,24 @@ TensorShape OutputShape(const Pool2DParams& p, const TensorShape& input) {
   const auto size = [&](int64_t in, int kernel, int stride) {
     return p.padding == Padding::kSame ? (in + stride - 1) / stride : (in - kernel) / stride + 1;
   };
-  return {input.dims[0], size(input.dims[1], p.kernel_h, p.stride_h), size(input.dims[2], p.kernel_w, p.stride_w),
-          input.dims[3]};
+  return {input.dims[0], size(input.dims[1] + p.pads.top + p.pads.bottom, p.kernel_h, p.stride_h),
+          size(input.dims[2] + p.pads.left + p.pads.right, p.kernel_w, p.stride_w), input.dims[3]};
 }
 
-// What the window holds, in the order of lines, then columns.
+// What the window holds, in the order of lines, then columns. Explicit padding is part of it.
 template <typename T>
 std::vector<T> Window(const Pool2DParams& p, const Operand<T>& x, const TensorShape& output, int64_t n, int64_t oy,
                       int64_t ox, int64_t c) {
   const int64_t height = x.shape.dims[1], width = x.shape.dims[2], channels = x.shape.dims[3];
-  const int64_t y0 = oy * p.stride_h - PadBefore(p, height, output.dims[1], p.kernel_h, p.stride_h);
-  const int64_t x0 = ox * p.stride_w - PadBefore(p, width, output.dims[2], p.kernel_w, p.stride_w);
+  const int64_t y0 = oy * p.stride_h - PadBefore(p, height, output.dims[1], p.kernel_h, p.stride_h, p.pads.top);
+  const int64_t x0 = ox * p.stride_w - PadBefore(p, width, output.dims[2], p.kernel_w, p.stride_w, p.pads.left);
   std::vector<T> window;
   for (int64_t iy = y0; iy < y0 + p.kernel_h; ++iy) {
     for (int64_t ix = x0; ix < x0 + p.kernel_w; ++ix) {
-      if (iy < 0 || iy >= height || ix < 0 || ix >= width) continue;
+      if (iy < 0 || iy >= height || ix < 0 || ix >= width) {
+        if (p.padding == Padding::kValid) window.push_back(std::is_same_v<T, float> ? p.float_pad : p.int8_pad);
+        continue;
+      }
       window.push_back(x.values[static_cast<size_t>(((n * height + iy) * width + ix) * channels + c)]);
     }
   }
@@ -125,6 +130,27 @@ TEST(Pool2D, RandomCases) {
   }
 }
 
+// A PAD in front that the op does itself: its value takes part, and windows may hold nothing else.
+TEST(Pool2D, ExplicitPadding) {
+  Random random(21);
+  for (int i = 0; i < 120 && !::testing::Test::HasFailure(); ++i) {
+    Pool2DParams p = Params(PoolKind::kMax, ElementType::kFloat32, 1, 1, Padding::kValid);
+    p.kernel_h = static_cast<int>(random.Int(1, 4));
+    p.kernel_w = static_cast<int>(random.Int(1, 4));
+    p.stride_h = static_cast<int>(random.Int(1, 3));
+    p.stride_w = static_cast<int>(random.Int(1, 3));
+    p.activation = static_cast<Activation>(random.Int(0, 3));
+    p.quantization = {random.Floats(1, 0.01f, 0.2f)[0], static_cast<int32_t>(random.Int(-128, 127))};
+    const TensorShape shape = {random.Int(1, 2), random.Int(1, 9), random.Int(1, 9), random.Int(1, 70)};
+    p.pads = RandomPads(random, p.kernel_h, p.kernel_w, shape.dims[1], shape.dims[2]);
+    p.float_pad = std::vector<float>{0.0f, 0.5f, -20.0f, 20.0f, -std::numeric_limits<float>::infinity()}[i % 5];
+    p.int8_pad = static_cast<int8_t>(random.Int(-128, 127));
+    Check(p, RandomFloats(random, shape, -8, 8), 1 + i % 3);
+    p.type = ElementType::kInt8;
+    Check(p, RandomInt8(random, shape), 1 + i % 3);
+  }
+}
+
 TEST(Pool2D, NetworkShapes) {
   Random random(2);
   for (const int threads : {1, 3}) {
@@ -199,6 +225,13 @@ TEST(Pool2D, Errors) {
     Status status = Status::kOk;
     EXPECT_EQ(CreatePool2D(bad, *BestKernels(), &status), nullptr);
     EXPECT_EQ(status, Status::kInvalidArgument);
+  }
+  for (const auto& [kind, padding, top] :
+       {std::tuple{PoolKind::kAverage, Padding::kValid, 1}, std::tuple{PoolKind::kMax, Padding::kSame, 1},
+        std::tuple{PoolKind::kMax, Padding::kValid, -1}}) {
+    Pool2DParams bad = Params(kind, ElementType::kFloat32, 3, 2, padding);
+    bad.pads.top = top;
+    EXPECT_EQ(CreatePool2D(bad, *BestKernels(), nullptr), nullptr) << "padding that the op does not have";
   }
   params.kernel_h = params.kernel_w = 4096;
   EXPECT_EQ(CreatePool2D(params, *BestKernels(), nullptr), nullptr) << "a window that no sum is made for";

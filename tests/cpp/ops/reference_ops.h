@@ -86,13 +86,14 @@ inline double Activate(double value, Activation activation) {
   return value;
 }
 
-// TFLite's output size and padding before the first input position.
-inline int64_t ReferenceOutput(int64_t in, int64_t kernel, int64_t stride, int64_t dilation, Padding padding,
-                               int64_t* before) {
+// TFLite's output size and padding before the first input position, of an input between explicit padding.
+inline int64_t ReferenceOutput(int64_t in, int64_t explicit_before, int64_t explicit_after, int64_t kernel,
+                               int64_t stride, int64_t dilation, Padding padding, int64_t* before) {
+  in += explicit_before + explicit_after;
   const int64_t reach = (kernel - 1) * dilation + 1;
   const int64_t out = padding == Padding::kSame ? (in + stride - 1) / stride : (in + stride - reach) / stride;
   const int64_t missing = (out - 1) * stride + reach - in;
-  *before = missing > 0 ? missing / 2 : 0;
+  *before = explicit_before + (missing > 0 ? missing / 2 : 0);
   return out;
 }
 
@@ -106,8 +107,10 @@ inline Expected ReferenceConv2D(const Conv2DCase& c, const FilterData& filter, c
                                 const float* residual = nullptr) {
   const Conv2DParams& p = c.params;
   int64_t top = 0, left = 0;
-  const int64_t out_h = ReferenceOutput(c.in_h, p.kernel_h, p.stride_h, p.dilation_h, p.padding, &top);
-  const int64_t out_w = ReferenceOutput(c.in_w, p.kernel_w, p.stride_w, p.dilation_w, p.padding, &left);
+  const int64_t out_h =
+      ReferenceOutput(c.in_h, p.pads.top, p.pads.bottom, p.kernel_h, p.stride_h, p.dilation_h, p.padding, &top);
+  const int64_t out_w =
+      ReferenceOutput(c.in_w, p.pads.left, p.pads.right, p.kernel_w, p.stride_w, p.dilation_w, p.padding, &left);
   const int64_t cin = p.in_channels / p.groups, cout = p.out_channels / p.groups;
   Expected expected;
   for (int64_t n = 0; n < c.batch; ++n) {
@@ -147,8 +150,10 @@ struct DepthwiseCase {
 inline Expected ReferenceDepthwise(const DepthwiseCase& c, const FilterData& filter, const float* input) {
   const DepthwiseConv2DParams& p = c.params;
   int64_t top = 0, left = 0;
-  const int64_t out_h = ReferenceOutput(c.in_h, p.kernel_h, p.stride_h, p.dilation_h, p.padding, &top);
-  const int64_t out_w = ReferenceOutput(c.in_w, p.kernel_w, p.stride_w, p.dilation_w, p.padding, &left);
+  const int64_t out_h =
+      ReferenceOutput(c.in_h, p.pads.top, p.pads.bottom, p.kernel_h, p.stride_h, p.dilation_h, p.padding, &top);
+  const int64_t out_w =
+      ReferenceOutput(c.in_w, p.pads.left, p.pads.right, p.kernel_w, p.stride_w, p.dilation_w, p.padding, &left);
   const int64_t channels = p.in_channels * p.depth_multiplier;
   Expected expected;
   for (int64_t n = 0; n < c.batch; ++n) {

@@ -28,7 +28,7 @@ TEST(PlanConvDim, EqualsTFLite) {
         for (int64_t dilation = 1; dilation <= 3; ++dilation) {
           for (const Padding padding : {Padding::kSame, Padding::kValid}) {
             int64_t before = 0;
-            const int64_t output = ReferenceOutput(input, kernel, stride, dilation, padding, &before);
+            const int64_t output = ReferenceOutput(input, 0, 0, kernel, stride, dilation, padding, &before);
             ConvDim dim;
             const bool ok = PlanConvDim(input, kernel, stride, dilation, padding, &dim);
             const bool fits = padding == Padding::kSame || input >= (kernel - 1) * dilation + 1;
@@ -54,6 +54,25 @@ TEST(PlanConvDim, KnownCases) {
   EXPECT_EQ(dim.output, 28);
   EXPECT_EQ(dim.pad_before, 0);
   EXPECT_EQ(dim.extent, 55);
+  EXPECT_FALSE(dim.reads_padding());
+}
+
+TEST(PlanConvDim, ExplicitPadding) {
+  ConvDim dim;
+  ASSERT_TRUE(PlanConvDim(224, 3, 3, 7, 2, 1, Padding::kValid, &dim));  // Keras's ResNet stem
+  EXPECT_EQ(dim.output, 112);
+  EXPECT_EQ(dim.pad_before, 3);
+  EXPECT_EQ(dim.extent, 229);
+  EXPECT_TRUE(dim.reads_padding());
+  ASSERT_TRUE(PlanConvDim(7, 0, 1, 3, 2, 1, Padding::kValid, &dim));  // the stride never reaches the padding
+  EXPECT_EQ(dim.output, 3);
+  EXPECT_FALSE(dim.reads_padding());
+  ASSERT_TRUE(PlanConvDim(1, 2, 0, 3, 1, 1, Padding::kValid, &dim)) << "only with its padding as large as the kernel";
+  EXPECT_EQ(dim.output, 1);
+  ASSERT_TRUE(PlanConvDim(5, 1, 2, 3, 1, 1, Padding::kSame, &dim));  // SAME around that
+  EXPECT_EQ(dim.output, 8);
+  EXPECT_EQ(dim.pad_before, 2);
+  EXPECT_FALSE(PlanConvDim(INT64_MAX - 4, 3, 3, 3, 1, 1, Padding::kSame, &dim));
 }
 
 TEST(PlanConvDim, RefusesWhatMakesNoSense) {

@@ -24,8 +24,9 @@ Expected Reference(const Conv2DCase& c, const FilterData& filter, const std::vec
                    const float* residual = nullptr) {
   const Conv2DParams& p = c.params;
   Expected expected = ReferenceConv2D(c, filter, input.data(), residual);
-  const int64_t pad = p.padding == Padding::kSame ? 1 : 0;
-  const int64_t out_h = c.in_h + 2 * pad - 2, out_w = c.in_w + 2 * pad - 2;
+  const int64_t same = p.padding == Padding::kSame ? 1 : 0;
+  const int64_t top = same + p.pads.top, left = same + p.pads.left;
+  const int64_t out_h = c.in_h + top + same + p.pads.bottom - 2, out_w = c.in_w + left + same + p.pads.right - 2;
   std::vector<double> weights(p.out_channels * p.in_channels, 0.0);
   for (int64_t o = 0; o < p.out_channels; ++o) {
     for (int64_t i = 0; i < 9 * p.in_channels; ++i) {
@@ -36,8 +37,8 @@ Expected Reference(const Conv2DCase& c, const FilterData& filter, const std::vec
     for (int64_t tile_y = 0; tile_y < out_h; tile_y += 4) {
       for (int64_t tile_x = 0; tile_x < out_w; tile_x += 4) {
         std::vector<double> largest(p.in_channels, 0.0);
-        for (int64_t y = std::max<int64_t>(0, tile_y - pad); y < std::min(c.in_h, tile_y - pad + 6); ++y) {
-          for (int64_t x = std::max<int64_t>(0, tile_x - pad); x < std::min(c.in_w, tile_x - pad + 6); ++x) {
+        for (int64_t y = std::max<int64_t>(0, tile_y - top); y < std::min(c.in_h, tile_y - top + 6); ++y) {
+          for (int64_t x = std::max<int64_t>(0, tile_x - left); x < std::min(c.in_w, tile_x - left + 6); ++x) {
             for (int64_t i = 0; i < p.in_channels; ++i) {
               const double value = std::abs(input[((n * c.in_h + y) * c.in_w + x) * p.in_channels + i]);
               largest[i] = std::max(largest[i], value);
@@ -109,6 +110,30 @@ TEST(Winograd, RandomCases) {
     used += CheckWinograd(c, filter, input, 1 + i % 3, residual);
   }
   EXPECT_GT(used, 30) << "hardly any of these cases is computed by Winograd's method";
+}
+
+// A PAD in front that the op does itself: up to two lines and columns, beyond which patches would be all padding.
+TEST(Winograd, ExplicitPadding) {
+  Random random(21);
+  int used = 0;
+  for (int i = 0; i < 24 && !::testing::Test::HasFailure(); ++i) {
+    Conv2DCase c = Square(3, 1, i % 4 == 0 ? Padding::kSame : Padding::kValid, 0, 32, random.Int(1, 40));
+    c.params.pads = {random.Int(0, 2), random.Int(0, 2), random.Int(0, 2), random.Int(0, 2)};
+    c.in_h = random.Int(9, 17);
+    c.in_w = random.Int(9, 17);
+    const FilterData filter = MakeFilter(random, c.params);
+    used += CheckWinograd(c, filter, MakeInput(random, c), 1 + i % 3);
+  }
+  EXPECT_GT(used, 24) << "hardly any of these cases is computed by Winograd's method";
+  for (int64_t ExplicitPadding::* side :
+       {&ExplicitPadding::top, &ExplicitPadding::bottom, &ExplicitPadding::left, &ExplicitPadding::right}) {
+    Conv2DCase c = Square(3, 1, Padding::kValid, 28, 64, 32);
+    c.params.pads.*side = 3;
+    const FilterData filter = MakeFilter(random, c.params);
+    EXPECT_EQ(CheckWinograd(c, filter, MakeInput(random, c)), 0);
+    c.params.pads.*side = -1;
+    EXPECT_EQ(Conv2D::Create(c.params, filter.Source(), nullptr, *BestKernels()), nullptr);
+  }
 }
 
 // Several blocks of tiles, and several ranges of input channels.
