@@ -316,7 +316,7 @@ TEST(Int8DepthwiseConv2D, ExplicitPadding) {
     const Requantization output = layer.Output();
     for (const KernelSet* kernels : AllKernelSets()) {
       SCOPED_TRACE(std::string(IsaName(kernels->isa)) + " seed " + std::to_string(seed));
-      const auto op = Int8DepthwiseConv2D::Create(c.params, layer.Source(), {&output, nullptr}, *kernels);
+      const auto op = Int8DepthwiseConv2D::Create(c.params, layer.Source(), output, *kernels);
       ASSERT_NE(op, nullptr);
       ASSERT_EQ(op->Reshape(1, c.in_h, c.in_w), Status::kOk);
       ExpectSame(RunGuardedInt8(*op, input, static_cast<int64_t>(expected.size()), 1 + seed % 3), expected);
