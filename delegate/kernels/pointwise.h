@@ -197,26 +197,31 @@ struct FloatRounding {
   }
 };
 
+// In integers, as the contract says.
+template <int a_step, int b_step>
+void AddS8Exactly(const AddS8Args& args, const int8_t* x, const int8_t* y, int8_t* results, int count) {
+  const int32_t a_zero = args.a_zero, b_zero = args.b_zero, sign = args.subtract ? -1 : 1;
+  const FixedFactor a_factor = args.a_factor, b_factor = args.b_factor, factor = args.factor;
+  const int32_t zero = args.zero, min = args.min, max = args.max;
+  for (int i = 0; i < count; ++i) {
+    const int32_t sum =
+        ScaledOperand(x[a_step * i] - a_zero, a_factor) + sign * ScaledOperand(y[b_step * i] - b_zero, b_factor);
+    results[i] = static_cast<int8_t>(Clamped(Multiplied(sum, factor) + zero, min, max));
+  }
+}
+
 template <int a_step, int b_step>
 void AddS8Rows(const AddS8Args& args) {
   const FloatRounding rounded(args.near, args.zero, args.min, args.max);
   const float a_float = args.a_float, b_float = args.subtract ? -args.b_float : args.b_float;
   const float offset = -(a_float * static_cast<float>(args.a_zero)) - b_float * static_cast<float>(args.b_zero);
-  const int32_t a_zero = args.a_zero, b_zero = args.b_zero, sign = args.subtract ? -1 : 1;
-  const FixedFactor a_factor = args.a_factor, b_factor = args.b_factor, factor = args.factor;
-  const int32_t zero = args.zero, min = args.min, max = args.max;
   const auto piece = [&](const int8_t* x, const int8_t* y, int8_t* results, int count) DGMS_INLINED {
     int32_t unsure = 0;
     for (int i = 0; i < count; ++i) {
       const float b_part = MultiplyAddAnyhow(static_cast<float>(y[b_step * i]), b_float, offset);
       results[i] = rounded(MultiplyAddAnyhow(static_cast<float>(x[a_step * i]), a_float, b_part), &unsure);
     }
-    if (unsure >= 0) return;
-    for (int i = 0; i < count; ++i) {
-      const int32_t sum =
-          ScaledOperand(x[a_step * i] - a_zero, a_factor) + sign * ScaledOperand(y[b_step * i] - b_zero, b_factor);
-      results[i] = static_cast<int8_t>(Clamped(Multiplied(sum, factor) + zero, min, max));
-    }
+    if (unsure < 0) AddS8Exactly<a_step, b_step>(args, x, y, results, count);
   };
   ForEachBytePiece<a_step, b_step>(args.operands, piece);
 }
