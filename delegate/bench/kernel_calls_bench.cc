@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/codes.h"
 #include "kernels/kernel.h"
 #include "kernels/pack_weights.h"
 #include "kernels/select_kernel.h"
@@ -39,11 +40,11 @@ struct Panel {
   Panel(const GemmF32Kernel& kernel, int n, int64_t k) : n(n), k(k) {
     std::mt19937 random(0);
     for (float& value : table) value = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000.0f;
-    std::vector<uint8_t> codes(static_cast<size_t>(n * k));
-    for (uint8_t& code : codes) code = static_cast<uint8_t>(random() % kTableSize);
+    std::vector<uint8_t> codes(static_cast<size_t>(CodeBytes(n * k)));
+    for (uint8_t& two : codes) two = static_cast<uint8_t>(random());
     packed.resize(static_cast<size_t>(PackedBlockBytes(kernel, k, n)));
     const int width = static_cast<int>(RoundUp(n, kernel.column_unit));
-    kernel.pack(codes.data(), k, k, n, width, packed.data());
+    kernel.pack(codes.data(), 0, k, k, n, width, packed.data());
     scale.assign(static_cast<size_t>(width), 1.0f);
     bias.assign(static_cast<size_t>(width), 0.0f);
   }
@@ -135,13 +136,13 @@ int GemmS8(const GemmS8Kernel& kernel, int calls, bool decode_alone, int n, int6
     std::fprintf(stderr, "%s: a block has at most %d weights\n", kernel.name, kPanelBytes);
     return 2;
   }
-  std::vector<uint8_t> codes(static_cast<size_t>(n * length));
-  for (uint8_t& code : codes) code = static_cast<uint8_t>(random() % kTableSize);
+  std::vector<uint8_t> codes(static_cast<size_t>(CodeBytes(n * length)));
+  for (uint8_t& two : codes) two = static_cast<uint8_t>(random());
   std::vector<uint8_t> packed(static_cast<size_t>(places * width / 2));
   std::vector<int64_t> segments;
   for (int64_t s = 0; s < segment_count; ++s) {
     const int64_t bytes = RoundUp(length, kernel.k_unit) * width / 2;
-    pack_s8(codes.data(), length, length, n, width, kernel.k_unit, packed.data() + s * bytes);
+    pack_s8(codes.data(), 0, length, length, n, width, kernel.k_unit, packed.data() + s * bytes);
     segments.push_back(s * length);
   }
   alignas(kAlignment) static int8_t panel[kPanelBytes];

@@ -15,6 +15,7 @@
 
 #include "bench/networks.h"
 #include "bench/peak.h"
+#include "kernels/codes.h"
 #include "ops/conv2d.h"
 #include "ops/depthwise_conv2d.h"
 #include "ops/fully_connected.h"
@@ -102,8 +103,8 @@ inline const Probe* ProbeOf(const Layer& layer, Activations activations, const K
 inline LayerOp MakeLayerOp(const Layer& layer, Activations activations, int bits, const KernelSet& kernels,
                            Workspace* workspace) {
   static std::mt19937 random(1);
-  std::vector<uint8_t> codes(static_cast<size_t>(layer.Weights()));
-  for (uint8_t& code : codes) code = static_cast<uint8_t>(random() % (1u << bits));
+  std::vector<uint8_t> codes(static_cast<size_t>(CodeBytes(layer.Weights())));
+  for (uint8_t& two : codes) two = static_cast<uint8_t>(random() % (1u << bits) | random() % (1u << bits) << 4);
   std::uniform_real_distribution<float> uniform(-1, 1);
   const size_t channels = static_cast<size_t>(layer.out_channels);
   std::vector<float> codebook(16), bias(channels), scale(channels);

@@ -12,69 +12,32 @@ constexpr CodeFormat kFormats[] = {
     {4, 1, {{4, 0}, {0, 0}}},
 };
 
-constexpr int kMaxFields = 8;  // fields of the narrowest plane's bytes
+constexpr int kRun = 16;  // codes that are read together: whole bytes of every plane, and whole words of nibbles
 
-// The fields of every byte value of one plane, as codes.
-struct ByteTable {
-  explicit ByteTable(const PlaneFormat& plane) {
-    for (int value = 0; value < kByteValues; ++value) {
-      for (int field = 0; field < plane.codes_per_byte(); ++field) {
-        fields[value][field] = static_cast<uint8_t>(TableEntry(plane, value, field));
-      }
-    }
+// 16 fields of `width` bits, side by side, as one nibble each: groups of 8 fields are moved apart, then of 4, 2 and 1.
+template <int width>
+uint64_t Spread(uint64_t fields) {
+  for (int group = kRun / 2; group >= 1; group /= 2) {
+    const uint64_t nibbles = (uint64_t{1} << (4 * group)) - 1;  // that a group has room in
+    const uint64_t bits = ((uint64_t{1} << (width * group)) - 1) * (~uint64_t{0} / nibbles);  // of every group
+    fields = (fields | fields << ((4 - width) * group)) & bits;
   }
-  uint8_t fields[kByteValues][kMaxFields] = {};
-};
-
-// Stores (kFirst) or adds a plane's part of the codes. kFields, known to the compiler, makes the fields of one byte one
-// wide load, or and store.
-template <int kFields, bool kFirst>
-void UnpackPlane(const ByteTable& table, const uint8_t* bytes, int64_t count, uint8_t* codes) {
-  const int64_t whole = count / kFields;
-  for (int64_t i = 0; i < whole; ++i) {
-    const uint8_t* fields = table.fields[bytes[i]];
-    if (kFirst) {
-      std::memcpy(codes + i * kFields, fields, kFields);
-    } else {
-      uint64_t sum = 0, part = 0;  // codes do not overlap: or is addition, whatever the byte order
-      std::memcpy(&sum, codes + i * kFields, kFields);
-      std::memcpy(&part, fields, kFields);
-      sum |= part;
-      std::memcpy(codes + i * kFields, &sum, kFields);
-    }
-  }
-  for (int64_t i = whole * kFields; i < count; ++i) {  // the last byte, where padding follows the codes
-    const uint8_t field = table.fields[bytes[whole]][i - whole * kFields];
-    codes[i] = static_cast<uint8_t>(kFirst ? field : codes[i] | field);
-  }
+  return fields;
 }
 
-// Nibbles need no table: four bytes become eight by moving halves apart, then their halves, then theirs, which takes
-// less than half of the time.
-void UnpackNibbles(const uint8_t* bytes, int64_t count, uint8_t* codes) {
-  static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first code is a word's lowest byte");
-  const auto unpack = [](const uint8_t* packed, size_t packed_bytes, uint8_t* to, size_t codes_there) {
-    uint64_t word = 0;
-    std::memcpy(&word, packed, packed_bytes);
-    word = (word | word << 16) & 0x0000ffff0000ffff;
-    word = (word | word << 8) & 0x00ff00ff00ff00ff;
-    word = (word | word << 4) & 0x0f0f0f0f0f0f0f0f;
-    std::memcpy(to, &word, codes_there);
-  };
-  int64_t i = 0;
-  for (; i + 8 <= count; i += 8) unpack(bytes + i / 2, 4, codes + i, 8);
-  const auto left = static_cast<size_t>(count - i);
-  if (left > 0) unpack(bytes + i / 2, (left + 1) / 2, codes + i, left);
-}
-
-template <int kFields>
-void UnpackPlane(const PlaneFormat& plane, bool first, const uint8_t* bytes, int64_t count, uint8_t* codes) {
-  const ByteTable table(plane);
-  if (first) {
-    UnpackPlane<kFields, true>(table, bytes, count, codes);
-  } else {
-    UnpackPlane<kFields, false>(table, bytes, count, codes);
+// Codes first..first+count-1 (first a multiple of 16, 1 <= count <= 16) as nibbles; what follows them is not specified.
+uint64_t ReadRun(const CodeFormat& format, const uint8_t* const planes[], int64_t first, int64_t count) {
+  static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first code is a word's lowest bits");
+  uint64_t codes = 0;
+  for (int i = 0; i < format.plane_count; ++i) {
+    const PlaneFormat& plane = format.planes[i];
+    const int per_byte = plane.codes_per_byte();
+    uint64_t fields = 0;
+    std::memcpy(&fields, planes[i] + first / per_byte, static_cast<size_t>((count + per_byte - 1) / per_byte));
+    fields = plane.width == 1 ? Spread<1>(fields) : plane.width == 2 ? Spread<2>(fields) : fields;
+    codes |= fields << plane.shift;
   }
+  return codes;
 }
 
 }  // namespace
@@ -111,20 +74,19 @@ bool IsTableOf(const PlaneFormat& plane, const void* table, int64_t columns) {
   return true;
 }
 
+void WidenCodes(const CodeFormat& format, const uint8_t* const planes[], int64_t count, uint8_t* nibbles) {
+  for (int64_t i = 0; i < count; i += kRun) {
+    const int64_t run = std::min<int64_t>(kRun, count - i);
+    const uint64_t codes = ReadRun(format, planes, i, run);
+    std::memcpy(nibbles + i / 2, &codes, static_cast<size_t>((run + 1) / 2));
+  }
+}
+
 void UnpackCodes(const CodeFormat& format, const uint8_t* const planes[], int64_t count, uint8_t* codes) {
-  for (int i = 0; i < format.plane_count; ++i) {
-    const PlaneFormat& plane = format.planes[i];
-    switch (plane.codes_per_byte()) {
-      case 2:
-        UnpackNibbles(planes[i], count, codes);  // the only plane of 4 bits
-        break;
-      case 4:
-        UnpackPlane<4>(plane, i == 0, planes[i], count, codes);
-        break;
-      default:
-        UnpackPlane<8>(plane, i == 0, planes[i], count, codes);
-        break;
-    }
+  for (int64_t i = 0; i < count; i += kRun) {
+    const int64_t run = std::min<int64_t>(kRun, count - i);
+    const uint64_t nibbles = ReadRun(format, planes, i, run);
+    for (int64_t j = 0; j < run; ++j) codes[i + j] = static_cast<uint8_t>(nibbles >> (4 * j) & 15);
   }
 }
 

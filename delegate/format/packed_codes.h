@@ -58,7 +58,12 @@ bool IsTableOf(const PlaneFormat& plane, const void* table, int64_t columns);
 //   codes   count bytes, each set to a value in [0, codebook_size)
 void UnpackCodes(const CodeFormat& format, const uint8_t* const planes[], int64_t count, uint8_t* codes);
 
-// Writes `count` codes, each in [0, codebook_size), into the planes; padding codes are 0. For tests.
+// Reads `count` codes as nibbles: what the plane of 4 bits is.
+//   nibbles  (count + 1) / 2 bytes, code i in byte i / 2, in the low nibble if i is even; what is beside the last of an
+//            odd count is not specified
+void WidenCodes(const CodeFormat& format, const uint8_t* const planes[], int64_t count, uint8_t* nibbles);
+
+// Writes `count` codes, each in [0, codebook_size), into the planes; padding codes are 0. For tests and tools.
 void PackCodes(const CodeFormat& format, const uint8_t* codes, int64_t count, uint8_t* const planes[]);
 
 }  // namespace dgms

@@ -48,10 +48,12 @@ inline constexpr size_t kAlignment = 64;  // bytes; of tables, packed panels and
 // places without a weight hold code 0. Only `pack` and `decode`/`gemv` of one kernel agree about the order inside.
 
 // Packs one block of one panel.
-//   codes          code of column j (0 <= j < n) at place p (0 <= p < k) is codes[j * column_stride + p]; one per byte,
-//   0..15 width          round_up(n, column_unit) packed         exactly the number of bytes above, 4-byte aligned; all
-//   of them are written
-using PackFn = void (*)(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, uint8_t* packed);
+//   codes, first   the code of column j (0 <= j < n) at place p (0 <= p < k) is number first + j * column_stride + p of
+//                  `codes`, which are two per byte (codes.h)
+//   width          round_up(n, column_unit)
+//   packed         exactly the number of bytes above, 4-byte aligned; all of them are written
+using PackFn = void (*)(const uint8_t* codes, int64_t first, int64_t column_stride, int64_t k, int n, int width,
+                        uint8_t* packed);
 
 // The tables of a panel. Column j uses the 16 floats at
 //     tables                               if column_table is null (the usual case: one codebook)
@@ -202,14 +204,14 @@ struct DenseKernel {
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Declarations of all kernels of this processor family, from kernels.inc.
-#define DGMS_GEMM_F32(name, isa, max_rows, max_columns, column_unit, k_unit, pack)                              \
-  void pack(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, uint8_t* packed);         \
-  void name##_decode(const uint8_t* packed, int64_t k, int n, const Tables& tables, float* panel);              \
-  void name##_gemm(const GemmF32Args& args);                                                                    \
-  void name##_gemv(const GemvF32Args& args);                                                                    \
-  static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);       \
-  static_assert((column_unit) % 4 == 0, "columns of " #name);                                                   \
-  static_assert((column_unit) * (k_unit) % 8 == 0, "a packed block is a whole number of 32-bit words: " #name); \
+#define DGMS_GEMM_F32(name, isa, max_rows, max_columns, column_unit, k_unit, pack)                                     \
+  void pack(const uint8_t* codes, int64_t first, int64_t column_stride, int64_t k, int n, int width, uint8_t* packed); \
+  void name##_decode(const uint8_t* packed, int64_t k, int n, const Tables& tables, float* panel);                     \
+  void name##_gemm(const GemmF32Args& args);                                                                           \
+  void name##_gemv(const GemvF32Args& args);                                                                           \
+  static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);              \
+  static_assert((column_unit) % 4 == 0, "columns of " #name);                                                          \
+  static_assert((column_unit) * (k_unit) % 8 == 0, "a packed block is a whole number of 32-bit words: " #name);        \
   static_assert((max_columns) * (k_unit) <= kPanelFloats && kMaxBlock % (k_unit) == 0, "block buffer of " #name);
 #define DGMS_DEPTHWISE_F32(name, isa) void name(const DepthwiseF32Args& args);
 #define DGMS_DENSE(name, isa)                                                                           \

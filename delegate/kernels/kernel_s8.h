@@ -30,7 +30,8 @@ inline constexpr int kColumnSlack = 16;
 
 // Packs one segment of one panel; the same order for every kernel. As PackFn (kernel.h), but k is that of one segment,
 // and `packed` receives round_up(k, k_unit) * width / 2 bytes. width * k_unit is a multiple of 32.
-void pack_s8(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, int k_unit, uint8_t* packed);
+void pack_s8(const uint8_t* codes, int64_t first, int64_t column_stride, int64_t k, int n, int width, int k_unit,
+             uint8_t* packed);
 
 // The tables of a panel, 16 int8 each. Column j uses the one at tables + 16 * column_table[j] (width entries, in any
 // order), or the only one where column_table is null.

@@ -5,6 +5,7 @@
 // 00 11 22 33 00 11 22 33 ... (hexadecimal).
 #include <string.h>
 
+#include "kernels/codes.h"
 #include "kernels/kernel_s8.h"
 
 namespace dgms {
@@ -12,24 +13,16 @@ namespace {
 
 constexpr int kHalf = kRunS8 / 2;
 
-// `places` (1..unit) places of n columns, `unit` bytes for each column.
 template <int unit>
-void Gather(const uint8_t* codes, int64_t column_stride, int64_t places, int n, uint8_t* weights) {
-  if (places >= unit) {
-    for (int j = 0; j < n; ++j) memcpy(weights + j * unit, codes + j * column_stride, unit);
-    return;
-  }
-  for (int j = 0; j < n; ++j) {
-    for (int p = 0; p < unit; ++p) weights[j * unit + p] = p < places ? codes[j * column_stride + p] : 0;
-  }
-}
-
-template <int unit>
-void Pack(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, uint8_t* packed) {
-  uint8_t weights[kMaxColumns * unit];
+void Pack(const uint8_t* codes, int64_t first, int64_t column_stride, int64_t k, int n, int width, uint8_t* packed) {
+  uint8_t weights[kMaxColumns * unit];  // `unit` places of every column
   memset(weights + n * unit, 0, static_cast<size_t>((width - n) * unit));
   for (int64_t p = 0; p < k; p += unit) {
-    Gather<unit>(codes + p, column_stride, k - p, n, weights);
+    const int64_t places = k - p < unit ? k - p : unit;
+    for (int j = 0; j < n; ++j) {
+      const uint64_t bytes = NibblesToBytes(UpToEightCodes(codes, first + j * column_stride + p, places));
+      memcpy(weights + j * unit, &bytes, unit);
+    }
     for (int run = 0; run < width * unit; run += kRunS8, packed += kHalf) {
       for (int i = 0; i < kHalf; ++i) {
         packed[i] = static_cast<uint8_t>(weights[run + i] | weights[run + kHalf + i] << 4);
@@ -40,9 +33,10 @@ void Pack(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int wid
 
 }  // namespace
 
-void pack_s8(const uint8_t* codes, int64_t column_stride, int64_t k, int n, int width, int k_unit, uint8_t* packed) {
+void pack_s8(const uint8_t* codes, int64_t first, int64_t column_stride, int64_t k, int n, int width, int k_unit,
+             uint8_t* packed) {
   static_assert(kMaxUnitS8 == 8, "a case for every k_unit");
-  (k_unit == 4 ? Pack<4> : Pack<8>)(codes, column_stride, k, n, width, packed);
+  (k_unit == 4 ? Pack<4> : Pack<8>)(codes, first, column_stride, k, n, width, packed);
 }
 
 }  // namespace dgms

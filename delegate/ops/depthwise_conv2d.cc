@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/codes.h"
 #include "ops/depthwise_plan.h"
 
 namespace dgms {
@@ -41,11 +42,15 @@ Status DepthwiseConv2D::State::Decode(const FloatFilter& filter, const float* la
     return Status::kOk;
   }
   const CodebookFilter& codebook = *std::get_if<CodebookFilter>(&filter);
-  for (int64_t c = 0; c < channels; ++c) {
-    const int64_t book = codebook.group_size == 0 ? 0 : c / codebook.group_size;
-    const float* values = codebook.codebooks + (book << codebook.bits);
-    const float scale = codebook.scale == nullptr ? 1.0f : codebook.scale[c];
-    for (int64_t t = 0; t < taps; ++t) weights[t * channels + c] = values[codebook.codes[t * channels + c]] * scale;
+  const int64_t group = codebook.group_size == 0 ? channels : codebook.group_size;
+  for (int64_t t = 0; t < taps; ++t) {
+    float* line = weights.data() + t * channels;
+    for (int64_t first = 0; first < channels; first += group) {
+      const float* values = codebook.codebooks + (first / group << codebook.bits);
+      const int64_t end = channels - first < group ? channels : first + group;
+      for (int64_t c = first; c < end; ++c) line[c] = values[CodeAt(codebook.codes, t * channels + c)];
+    }
+    for (int64_t c = 0; codebook.scale != nullptr && c < channels; ++c) line[c] *= codebook.scale[c];
   }
   return Status::kOk;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/codes.h"
 #include "kernels/kernel.h"
 #include "ops/shapes.h"
 
@@ -15,9 +16,11 @@ bool AreValid(const FilterCodes& filter, int64_t channels) {
   if (filter.group_size > INT64_MAX - channels || CodebookCount(filter, channels) > INT32_MAX / kTableSize)
     return false;
   if (filter.codes == nullptr && filter.count > 0) return false;
-  uint8_t all = 0;
-  for (int64_t i = 0; i < filter.count; ++i) all |= filter.codes[i];
-  return all < (1 << filter.bits);
+  if (filter.bits == 4) return true;
+  int all = 0;
+  for (int64_t i = 0; i < filter.count / 2; ++i) all |= filter.codes[i];
+  if (filter.count % 2 != 0) all |= CodeAt(filter.codes, filter.count - 1);
+  return (all | all >> 4) % 16 < (1 << filter.bits);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ namespace dgms {
 
 // A filter as codes. All pointers are views that need to live during Create only.
 struct FilterCodes {
-  const uint8_t* codes = nullptr;  // one code per byte, in the op's filter order: OHWI (convolution),
+  const uint8_t* codes = nullptr;  // two per byte (kernels/codes.h), in the op's filter order: OHWI (convolution),
                                    // HWC (depthwise: TFLite's 1HWC without the 1), OI (fully connected)
   int64_t count = 0;               // number of codes
   int bits = 4;                    // 2, 3 or 4: every code is below 1 << bits

@@ -74,15 +74,15 @@ Status FilterPanels::PackCodes(const CodebookFilter& filter) {
   for (int64_t group = 0; group < shape_.groups; ++group) {
     for (int64_t panel = 0; panel < panels_per_group_; ++panel) {
       const int n = Columns(panel);
-      const uint8_t* codes = filter.codes + (group * shape_.columns + panel * kernel_->max_columns) * k();
+      const int64_t first = (group * shape_.columns + panel * kernel_->max_columns) * k();
       for (int64_t b = 0; b < block_count_; ++b) {
         const Block& block = blocks_[b];
         // Parts of several segments are packed one after the other: they are multiples of k_unit, so that the packed
         // block is that of all of them together.
         const int64_t runs = Runs(block), run = block.k() / runs;
         for (int64_t s = 0; s < runs; ++s) {
-          kernel_->pack(codes + (block.first_segment + s) * shape_.segment_length + block.offset, k(), run, n,
-                        static_cast<int>(RoundUp(n, kernel_->column_unit)), packed);
+          kernel_->pack(filter.codes, first + (block.first_segment + s) * shape_.segment_length + block.offset, k(),
+                        run, n, static_cast<int>(RoundUp(n, kernel_->column_unit)), packed);
           packed += PackedBlockBytes(*kernel_, run, n);
         }
       }

@@ -5,6 +5,8 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/codes.h"
+
 namespace dgms {
 namespace {
 
@@ -25,17 +27,33 @@ double SquaredError(const std::vector<double>& values, const std::vector<int64_t
   return error;
 }
 
+// How often every value of every codebook is used: counts[codebook][code], added to.
+void CountCodes(const FilterCodes& filter, int64_t channels, int64_t* counts) {
+  if (filter.group_size > 0) {
+    const int64_t each = filter.count / channels;
+    for (int64_t c = 0; c < channels; ++c) {
+      int64_t* book = counts + (c / filter.group_size << filter.bits);
+      for (int64_t i = c * each; i < (c + 1) * each; ++i) ++book[CodeAt(filter.codes, i)];
+    }
+    return;
+  }
+  int64_t bytes[256] = {};  // one book: pairs of codes are counted together
+  for (int64_t i = 0; i < filter.count / 2; ++i) ++bytes[filter.codes[i]];
+  if (filter.count % 2 != 0) ++counts[CodeAt(filter.codes, filter.count - 1)];
+  for (int value = 0; value < 256; ++value) {
+    if (bytes[value] == 0) continue;
+    counts[value % 16] += bytes[value];
+    counts[value / 16] += bytes[value];
+  }
+}
+
 }  // namespace
 
 float RoundCodebooks(const CodebookFilter& filter, int64_t channels, int8_t* rounded) {
   const int64_t books = CodebookCount(filter, channels);
   const std::vector<double> values(filter.codebooks, filter.codebooks + (books << filter.bits));
   std::vector<int64_t> counts(values.size(), 0);
-  for (int64_t c = 0; c < channels; ++c) {
-    int64_t* book = counts.data() + ((filter.group_size == 0 ? 0 : c / filter.group_size) << filter.bits);
-    const uint8_t* codes = filter.codes + c * (filter.count / channels);
-    for (int64_t i = 0; i < filter.count / channels; ++i) ++book[codes[i]];
-  }
+  CountCodes(filter, channels, counts.data());
   std::fill(rounded, rounded + values.size(), int8_t{0});
   double largest = 0;
   for (size_t i = 0; i < values.size(); ++i) {

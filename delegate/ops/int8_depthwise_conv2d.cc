@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/codes.h"
 #include "kernels/pack_weights.h"
 #include "ops/depthwise_plan.h"
 #include "ops/shapes.h"
@@ -56,7 +57,7 @@ Status Int8DepthwiseConv2D::State::Decode(const Int8Filter& filter) {
   for (int64_t c = 0; c < channels; ++c) {
     const int64_t book = codebook.group_size == 0 ? 0 : c / codebook.group_size;
     const int8_t* values = codebook.codebooks + (book << codebook.bits);
-    for (int64_t t = 0; t < taps; ++t) weights[t * channels + c] = values[codebook.codes[t * channels + c]];
+    for (int64_t t = 0; t < taps; ++t) weights[t * channels + c] = values[CodeAt(codebook.codes, t * channels + c)];
   }
   return Status::kOk;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/codes.h"
 #include "kernels/pack_weights.h"
 #include "ops/shapes.h"
 
@@ -70,13 +71,13 @@ void Int8FilterPanels::Pack(const Int8CodebookFilter& filter) {
   for (int64_t i = 0; i < panels(); ++i) {
     const int n = Columns(i % panels_per_group_);
     const int width = static_cast<int>(RoundUp(n, kernel_->column_unit));
-    const uint8_t* codes = filter.codes + FirstChannel(i) * k();
     uint8_t* packed = packed_.data() + i * places_ * kernel_->max_columns / 2;
     for (int64_t b = 0; b < block_count_; ++b) {
       const FilterBlock& block = blocks_[b];
       for (int64_t s = 0; s < block.segment_count; ++s) {
         const int64_t place = (block.first_segment + s) * shape_.segment_length + block.offset;
-        pack_s8(codes + place, k(), block.segment_length, n, width, kernel_->k_unit, packed);
+        pack_s8(filter.codes, FirstChannel(i) * k() + place, k(), block.segment_length, n, width, kernel_->k_unit,
+                packed);
         packed += RoundUp(block.segment_length, kernel_->k_unit) * width / 2;
       }
     }
@@ -87,7 +88,7 @@ void Int8FilterPanels::SumColumns(const Int8CodebookFilter& filter) {
   for (int64_t c = 0; c < channels(); ++c) {
     const int8_t* book = filter.codebooks + (BookOf(filter, c) << filter.bits);
     uint32_t sum = 0;
-    for (int64_t p = 0; p < k(); ++p) sum += static_cast<uint32_t>(int32_t{book[filter.codes[c * k() + p]]});
+    for (int64_t p = 0; p < k(); ++p) sum += static_cast<uint32_t>(int32_t{book[CodeAt(filter.codes, c * k() + p)]});
     column_sums_[c] = static_cast<int32_t>(sum);
   }
 }

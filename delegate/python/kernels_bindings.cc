@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "format/packed_codes.h"
+#include "kernels/codes.h"
 #include "kernels/pack_weights.h"
 #include "kernels/select_kernel.h"
 #include "ops/conv2d.h"
@@ -60,13 +62,32 @@ const KernelSet& Kernels(const std::string& isa) {
 
 const float* DataOrNull(const OptionalFloats& array) { return array.has_value() ? array->data() : nullptr; }
 
+// Codes as the ops have them: two per byte.
+std::vector<uint8_t> Nibbles(const CodeArray& codes, int64_t entries) {
+  for (py::ssize_t i = 0; i < codes.size(); ++i) {
+    if (codes.data()[i] >= entries) {
+      Refuse("`codes` must be below " + std::to_string(entries) +
+             ", the entries of a codebook. Received: " + std::to_string(codes.data()[i]));
+    }
+  }
+  std::vector<uint8_t> nibbles(static_cast<size_t>(CodeBytes(codes.size())));
+  uint8_t* const planes[] = {nibbles.data()};
+  PackCodes(*CodeFormatOf(4), codes.data(), codes.size(), planes);
+  return nibbles;
+}
+
+// A filter, and its codes while an op is created from it.
+struct Filter : CodebookFilter {
+  std::vector<uint8_t> nibbles;
+};
+
 // Checks what the ops cannot see (array sizes) and views the rest.
-CodebookFilter View(const CodeArray& codes, const FloatArray& codebooks, const OptionalFloats& scale,
-                    const OptionalFloats& bias, int64_t group_size, int64_t channels) {
+Filter View(const CodeArray& codes, const FloatArray& codebooks, const OptionalFloats& scale,
+            const OptionalFloats& bias, int64_t group_size, int64_t channels) {
   if (codebooks.ndim() < 1 || codebooks.ndim() > 2) {
     Refuse("`codebooks` must be [2**bits] or [groups, 2**bits]. Received: shape " + ShapeText(codebooks));
   }
-  CodebookFilter filter;
+  Filter filter;
   const int64_t entries = codebooks.shape(codebooks.ndim() - 1);
   filter.bits = entries == 4 ? 2 : entries == 8 ? 3 : entries == 16 ? 4 : 0;
   if (filter.bits == 0) Refuse("a codebook must have 4, 8 or 16 entries. Received: shape " + ShapeText(codebooks));
@@ -85,7 +106,8 @@ CodebookFilter View(const CodeArray& codes, const FloatArray& codebooks, const O
              ShapeText(**array));
     }
   }
-  filter.codes = codes.data();
+  filter.nibbles = Nibbles(codes, entries);
+  filter.codes = filter.nibbles.data();
   filter.count = codes.size();
   filter.codebooks = codebooks.data();
   filter.group_size = group_size;
@@ -205,8 +227,8 @@ CodeArray PackPanel(const CodeArray& codes, const std::string& isa) {
   const GemmF32Kernel& kernel = PanelKernel(isa, codes.shape(1), codes.shape(0));
   const int n = static_cast<int>(codes.shape(0));
   CodeArray packed(PackedBlockBytes(kernel, codes.shape(1), n));
-  kernel.pack(codes.data(), codes.shape(1), codes.shape(1), n, static_cast<int>(RoundUp(n, kernel.column_unit)),
-              packed.mutable_data());
+  kernel.pack(Nibbles(codes, kTableSize).data(), 0, codes.shape(1), codes.shape(1), n,
+              static_cast<int>(RoundUp(n, kernel.column_unit)), packed.mutable_data());
   return packed;
 }
 

@@ -4,6 +4,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "format/packed_codes.h"
+#include "kernels/codes.h"
 #include "ops/conv2d.h"
 #include "ops/depthwise_conv2d.h"
 #include "ops/fully_connected.h"
@@ -317,13 +319,16 @@ std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape&
   const LayerMatch& layer = *match.layer();
   if (layer.filter.values != nullptr) return CreatePlain(match, input_dims, settings, status);
   Buffer<uint8_t> codes;
-  if (!codes.Reserve(layer.filter.count)) {
-    *status = Status::kOutOfMemory;
-    return nullptr;
-  }
-  UnpackCodes(*layer.filter.format, layer.filter.planes, layer.filter.count, codes.data());
   FilterCodes common;
-  common.codes = codes.data();
+  common.codes = layer.filter.planes[0];
+  if (layer.filter.format->bits < kMaxBits) {
+    if (!codes.Reserve(CodeBytes(layer.filter.count))) {
+      *status = Status::kOutOfMemory;
+      return nullptr;
+    }
+    WidenCodes(*layer.filter.format, layer.filter.planes, layer.filter.count, codes.data());
+    common.codes = codes.data();
+  }
   common.count = layer.filter.count;
   common.bits = layer.filter.format->bits;
   common.group_size = layer.filter.group_size;

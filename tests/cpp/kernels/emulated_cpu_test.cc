@@ -16,12 +16,10 @@ namespace {
 #if DGMS_NEON
 // The example of pack_weights.h, byte for byte.
 TEST(PackWeights, Runs32Example) {
-  std::vector<uint8_t> codes;
-  for (int column = 0; column < 8; ++column) {
-    for (uint8_t place = 0; place < 8; ++place) codes.push_back(place);
-  }
+  std::vector<uint8_t> codes;  // 0..7 for each column, two per byte
+  for (int column = 0; column < 8; ++column) codes.insert(codes.end(), {0x10, 0x32, 0x54, 0x76});
   uint8_t packed[32];
-  pack_runs32(codes.data(), 8, 8, 8, 8, packed);
+  pack_runs32(codes.data(), 0, 8, 8, 8, 8, packed);
   std::vector<uint8_t> expected;
   for (const uint8_t byte : {0x20, 0x31, 0x64, 0x75}) expected.insert(expected.end(), 8, byte);
   EXPECT_EQ(std::memcmp(packed, expected.data(), 32), 0);

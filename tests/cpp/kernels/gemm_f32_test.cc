@@ -79,7 +79,7 @@ TEST_P(GemmF32, OneHotPacking) {
 TEST(PackWeights, RowsExample) {
   const std::vector<uint8_t> codes = {1, 2, 3, 4, 5, 6, 7, 8};
   uint8_t packed[4];
-  pack_rows(codes.data(), 1, 1, 8, 8, packed);
+  pack_rows(Nibbles(codes).data(), 0, 1, 1, 8, 8, packed);
   const uint8_t expected[4] = {0x21, 0x43, 0x65, 0x87};
   EXPECT_EQ(std::memcmp(packed, expected, 4), 0);
 }
@@ -88,7 +88,7 @@ TEST(PackWeights, RowsExample) {
 TEST(PackWeights, Lanes32Example) {
   const std::vector<uint8_t> codes = {1, 2, 3, 4};  // two columns of two places
   uint8_t packed[32];
-  pack_lanes32(codes.data(), 2, 2, 2, 8, packed);
+  pack_lanes32(Nibbles(codes).data(), 0, 2, 2, 2, 8, packed);
   const uint8_t expected[32] = {0x21, 0, 0, 0, 0x43};
   EXPECT_EQ(std::memcmp(packed, expected, 32), 0);
 }

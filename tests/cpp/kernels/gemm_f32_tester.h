@@ -35,8 +35,13 @@ class PackedBlock {
         tables_(tables, Flush::kEnd, kAlignment),
         column_table_(Widen(table_of_column, width_)),
         packed_(PackedBlockBytes(kernel, k, n), Flush::kEnd, 4) {
-    const GuardedBuffer<uint8_t> source(codes);
-    kernel.pack(source.data(), k, k, n, width_, packed_.data());
+    kernel.pack(GuardedBuffer<uint8_t>(Nibbles(codes)).data(), 0, k, k, n, width_, packed_.data());
+    // The same codes, the first in a high nibble.
+    std::vector<uint8_t> shifted = {15};
+    shifted.insert(shifted.end(), codes.begin(), codes.end());
+    GuardedBuffer<uint8_t> again(packed_.size(), Flush::kEnd, 4);
+    kernel.pack(GuardedBuffer<uint8_t>(Nibbles(shifted)).data(), 1, k, k, n, width_, again.data());
+    EXPECT_EQ(again.values(), packed_.values());
   }
 
   Tables tables() const { return {tables_.data(), column_table_.size() > 0 ? column_table_.data() : nullptr}; }

@@ -82,7 +82,7 @@ TEST(PackS8, Example) {
     for (uint8_t place = 0; place < 4; ++place) codes.push_back(place);
   }
   uint8_t packed[16];
-  pack_s8(codes.data(), 4, 4, 8, 8, 4, packed);
+  pack_s8(Nibbles(codes).data(), 0, 4, 4, 8, 8, 4, packed);
   const uint8_t expected[4] = {0x00, 0x11, 0x22, 0x33};
   for (int i = 0; i < 16; ++i) EXPECT_EQ(packed[i], expected[i % 4]) << i;
 }

@@ -37,13 +37,17 @@ class PackedBlockS8 {
         tables_(tables, Flush::kEnd, 16),
         column_table_(Widen(table_of_column, width_)),
         packed_(places_ * width_ / 2) {
-    const GuardedBuffer<uint8_t> source(codes);
-    uint8_t* to = packed_.data();
+    std::vector<uint8_t> shifted = {15};  // the same codes once more, the first in a high nibble
+    shifted.insert(shifted.end(), codes.begin(), codes.end());
+    const GuardedBuffer<uint8_t> even(Nibbles(codes)), odd(Nibbles(shifted));
+    GuardedBuffer<uint8_t> again(packed_.size());
+    const int64_t bytes = RoundUp(length, kernel.k_unit) * width_ / 2;  // of a segment
     for (int64_t s = 0; s < segments; ++s) {
-      pack_s8(source.data() + s * length, k_, length, n, width_, kernel.k_unit, to);
-      to += RoundUp(length, kernel.k_unit) * width_ / 2;
+      pack_s8(even.data(), s * length, k_, length, n, width_, kernel.k_unit, packed_.data() + s * bytes);
+      pack_s8(odd.data(), 1 + s * length, k_, length, n, width_, kernel.k_unit, again.data() + s * bytes);
     }
-    EXPECT_EQ(to, packed_.data() + packed_.size());
+    EXPECT_EQ(segments * bytes, packed_.size());
+    EXPECT_EQ(again.values(), packed_.values());
   }
 
   int width() const { return width_; }

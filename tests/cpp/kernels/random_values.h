@@ -32,6 +32,13 @@ class Random {
   std::mt19937_64 engine_;
 };
 
+// Codes as the library has them, two per byte (kernels/codes.h).
+inline std::vector<uint8_t> Nibbles(const std::vector<uint8_t>& codes) {
+  std::vector<uint8_t> bytes((codes.size() + 1) / 2, 0);
+  for (size_t i = 0; i < codes.size(); ++i) bytes[i / 2] = static_cast<uint8_t>(bytes[i / 2] | codes[i] << (i % 2 * 4));
+  return bytes;
+}
+
 inline constexpr double kEpsilon = std::numeric_limits<float>::epsilon();
 
 // How far a float sum may be from the exact one: 4 eps sum|w x|. Each of the n additions of a chain rounds by at most

@@ -165,11 +165,17 @@ TEST(Conv2D, RefusesWhatMakesNoSense) {
   view = filter.View();
   view.group_size = -1;
   EXPECT_EQ(status_of(good.params, view), Status::kInvalidArgument);
-  std::vector<uint8_t> codes = filter.codes;
-  codes.back() = 16;
-  view = filter.View();
-  view.codes = codes.data();
-  EXPECT_EQ(status_of(good.params, view), Status::kInvalidArgument);
+  // A code that the codebook does not have, wherever it is.
+  const std::vector<uint8_t> allowed(filter.codes.size(), 7);
+  for (const size_t place : {size_t{0}, size_t{1}, allowed.size() - 1}) {
+    std::vector<uint8_t> codes = allowed;
+    codes[place] = 8;
+    const std::vector<uint8_t> nibbles = Nibbles(codes);
+    view = filter.View();
+    view.bits = 3;
+    view.codes = nibbles.data();
+    EXPECT_EQ(status_of(good.params, view), Status::kInvalidArgument) << place;
+  }
 }
 
 TEST(Conv2D, ReshapeErrors) {

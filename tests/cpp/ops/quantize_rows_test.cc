@@ -103,7 +103,7 @@ TEST(QuantizeRows, SignsAndExtremes) {
 TEST(RoundCodebooks, FindsAnExactScale) {
   // Multiples of 0.125, the largest 100 of them: 127 steps of the largest value would miss them all.
   const std::vector<float> book = {0.0f, 12.5f, -3.375f, 1.0f};
-  const std::vector<uint8_t> codes = {0, 1, 2, 3, 1, 2};
+  const std::vector<uint8_t> codes = Nibbles({0, 1, 2, 3, 1, 2});
   CodebookFilter filter;
   filter.codes = codes.data();
   filter.count = 6;
@@ -121,7 +121,7 @@ TEST(RoundCodebooks, FindsAnExactScale) {
 TEST(RoundCodebooks, UnusedEntriesDoNotCount) {
   // The huge entry is used by no weight of its own book.
   const std::vector<float> books = {0.0f, 1e30f, 1.0f, -1.0f, 0.0f, 0.5f, 1.0f, -1.0f};
-  const std::vector<uint8_t> codes = {2, 3, 1, 2};  // two channels of two, a book each
+  const std::vector<uint8_t> codes = Nibbles({2, 3, 1, 2});  // two channels of two, a book each
   CodebookFilter filter;
   filter.codes = codes.data();
   filter.count = 4;
@@ -136,7 +136,7 @@ TEST(RoundCodebooks, UnusedEntriesDoNotCount) {
 }
 
 TEST(RoundCodebooks, NoScale) {
-  const std::vector<uint8_t> codes = {1, 1, 0, 1};
+  const std::vector<uint8_t> codes = Nibbles({1, 1, 0, 1});
   CodebookFilter filter;
   filter.codes = codes.data();
   filter.count = 4;

@@ -19,6 +19,7 @@ namespace dgms::testing {
 struct FilterData {
   std::shared_ptr<GuardedBuffer<float>> values;  // dense; else null, and codes
   std::vector<uint8_t> codes;
+  mutable std::shared_ptr<GuardedBuffer<uint8_t>> nibbles;  // the codes as the last View has them
   std::vector<float> codebooks;
   std::vector<float> scale;  // empty: none
   std::vector<float> bias;   // empty: none
@@ -27,7 +28,8 @@ struct FilterData {
 
   CodebookFilter View() const {
     CodebookFilter view;
-    view.codes = codes.data();
+    nibbles = std::make_shared<GuardedBuffer<uint8_t>>(Nibbles(codes));
+    view.codes = nibbles->data();
     view.count = static_cast<int64_t>(codes.size());
     view.bits = bits;
     view.codebooks = codebooks.data();
