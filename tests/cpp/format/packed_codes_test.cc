@@ -39,6 +39,9 @@ std::vector<uint8_t> Unpack(const CodeFormat& format, const std::vector<std::vec
   for (size_t i = 0; i < exact.size(); ++i) pointers[i] = exact[i].data.get();
   Exact codes(static_cast<size_t>(count));
   UnpackCodes(format, pointers, count, codes.data.get());
+  Exact nibbles(static_cast<size_t>((count + 1) / 2));
+  WidenCodes(format, pointers, count, nibbles.data.get());
+  for (int64_t i = 0; i < count; ++i) EXPECT_EQ(nibbles.data[i / 2] >> (i % 2 * 4) & 15, codes.data[i]) << i;
   return codes.vector();
 }
 
