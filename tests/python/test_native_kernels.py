@@ -124,7 +124,7 @@ def test_errors_say_what_was_received() -> None:
         native.conv2d(x, codes, codebook, activation="tanh")
     with pytest.raises(ValueError, match=r"`scale` must have shape \(6,\)"):
         native.conv2d(x, codes, codebook, scale=np.ones(7, np.float32))
-    with pytest.raises(ValueError, match="`codes` must be below 8.*Received: 1"):
+    with pytest.raises(ValueError, match=r"`codes` must be below 8.*Received: 1"):
         native.conv2d(x, codes, codebook[:8])
     with pytest.raises(ValueError, match="invalid sizes"):
         native.conv2d(x, codes, codebook, strides=(0, 1))
