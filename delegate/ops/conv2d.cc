@@ -12,6 +12,9 @@ namespace dgms {
 
 namespace {
 
+// Decoding a panel costs about as much as so many rows of arithmetic.
+constexpr int64_t kDecodeRows = 2;
+
 // True if no weight comes near what overflows when filters are transformed (see kernel_winograd.h), or is not finite.
 bool AreModerate(const FloatFilter& filter, int64_t channels) {
   const float* values = nullptr;
@@ -31,7 +34,7 @@ bool AreModerate(const FloatFilter& filter, int64_t channels) {
 
 }  // namespace
 
-struct Conv2D::State {
+struct Conv2D::State : LineOp {
   Conv2DPlan plan;
   FloatGemm gemm;  // owns the filter
   Winograd winograd;
@@ -42,6 +45,13 @@ struct Conv2D::State {
   bool ready = false;
   Workspace own;
   Workspace* workspace = &own;
+
+  LineShape line_shape() const override;
+  int64_t ScratchBytes(int64_t lines) const override;
+  void RunLines(const LineRun& run) const override;
+
+ private:
+  PaddedInput LinesToCopy(const LineRange& lines) const;
 };
 
 std::unique_ptr<Conv2D> Conv2D::Create(const Conv2DParams& params, const FloatFilter& filter, const float* bias,
@@ -108,6 +118,56 @@ Status Conv2D::Run(const float* input, const float* residual, float* output, Thr
   }
   s.gemm.Run(input, residual, output, pool);
   return Status::kOk;
+}
+
+LineShape Conv2D::State::line_shape() const {
+  const Conv2DParams& p = plan.params;
+  LineShape shape;
+  shape.window = WindowOf(plan.h, plan.params);
+  shape.batch = plan.batch;
+  shape.in_line_bytes = plan.w.input * p.in_channels * static_cast<int64_t>(sizeof(float));
+  shape.out_line_bytes = plan.w.output * p.out_channels * static_cast<int64_t>(sizeof(float));
+  shape.setup_macs = kDecodeRows * p.out_channels * gemm.filter.k();
+  shape.macs = plan.w.output * p.out_channels * gemm.filter.k();
+  return shape;
+}
+
+// The padded copy of the input under some lines of the output.
+PaddedInput Conv2D::State::LinesToCopy(const LineRange& lines) const {
+  const LineWindow window = WindowOf(plan.h, plan.params);
+  const LineRange under = window.Under(lines);
+  PaddedInput copy = plan.copy;
+  copy.batch = 1;
+  copy.in_h = under.count();
+  copy.pad_top = under.first - (lines.first * window.stride - window.pad_before);
+  copy.rows = (lines.count() - 1) * window.stride + window.extent;
+  return copy;
+}
+
+int64_t Conv2D::State::ScratchBytes(int64_t lines) const {
+  if (!plan.copied) return 0;
+  const PaddedInput copy = LinesToCopy({0, lines});
+  return copy.rows * copy.columns * copy.channels * static_cast<int64_t>(sizeof(float));
+}
+
+void Conv2D::State::RunLines(const LineRun& run) const {
+  const float* input = static_cast<const float*>(run.input);
+  if (plan.copied) {
+    float* const copy = static_cast<float*>(run.scratch);
+    LinesToCopy(run.lines).Copy(input, copy);
+    input = copy;
+  }
+  RowLayout rows = plan.rows;  // the copy's lines have the planned length
+  rows.count[0] = 1;
+  rows.count[1] = run.lines.count();
+  const float* const residual = static_cast<const float*>(run.residual);
+  gemm.RunRows(rows, input, residual, residual != nullptr ? run.sum_range : gemm.range,
+               static_cast<float*>(run.output));
+}
+
+const LineOp* Conv2D::line_op() const {
+  const State& s = *state_;
+  return s.ready && !s.use_winograd && !s.gemm.runs_as_gemv() ? &s : nullptr;
 }
 
 void Conv2D::SetActivation(Activation activation) { state_->gemm.range = RangeOf(activation); }

@@ -8,6 +8,7 @@
 
 #include "kernels/select_kernel.h"
 #include "ops/filter.h"
+#include "ops/line_op.h"
 #include "ops/memory.h"
 #include "ops/status.h"
 #include "ops/thread_pool.h"
@@ -48,6 +49,9 @@ class Conv2D {
   // The output overlaps neither the input nor the residual: it holds partial sums on the way.
   Status Run(const float* input, const float* residual, float* output, ThreadPool& pool);
   Status Run(const float* input, float* output, ThreadPool& pool) { return Run(input, nullptr, output, pool); }
+
+  // Itself line by line, after Reshape; null where it runs in another way (Winograd's, or as one row).
+  const LineOp* line_op() const;
 
   // Replaces the activation of `params` for later runs: that of an addition which became the residual, say.
   void SetActivation(Activation activation);

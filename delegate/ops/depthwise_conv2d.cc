@@ -16,7 +16,7 @@ constexpr int64_t kItemsPerThread = 5;
 
 }  // namespace
 
-struct DepthwiseConv2D::State {
+struct DepthwiseConv2D::State : LineOp {
   DepthwisePlan plan;
   const DepthwiseF32Kernel* kernel = nullptr;
   Buffer<float> weights;  // [kernel_h][kernel_w][channels]
@@ -29,7 +29,11 @@ struct DepthwiseConv2D::State {
 
   Status Decode(const FloatFilter& filter, const float* layer_bias);
   void BiasAlone(float* pixel, int64_t c, int64_t count) const;
-  void RunLine(const float* input, float* output, int64_t line, int64_t c, int64_t count) const;
+  void RunLine(const float* input, int64_t skipped, float* output, int64_t line, int64_t c, int64_t count) const;
+
+  LineShape line_shape() const override;
+  int64_t ScratchBytes(int64_t) const override { return 0; }
+  void RunLines(const LineRun& run) const override;
 };
 
 Status DepthwiseConv2D::State::Decode(const FloatFilter& filter, const float* layer_bias) {
@@ -100,10 +104,12 @@ void DepthwiseConv2D::State::BiasAlone(float* pixel, int64_t c, int64_t count) c
   }
 }
 
-// One line of the output, channels c..c+count-1.
-void DepthwiseConv2D::State::RunLine(const float* input, float* output, int64_t line, int64_t c, int64_t count) const {
+// One line of the output (at `output`), channels c..c+count-1.
+//   input   the map without its first `skipped` elements
+void DepthwiseConv2D::State::RunLine(const float* input, int64_t skipped, float* output, int64_t line, int64_t c,
+                                     int64_t count) const {
   const int64_t channels = plan.channels;
-  output += line * plan.w.output * channels + c;
+  output += c;
   DepthwiseF32Args args = {};
   args.line_stride = plan.line_stride();
   args.tap_stride = plan.tap_stride();
@@ -124,7 +130,7 @@ void DepthwiseConv2D::State::RunLine(const float* input, float* output, int64_t 
       for (int64_t i = 0; i < args.pixels; ++i) BiasAlone(args.output + i * channels, c, count);
       return;
     }
-    args.input = input + run.input + c;
+    args.input = input + (run.input - skipped + c);
     args.weights = weights.data() + run.lines.first * args.weight_line_stride + run.taps.first * channels + c;
     kernel->run(args);
   };
@@ -149,11 +155,39 @@ Status DepthwiseConv2D::Run(const float* input, float* output, ThreadPool& pool)
   const auto job = [&](int64_t item) {
     for (int64_t c = 0; c < plan.channels; c += block) {
       const int64_t count = std::min(block, plan.channels - c);
-      for (int64_t i = lines * item / items; i < lines * (item + 1) / items; ++i) s.RunLine(input, output, i, c, count);
+      for (int64_t i = lines * item / items; i < lines * (item + 1) / items; ++i) {
+        s.RunLine(input, 0, output + i * plan.w.output * plan.channels, i, c, count);
+      }
     }
   };
   pool.Run(items, job, lines * plan.w.output * plan.channels * plan.taps() >= kMinParallelMacs);
   return Status::kOk;
+}
+
+LineShape DepthwiseConv2D::State::line_shape() const {
+  LineShape shape;
+  shape.window = WindowOf(plan.h, plan.params);
+  shape.batch = plan.batch;
+  shape.in_line_bytes = plan.in_w * plan.channels * static_cast<int64_t>(sizeof(float));
+  shape.out_line_bytes = plan.w.output * plan.channels * static_cast<int64_t>(sizeof(float));
+  shape.macs = plan.w.output * plan.channels * plan.taps();
+  return shape;
+}
+
+// All channels of a line at once: the lines under it are near, and going over them again and again by blocks of
+// channels costs more than fetching them from the second-level cache.
+void DepthwiseConv2D::State::RunLines(const LineRun& run) const {
+  const int64_t skipped = WindowOf(plan.h, plan.params).Under(run.lines).first * plan.in_w * plan.channels;
+  const int64_t line_elements = plan.w.output * plan.channels;
+  const float* const input = static_cast<const float*>(run.input);
+  float* output = static_cast<float*>(run.output);
+  for (int64_t line = run.lines.first; line < run.lines.end; ++line, output += line_elements) {
+    RunLine(input, skipped, output, line, 0, plan.channels);
+  }
+}
+
+const LineOp* DepthwiseConv2D::line_op() const {
+  return state_->ready && state_->plan.repeated_elements == 0 ? state_.get() : nullptr;
 }
 
 int64_t DepthwiseConv2D::output_h() const { return state_->plan.h.output; }

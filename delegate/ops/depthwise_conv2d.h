@@ -8,6 +8,7 @@
 
 #include "kernels/select_kernel.h"
 #include "ops/filter.h"
+#include "ops/line_op.h"
 #include "ops/memory.h"
 #include "ops/status.h"
 #include "ops/thread_pool.h"
@@ -39,6 +40,9 @@ class DepthwiseConv2D {
   // As Conv2D's.
   Status Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace = nullptr);
   Status Run(const float* input, float* output, ThreadPool& pool);
+
+  // Itself line by line, after Reshape; null where it needs a copy of its input (depth_multiplier > 1).
+  const LineOp* line_op() const;
 
   int64_t output_h() const;
   int64_t output_w() const;

@@ -41,18 +41,19 @@ FloatGemm::Item FloatGemm::ItemAt(int64_t index, int64_t chunks) const {
   return {index % filter.panels(), tiles_.tiles() * chunk / chunks, tiles_.tiles() * (chunk + 1) / chunks};
 }
 
-void FloatGemm::RunItem(const float* input, const float* residual, float* output, const Item& item) const {
+void FloatGemm::RunItem(const RowTiles& tiles, const Maps& maps, const ActivationRange& activation,
+                        const Item& item) const {
   alignas(kAlignment) float decoded[kPanelFloats];
   const FilterPanels::Panel panel = filter.panel(item.panel);
   GemmF32Args args = {};
   args.n = panel.n;
-  args.a_row_stride = tiles_.row_stride();
+  args.a_row_stride = tiles.row_stride();
   args.panel = decoded;
   args.c_row_stride = filter.channels();
-  args.epilogue = {panel.scale, panel.bias, range.min, range.max};
-  input += panel.group * group_stride_;
-  output += panel.first_channel;
-  if (residual != nullptr) residual += panel.first_channel;
+  args.epilogue = {panel.scale, panel.bias, activation.min, activation.max};
+  const float* const input = maps.input + panel.group * group_stride_;
+  const float* const residual = maps.residual == nullptr ? nullptr : maps.residual + panel.first_channel;
+  float* const output = maps.output + panel.first_channel;
   args.epilogue.residual_row_stride = args.c_row_stride;
   for (int64_t b = 0; b < filter.blocks(); ++b) {
     const FilterPanels::Block& block = filter.block(b);
@@ -62,7 +63,7 @@ void FloatGemm::RunItem(const float* input, const float* residual, float* output
     args.segment_length = block.segment_length;
     args.accumulate = b > 0;
     args.finish = b + 1 == filter.blocks();
-    tiles_.ForEach(item.first_tile, item.end_tile, [&](int64_t offset, int64_t row, int rows) {
+    tiles.ForEach(item.first_tile, item.end_tile, [&](int64_t offset, int64_t row, int rows) {
       args.rows = rows;
       args.a = input + offset;
       args.c = output + row * args.c_row_stride;
@@ -92,8 +93,17 @@ void FloatGemm::Run(const float* input, const float* residual, float* output, Th
   if (gemv_) return RunGemv(input, residual, output, pool, parallel);
   const int64_t row_bytes = tiles_.row_stride() * static_cast<int64_t>(sizeof(float));
   const int64_t chunks = tiles_.Chunks(filter.panels(), parallel ? pool.num_threads() : 1, row_bytes);
-  const auto job = [&](int64_t item) { RunItem(input, residual, output, ItemAt(item, chunks)); };
+  const Maps maps = {input, residual, output};
+  const auto job = [&](int64_t item) { RunItem(tiles_, maps, range, ItemAt(item, chunks)); };
   pool.Run(chunks * filter.panels(), job, parallel);
+}
+
+void FloatGemm::RunRows(const RowLayout& rows, const float* input, const float* residual,
+                        const ActivationRange& activation, float* output) const {
+  RowTiles tiles;
+  tiles.Plan(rows, filter.kernel().max_rows);  // fewer rows than planned, whose number did not overflow
+  const Maps maps = {input, residual, output};
+  for (int64_t i = 0; i < filter.panels(); ++i) RunItem(tiles, maps, activation, {i, 0, tiles.tiles()});
 }
 
 }  // namespace dgms

@@ -27,13 +27,26 @@ class FloatGemm {
   //   residual   [rows][channels], added before the activation; or null. Overlaps no output.
   void Run(const float* input, const float* residual, float* output, ThreadPool& pool) const;
 
+  // Some rows on the calling thread: those of `rows`, whose last stride is that of the planned ones. Every output is
+  // what Run makes of its row, unless runs_as_gemv().
+  //   residual   of these rows; or null
+  void RunRows(const RowLayout& rows, const float* input, const float* residual, const ActivationRange& activation,
+               float* output) const;
+
+  bool runs_as_gemv() const { return gemv_; }
+
  private:
   // Tiles first_tile..end_tile-1 of one panel: what one thread does at a time.
   struct Item {
     int64_t panel, first_tile, end_tile;
   };
   Item ItemAt(int64_t index, int64_t chunks) const;
-  void RunItem(const float* input, const float* residual, float* output, const Item& item) const;
+  struct Maps {
+    const float* input;
+    const float* residual;
+    float* output;
+  };
+  void RunItem(const RowTiles& tiles, const Maps& maps, const ActivationRange& activation, const Item& item) const;
   void RunGemv(const float* input, const float* residual, float* output, ThreadPool& pool, bool parallel) const;
 
   RowTiles tiles_;

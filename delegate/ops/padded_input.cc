@@ -72,6 +72,10 @@ void PaddedInput::Copy(const float* input, float* copy, ThreadPool& pool) const 
   CopyLines(*this, input, copy, 0.0f, Move<float>, pool);
 }
 
+void PaddedInput::Copy(const float* input, float* copy) const {
+  for (int64_t line = 0; line < batch * rows; ++line) CopyLine(*this, input, copy, line, 0.0f, Move<float>);
+}
+
 void PaddedInput::Copy(const int8_t* input, int8_t* copy, int8_t zero, bool flip, ThreadPool& pool) const {
   if (flip) {
     CopyLines(*this, input, copy, static_cast<int8_t>(zero ^ -128), MoveFlipped, pool);

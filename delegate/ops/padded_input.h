@@ -21,6 +21,9 @@ struct PaddedInput {
   // Writes all of the copy, with zeros as padding.
   void Copy(const float* input, float* copy, ThreadPool& pool) const;
 
+  // The same on the calling thread.
+  void Copy(const float* input, float* copy) const;
+
   // The same for int8 with `zero` as padding; with `flip` the top bit of every element is inverted (see kernel_s8.h).
   void Copy(const int8_t* input, int8_t* copy, int8_t zero, bool flip, ThreadPool& pool) const;
 };

@@ -69,6 +69,7 @@ class WindowOp : public Operator {
                     ShapeText(input_dims).c_str());
     }
     macs_ = 0;
+    has_outputs_ = false;
     const int64_t valid_h = ValidSize(input_dims[1] + pads_h_, kernel_h_, stride_h_, dilation_h_);
     const int64_t valid_w = ValidSize(input_dims[2] + pads_w_, kernel_w_, stride_w_, dilation_w_);
     if (valid_ && valid_h >= 0 && valid_w >= 0 && (valid_h == 0 || valid_w == 0)) {
@@ -84,6 +85,7 @@ class WindowOp : public Operator {
     *output_dims = {input_dims[0], static_cast<int>(op_->output_h()), static_cast<int>(op_->output_w()), out_channels_};
     int64_t outputs = 0;
     if (Count(*output_dims, 0, 4, &outputs)) MultiplyChecked(outputs, macs_per_output_, &macs_);
+    has_outputs_ = true;
     return "";
   }
 
@@ -106,6 +108,13 @@ class WindowOp : public Operator {
     }
   }
 
+  const LineOp* line_op() const override {
+    if constexpr (std::is_same_v<Op, Conv2D> || std::is_same_v<Op, DepthwiseConv2D>) {
+      return has_outputs_ ? op_->line_op() : nullptr;
+    }
+    return nullptr;
+  }
+
   size_t packed_bytes() const override { return op_->packed_bytes(); }
   const char* kernel_name() const override { return op_->kernel_name(); }
   int64_t macs() const override { return macs_; }
@@ -124,6 +133,7 @@ class WindowOp : public Operator {
   bool valid_;               // padding VALID
   int64_t pads_h_, pads_w_;  // of a PAD that it does itself, both sides
   bool has_activation_;
+  bool has_outputs_ = false;  // of the last Reshape
   int64_t macs_per_output_ = 0;
   int64_t macs_ = 0;
 };

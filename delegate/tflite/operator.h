@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/select_kernel.h"
+#include "ops/line_op.h"
 #include "ops/memory.h"
 #include "ops/status.h"
 #include "ops/thread_pool.h"
@@ -51,6 +52,10 @@ class Operator {
                            ThreadPool&) {
     return Status::kInvalidArgument;
   }
+
+  // Itself line by line, after Reshape: it can be a member of a chain (ops/line_chain.h) that runs in place of Run and
+  // RunAdding. Null if it cannot.
+  virtual const LineOp* line_op() const { return nullptr; }
 
   // Whether `output` may be the very same memory as this input, after the last Reshape.
   virtual bool RunsInPlace(int) const { return false; }

@@ -74,10 +74,9 @@ void Partition::FindPlaces(const tfl::DelegateParams& params) {
         broken_ = Format("tensor %d is neither an input of its partition nor computed in it", tensor);
       }
       const bool own = inside != computed.end() && outputs.count(tensor) == 0;
-      step.inputs.push_back({tensor, own ? inside->second : Place::kTensor});
+      step.inputs.push_back({tensor, own ? inside->second : Step::kNone});
     }
     step.own_output = outputs.count(step.match.output) == 0;
-    step.pointers.resize(step.inputs.size());
     computed[step.match.output] = static_cast<int>(i);
   }
   for (int id : outputs) {
@@ -103,15 +102,18 @@ std::string Partition::PrepareAll(tfl::Context* context) {
     const std::string why = PrepareStep(context, &step);
     if (!why.empty()) return Format("%s (output '%s')", why.c_str(), step.match.name.c_str());
   }
-  FuseResiduals();
+  int64_t workspace_elements = 0;
+  const Status status = PlanPasses(steps_, resources_.build.threads, &passes_, &workspace_elements);
+  if (status != Status::kOk) return StatusText(status);
+  if (!resources_.scratch->workspace.Reserve(workspace_elements)) return StatusText(Status::kOutOfMemory);
   return PlaceOutputs();
 }
 
 std::string Partition::PrepareStep(tfl::Context* context, Step* step) {
   step->input_dims.resize(step->inputs.size());
   for (size_t i = 0; i < step->inputs.size(); ++i) {
-    const Place& place = step->inputs[i];
-    if (place.step != Place::kTensor) {
+    const Step::Place& place = step->inputs[i];
+    if (place.step != Step::kNone) {
       step->input_dims[i] = steps_[place.step].output_dims;
       continue;
     }
@@ -134,57 +136,27 @@ std::string Partition::PrepareStep(tfl::Context* context, Step* step) {
   return Resize(context, step->match.output, step->output_dims, ElementBytes(step->match.output_type));
 }
 
-// Whether input `input` of an ADD is a convolution's output that nobody else reads, of the sum's shape as the other
-// summand is.
-bool Partition::CanFuse(const Step& add, int input) const {
-  const int producer = add.inputs[input].step;
-  if (producer == Place::kTensor || steps_[producer].fused || !steps_[producer].op->AddsResidual()) return false;
-  if (add.input_dims[0] != add.output_dims || add.input_dims[1] != add.output_dims) return false;  // broadcasting
-  int readers = 0;
-  for (const Step& step : steps_) {
-    for (const Place& place : step.inputs) readers += place.step == producer ? 1 : 0;
-  }
-  return readers == 1;
-}
-
-void Partition::FuseResiduals() {
-  for (Step& step : steps_) {
-    step.fused = false;
-    step.convolution = Place::kTensor;
-  }
-  for (Step& step : steps_) {
-    const auto* weightless = step.match.weightless();
-    const auto* binary = weightless == nullptr ? nullptr : std::get_if<BinaryParams>(weightless);
-    if (binary == nullptr || binary->kind != BinaryKind::kAdd || binary->type != ElementType::kFloat32) continue;
-    // The later of two convolutions: the other one is done by then.
-    const int later = step.inputs[0].step > step.inputs[1].step ? 0 : 1;
-    for (int input : {later, 1 - later}) {
-      if (step.convolution != Place::kTensor || !CanFuse(step, input)) continue;
-      step.convolution = step.inputs[input].step;
-      step.residual = 1 - input;
-      steps_[step.convolution].fused = true;
-    }
-  }
-}
-
 std::string Partition::PlaceOutputs() {
-  std::vector<PlannedStep> planned;
-  for (const Step& step : steps_) {
-    PlannedStep entry;
-    entry.planned = step.own_output && !step.fused;
-    if (step.convolution != Place::kTensor) {
-      entry.inputs = {steps_[step.convolution].inputs[0].step, step.inputs[step.residual].step};
-    } else if (!step.fused) {
-      for (size_t i = 0; i < step.inputs.size(); ++i) {
-        entry.inputs.push_back(step.inputs[i].step);
-        entry.in_place.push_back(step.op->RunsInPlace(static_cast<int>(i)));
-      }
-    }
+  std::vector<PlannedStep> planned(steps_.size());  // what is read and written when, by the step of a pass's output
+  for (const Pass& pass : passes_) {
+    const Step& step = steps_[pass.output()];
+    PlannedStep& entry = planned[pass.output()];
+    entry.planned = step.own_output;
     entry.copies = step.op->copies();
     if (!MapBytes(step.output_dims, ElementBytes(step.match.output_type), &entry.bytes)) {
       return "an intermediate map is too large";
     }
-    planned.push_back(std::move(entry));
+    const Step& first = steps_[pass.members[0].runner];
+    const bool alone = pass.members.size() == 1 && !pass.members[0].adds();
+    for (size_t i = 0; i < first.inputs.size(); ++i) {
+      entry.inputs.push_back(first.inputs[i].step);
+      entry.in_place.push_back(alone && first.op->RunsInPlace(static_cast<int>(i)));
+    }
+    for (const Pass::Member& member : pass.members) {
+      if (!member.adds()) continue;
+      entry.inputs.push_back(ResidualOf(steps_, member).step);
+      entry.in_place.push_back(false);
+    }
   }
   MemoryPlan plan;
   if (!PlanMemory(planned, &plan)) return "the intermediate maps are too large";
@@ -197,66 +169,96 @@ std::string Partition::Invoke(tfl::Context* context) {
     const std::string why = Prepare(context);
     if (!why.empty()) return why;
   }
-  for (Step& step : steps_) {
-    const std::string why = RunStep(context, &step);
-    if (!why.empty()) return Format("%s (output '%s')", why.c_str(), step.match.name.c_str());
+  for (const Pass& pass : passes_) {
+    const std::string why = RunPass(context, pass);
+    if (!why.empty()) return Format("%s (output '%s')", why.c_str(), steps_[pass.output()].match.name.c_str());
   }
   return "";
 }
 
-std::string Partition::InputPointer(tfl::Context* context, const Step& step, size_t i, const void** pointer) const {
-  const Place& place = step.inputs[i];
-  if (place.step != Place::kTensor) {
+std::string Partition::InputPointer(tfl::Context* context, const Step::Place& place, const Shape& dims,
+                                    const void** pointer) const {
+  if (place.step != Step::kNone) {
     *pointer = resources_.scratch->maps.data() + steps_[place.step].offset;
     return "";
   }
   const tfl::Tensor* tensor = TensorOf(context, place.tensor);
-  if (tensor == nullptr || !DimsEqual(tensor->dims, step.input_dims[i])) {
+  if (tensor == nullptr || !DimsEqual(tensor->dims, dims)) {
     return "the input's shape has changed since it was prepared";
   }
   *pointer = tensor->data;
   return tensor->data != nullptr ? "" : "a tensor has no memory";
 }
 
-Status Partition::RunOperator(Step* step, const void* residual, void* output) {
-  if (step->convolution == Place::kTensor) return step->op->Run(step->pointers.data(), output, *resources_.pool);
-  const Activation activation = std::get<BinaryParams>(*step->match.weightless()).activation;
-  Step& convolution = steps_[step->convolution];
-  return convolution.op->RunAdding(convolution.pointers.data(), residual, activation, output, *resources_.pool);
+std::string Partition::OutputPointer(tfl::Context* context, const Step& step, int64_t bytes, void** pointer) const {
+  if (step.own_output) {
+    *pointer = resources_.scratch->maps.data() + step.offset;
+    return "";
+  }
+  const tfl::Tensor* tensor = TensorOf(context, step.match.output);
+  if (tensor == nullptr || tensor->bytes < static_cast<size_t>(bytes)) return "the output's shape has changed";
+  *pointer = tensor->data;
+  return tensor->data != nullptr ? "" : "a tensor has no memory";
 }
 
-std::string Partition::RunStep(tfl::Context* context, Step* step) {
-  int64_t output_bytes = 0;
-  if (!MapBytes(step->output_dims, ElementBytes(step->match.output_type), &output_bytes)) return "it was not prepared";
-  if (output_bytes == 0 || step->fused) return "";  // an empty batch; or it runs later
-  const bool adds = step->convolution != Place::kTensor;
-  Step& reader = adds ? steps_[step->convolution] : *step;
-  std::string why;
-  for (size_t i = 0; i < reader.inputs.size() && why.empty(); ++i) {
-    why = InputPointer(context, reader, i, &reader.pointers[i]);
+// The maps that a pass reads, all of them.
+std::string Partition::FindPointers(tfl::Context* context, const Pass& pass) {
+  const Step& first = steps_[pass.members[0].runner];
+  inputs_.assign(first.inputs.size(), nullptr);
+  residuals_.assign(pass.members.size(), nullptr);
+  for (size_t i = 0; i < first.inputs.size(); ++i) {
+    const std::string why = InputPointer(context, first.inputs[i], first.input_dims[i], &inputs_[i]);
+    if (!why.empty()) return why;
   }
-  const void* residual = nullptr;
-  if (adds && why.empty()) why = InputPointer(context, *step, static_cast<size_t>(step->residual), &residual);
+  for (size_t i = 0; i < pass.members.size(); ++i) {
+    if (!pass.members[i].adds()) continue;
+    const Step::Place& residual = ResidualOf(steps_, pass.members[i]);
+    const std::string why = InputPointer(context, residual, steps_[pass.members[i].sum].output_dims, &residuals_[i]);
+    if (!why.empty()) return why;
+  }
+  return "";
+}
+
+Status Partition::RunOperators(const Pass& pass, void* output) {
+  if (pass.chain != nullptr) {
+    pass.chain->Run(inputs_[0], residuals_.data(), output, resources_.scratch->workspace.data(), *resources_.pool);
+    return Status::kOk;
+  }
+  const Pass::Member& member = pass.members[0];
+  Operator& op = *steps_[member.runner].op;
+  if (!member.adds()) return op.Run(inputs_.data(), output, *resources_.pool);
+  return op.RunAdding(inputs_.data(), residuals_[0], SumActivation(steps_[member.sum]), output, *resources_.pool);
+}
+
+std::string Partition::RunPass(tfl::Context* context, const Pass& pass) {
+  const Step& step = steps_[pass.output()];
+  int64_t output_bytes = 0;
+  if (!MapBytes(step.output_dims, ElementBytes(step.match.output_type), &output_bytes)) return "it was not prepared";
+  if (output_bytes == 0) return "";  // an empty batch
+  std::string why = FindPointers(context, pass);
   if (!why.empty()) return why;
   void* output = nullptr;
-  if (step->own_output) {
-    output = resources_.scratch->maps.data() + step->offset;
-  } else {
-    const tfl::Tensor* tensor = TensorOf(context, step->match.output);
-    if (tensor == nullptr || tensor->bytes < static_cast<size_t>(output_bytes)) return "the output's shape has changed";
-    output = tensor->data;
-  }
-  if (output == nullptr) return "a tensor has no memory";
+  why = OutputPointer(context, step, output_bytes, &output);
+  if (!why.empty()) return why;
 
   const auto start = std::chrono::steady_clock::now();
-  const Status status = RunOperator(step, residual, output);
+  const Status status = RunOperators(pass, output);
   if (resources_.profile != nullptr) {
     const auto time = std::chrono::steady_clock::now() - start;
-    resources_.profile->Add(step->match.name, std::string(reader.op->kernel_name()) + (adds ? "+add" : ""),
-                            reader.op->macs(), static_cast<int64_t>(reader.op->packed_bytes()),
-                            std::chrono::duration_cast<std::chrono::nanoseconds>(time).count());
+    Measure(pass, std::chrono::duration_cast<std::chrono::nanoseconds>(time).count());
   }
   return status == Status::kOk ? "" : StatusText(status);
+}
+
+void Partition::Measure(const Pass& pass, int64_t nanoseconds) const {
+  int64_t macs = 0;
+  size_t packed_bytes = 0;
+  for (const Pass::Member& member : pass.members) {
+    macs += steps_[member.runner].op->macs();
+    packed_bytes += steps_[member.runner].op->packed_bytes();
+  }
+  resources_.profile->Add(steps_[pass.output()].match.name, KernelName(steps_, pass), macs,
+                          static_cast<int64_t>(packed_bytes), nanoseconds);
 }
 
 }  // namespace dgms

@@ -11,6 +11,7 @@
 #include "ops/thread_pool.h"
 #include "tflite/match_op.h"
 #include "tflite/operator.h"
+#include "tflite/pass.h"
 #include "tflite/profile.h"
 #include "tflite/tflite_abi.h"
 
@@ -51,42 +52,26 @@ class Partition {
   std::string Invoke(tfl::Context* context);
 
  private:
-  // Where an input lives: in the memory of the step that computes it, or in a tensor of the runtime.
-  struct Place {
-    static constexpr int kTensor = -1;
-    int tensor = -1;
-    int step = kTensor;
-  };
-  struct Step {
-    OpMatch match;
-    std::unique_ptr<Operator> op;
-    std::vector<Place> inputs;
-    bool own_output = false;        // nobody outside of the partition sees it: it lives in the partition's memory
-    int64_t offset = 0;             // of an own output, in bytes
-    std::vector<Shape> input_dims;  // of the last Prepare
-    Shape output_dims;
-    std::vector<const void*> pointers;  // to the inputs, while it runs
-    // Of the last Prepare. An ADD may be fused with the convolution before it: then the convolution runs in its place.
-    bool fused = false;                // this convolution does not run by itself
-    int convolution = Place::kTensor;  // the step that this ADD runs
-    int residual = 0;                  // which of its inputs is the other summand
-  };
-
   void FindPlaces(const tfl::DelegateParams& params);
   std::string PrepareAll(tfl::Context* context);
   std::string PrepareStep(tfl::Context* context, Step* step);
-  void FuseResiduals();
-  bool CanFuse(const Step& add, int input) const;
   std::string PlaceOutputs();
-  Status RunOperator(Step* step, const void* residual, void* output);
-  std::string InputPointer(tfl::Context* context, const Step& step, size_t i, const void** pointer) const;
-  std::string RunStep(tfl::Context* context, Step* step);
+  std::string InputPointer(tfl::Context* context, const Step::Place& place, const Shape& dims,
+                           const void** pointer) const;
+  std::string OutputPointer(tfl::Context* context, const Step& step, int64_t bytes, void** pointer) const;
+  std::string FindPointers(tfl::Context* context, const Pass& pass);
+  Status RunOperators(const Pass& pass, void* output);
+  std::string RunPass(tfl::Context* context, const Pass& pass);
+  void Measure(const Pass& pass, int64_t nanoseconds) const;
 
   Resources resources_;
   std::vector<Step> steps_;
-  std::vector<int> skipped_;  // outputs of the partition that belong to decode chains: nobody will read them
-  std::string broken_;        // why the partition cannot work at all
-  int64_t losses_ = -1;       // of the scratch memory, when this was last prepared
+  std::vector<Pass> passes_;            // of the last Prepare
+  std::vector<const void*> inputs_;     // of the pass that runs: of its first member
+  std::vector<const void*> residuals_;  // of its members, or null
+  std::vector<int> skipped_;            // outputs of the partition that belong to decode chains: nobody will read them
+  std::string broken_;                  // why the partition cannot work at all
+  int64_t losses_ = -1;                 // of the scratch memory, when this was last prepared
 };
 
 }  // namespace dgms

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <random>
 #include <string>
 #include <vector>
 
+#include "ops/line_chain.h"
 #include "tflite/delegate_testing.h"
 
 namespace dgms::testing {
@@ -24,6 +26,15 @@ class GraphBuilder {
     const LayerIds ids = chains_.Layer(spec_, input >= 0 ? input : first.output >= 0 ? first.input : -1);
     if (first.output < 0) first = ids;
     return ids.output;
+  }
+  // Windows of 3x3 or 1x1 pixels that keep the map's size, with an activation.
+  int Layer(int input, bool depthwise, bool pointwise) {
+    LayerSpec spec = spec_;
+    const int size = pointwise ? 1 : 3;
+    spec.builtin = depthwise ? tfl::kBuiltinDepthwiseConv2d : tfl::kBuiltinConv2d;
+    spec.filter = {depthwise ? 1 : 3, size, size, 3};
+    spec.activation = tfl::Activation::kRelu6;
+    return chains_.Layer(spec, input).output;
   }
   int Add(int a, int b, tfl::Activation activation = tfl::Activation::kNone) {
     const int output = runtime_.AddTensor(spec_.int8 ? tfl::Type::kInt8 : tfl::Type::kFloat32, {1, 5, 6, 3},
@@ -128,6 +139,98 @@ TEST(DelegateGraph, AdditionsFuseWithConvolutions) {
       EXPECT_EQ(seen, 1);
     }
   }
+}
+
+// Layers and sums in any order, some of which may run as chains.
+void AddRandomGraph(uint32_t seed, MockRuntime* runtime, GraphBuilder* graph) {
+  std::mt19937 random(seed);
+  std::vector<int> values = {graph->Conv()};
+  // The newest value more often than others: chains need values that are read once.
+  const auto pick = [&] { return random() % 4 != 0 ? values.back() : values[random() % values.size()]; };
+  for (int i = 0; i < 12; ++i) {
+    const uint32_t kind = random() % 4;
+    const int input = pick();
+    if (kind == 0) {
+      values.push_back(graph->Add(input, random() % 2 == 0 ? graph->input() : pick(), tfl::Activation::kRelu));
+    } else {
+      values.push_back(graph->Layer(input, /*depthwise=*/kind == 1, /*pointwise=*/kind == 2));
+    }
+  }
+  runtime->graph_outputs = {values.back()};
+  if (random() % 2 == 0) runtime->graph_outputs.push_back(values[random() % (values.size() - 1)]);
+}
+
+// The results of a random graph for a delegate with so many threads; `chains` counts the chains that ran.
+std::vector<float> RunRandomGraph(uint32_t seed, int threads, int* chains) {
+  MockRuntime runtime;
+  GraphBuilder graph(&runtime);
+  AddRandomGraph(seed, &runtime, &graph);
+  Options options;
+  options.profile = true;
+  options.print_profile = false;
+  options.num_threads = threads;
+  std::string error;
+  const OwnedDelegate delegate(CreateDelegate(options, &error));
+  EXPECT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+  std::vector<float> results = RunAll(&runtime, graph.first);
+  EXPECT_EQ(RunAll(&runtime, graph.first), results);  // nothing that is read again was overwritten
+  for (const OpProfile& op : ReadProfile(delegate.get())) *chains += op.kernel.find("chain(") == 0 ? 1 : 0;
+  return results;
+}
+
+// Maps are small here, so that chains would not pay; forced, they change nothing.
+TEST(DelegateGraph, ChainsEqualOperatorsOneByOne) {
+  int chains = 0;
+  for (uint32_t seed = 0; seed < 60 && !HasFailure(); ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    MockRuntime runtime;
+    GraphBuilder graph(&runtime);
+    AddRandomGraph(seed, &runtime, &graph);
+    const std::vector<float> expected = RunAll(&runtime, graph.first);
+    int none = 0;
+    const std::vector<float> one_by_one = RunRandomGraph(seed, 1, &none);
+    EXPECT_EQ(none, 0);
+    ExpectNear(one_by_one, expected);
+    LineChain::SetAlwaysPays(true);
+    for (const int threads : {1, 2, 3, 4}) EXPECT_EQ(RunRandomGraph(seed, threads, &chains), one_by_one) << threads;
+    LineChain::SetAlwaysPays(false);
+  }
+  EXPECT_GT(chains, 100);
+}
+
+// expand -> depthwise -> project, with a sum: maps of 600 KB do not stay in the cache, so that they are one chain.
+TEST(DelegateGraph, LargeMapsRunAsOneChain) {
+  MockRuntime runtime;
+  ChainBuilder builder(&runtime, 5);
+  LayerSpec spec;
+  spec.input = {1, 56, 56, 8};
+  spec.filter = {48, 1, 1, 8};
+  spec.activation = tfl::Activation::kRelu6;
+  const LayerIds expand = builder.Layer(spec);
+  spec.builtin = tfl::kBuiltinDepthwiseConv2d;
+  spec.filter = {1, 3, 3, 48};
+  const LayerIds depthwise = builder.Layer(spec, expand.output);
+  spec.builtin = tfl::kBuiltinConv2d;
+  spec.filter = {8, 1, 1, 48};
+  spec.activation = tfl::Activation::kNone;
+  const LayerIds project = builder.Layer(spec, depthwise.output);
+  const int sum = runtime.AddTensor(tfl::Type::kFloat32, {1, 56, 56, 8}, "sum");
+  runtime.AddNode(tfl::kBuiltinAdd, {project.output, expand.input}, {sum},
+                  tfl::ElementwiseParams{tfl::Activation::kNone});
+  runtime.graph_outputs = {sum};
+  const std::vector<float> expected = RunAll(&runtime, expand);
+  Options options;
+  options.profile = true;
+  options.print_profile = false;
+  std::string error;
+  const OwnedDelegate delegate(CreateDelegate(options, &error));
+  ASSERT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+  ExpectNear(RunAll(&runtime, expand), expected);
+  const std::vector<OpProfile> profile = ReadProfile(delegate.get());
+  ASSERT_EQ(profile.size(), 1U);
+  EXPECT_EQ(profile[0].name, "sum");
+  EXPECT_EQ(profile[0].kernel.find("chain(3) "), 0U) << profile[0].kernel;
+  EXPECT_EQ(profile[0].macs, 56 * 56 * 48 * (8 + 9 + 8));
 }
 
 TEST(DelegateGraph, ValuesReadOutsideLiveInTheRuntime) {

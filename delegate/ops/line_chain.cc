@@ -1,0 +1,210 @@
+#include "ops/line_chain.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "kernels/kernel.h"
+
+namespace dgms {
+namespace {
+
+// A map at least so large has left a core's second-level cache, at least in part, when the next operator reads it.
+constexpr int64_t kFarBytes = 512 * 1024;
+
+// What it costs to write a byte of such a map and to read it again, in multiply-adds: MobileNetV2's first blocks take
+// 70 ps longer per byte than their arithmetic, at 80 multiply-adds per ns (AVX-512, maps of 1.2 to 4.8 MB).
+constexpr int64_t kMacsPerByte = 4;
+
+// Strips must do so many times more than they cost to set up (which is decoding weights); and need not do more than so
+// many times more.
+constexpr int64_t kLeastPerSetup = 16;
+constexpr int64_t kEnoughPerSetup = 32;
+
+// So many strips per thread are enough for threads to help each other at the end.
+constexpr int64_t kStripsPerThread = 4;
+
+// Below this many multiply-adds a chain is not worth waking workers for.
+constexpr int64_t kMinParallelMacs = 100000;
+
+std::atomic<bool> always_pays{false};
+
+int64_t RoundUpToCacheLine(int64_t bytes) { return CeilDiv(bytes, kAlignment) * kAlignment; }
+
+// What a strip of a chain needs and does.
+struct StripCost {
+  int64_t buffer_bytes = 0;   // the lines between the members
+  int64_t scratch_bytes = 0;  // of the member that needs most
+  int64_t macs = 0;
+  int64_t setup_macs = 0;
+
+  int64_t bytes() const { return buffer_bytes + scratch_bytes; }
+};
+
+StripCost CostOf(const LineOp* const* ops, int count, int64_t lines) {
+  StripCost cost;
+  const int64_t out_h = ops[count - 1]->line_shape().window.out_h, strip = lines;
+  for (int i = count - 1; i >= 0; --i) {
+    const LineShape shape = ops[i]->line_shape();
+    cost.scratch_bytes = std::max(cost.scratch_bytes, RoundUpToCacheLine(ops[i]->ScratchBytes(lines)));
+    if (i + 1 < count) cost.buffer_bytes += RoundUpToCacheLine(lines * shape.out_line_bytes);
+    cost.macs += shape.macs * shape.window.out_h / out_h * strip;
+    cost.setup_macs += shape.setup_macs;
+    lines = shape.window.MostUnder(lines);
+  }
+  return cost;
+}
+
+// The lines of the last output in a strip, at most: as many as `strip_bytes` have room for, one at least. Several
+// threads want strips to share.
+int64_t LinesOfStrip(const LineOp* const* ops, int count, int threads, int64_t strip_bytes) {
+  const LineShape last = ops[count - 1]->line_shape();
+  const int64_t share =
+      threads == 1 ? last.window.out_h : CeilDiv(last.batch * last.window.out_h, threads * kStripsPerThread);
+  int64_t lines = 1;
+  for (; lines < last.window.out_h; ++lines) {
+    const StripCost cost = CostOf(ops, count, lines);
+    if (lines >= share && cost.macs >= kEnoughPerSetup * cost.setup_macs) break;
+    if (CostOf(ops, count, lines + 1).bytes() > strip_bytes) break;
+  }
+  return lines;
+}
+
+}  // namespace
+
+void LineChain::SetAlwaysPays(bool always) { always_pays.store(always); }
+
+int LineChain::BestLength(const LineOp* const* ops, int count, int threads) {
+  if (always_pays.load(std::memory_order_relaxed)) return count;
+  LineShape after = ops[count - 1]->line_shape();
+  int64_t shared = 0;  // lines of a map that two threads compute where their strips meet
+  for (int length = 1; length < count; ++length) {
+    const LineOp* const* const first = ops + (count - 1 - length);
+    const LineShape shape = (*first)->line_shape();
+    shared = shared * after.window.stride + std::max<int64_t>(0, after.window.extent - after.window.stride);
+    after = shape;
+    const int64_t bytes = shape.window.out_h * shape.out_line_bytes;
+    if (bytes < kFarBytes || shared * shape.macs * (threads - 1) > bytes * kMacsPerByte) return length;
+    const int64_t lines = LinesOfStrip(first, length + 1, threads, kStripBytes);
+    const StripCost cost = CostOf(first, length + 1, lines);
+    if (cost.bytes() > kStripBytes || cost.macs < kLeastPerSetup * cost.setup_macs) return length;
+  }
+  return count;
+}
+
+Status LineChain::Plan(const Member* members, int count, int threads, int64_t strip_bytes) {
+  count_ = count;
+  Buffer<const LineOp*> ops;
+  if (!stages_.Reserve(count) || !ops.Reserve(count)) return Status::kOutOfMemory;
+  for (int i = 0; i < count; ++i) {
+    ops[i] = members[i].op;
+    stages_[i] = {members[i], ops[i]->line_shape()};
+  }
+  const LineShape& last = stages_[count - 1].shape;
+  out_h_ = last.window.out_h;
+  image_strips_ = CeilDiv(out_h_, LinesOfStrip(ops.data(), count, threads, strip_bytes));
+  strip_lines_ = CeilDiv(out_h_, image_strips_);  // as equal as possible
+  image_strips_ = CeilDiv(out_h_, strip_lines_);
+  strips_ = last.batch * image_strips_;
+  const StripCost cost = CostOf(ops.data(), count, strip_lines_);
+  parallel_ = cost.macs * strips_ >= kMinParallelMacs;
+  lanes_ = std::min<int64_t>(threads, strips_);
+  scratch_at_ = cost.buffer_bytes;
+  lane_bytes_ = cost.bytes();
+  PlaceBuffers();
+  if (!lane_.Reserve(lanes_) || !held_.Reserve(lanes_ * count) || !missing_.Reserve(lanes_ * count)) {
+    return Status::kOutOfMemory;
+  }
+  for (int64_t i = 0; i < lanes_; ++i) new (&lane_[i]) Lane();
+  return Status::kOk;
+}
+
+void LineChain::PlaceBuffers() {
+  int64_t at = 0, lines = strip_lines_;
+  for (int i = count_ - 2; i >= 0; --i) {
+    lines = stages_[i + 1].shape.window.MostUnder(lines);
+    stages_[i].capacity = lines;
+    stages_[i].buffer_at = at;
+    at += RoundUpToCacheLine(lines * stages_[i].shape.out_line_bytes);
+  }
+}
+
+// Makes room behind the lines that are held for the others of `wanted`, and lets those before them go.
+void LineChain::KeepLines(const Stage& stage, const LineRange& wanted, char* buffer, Held* held) {
+  if (held->lines.end <= wanted.first) {
+    *held = {{wanted.first, wanted.first}, 0};
+    return;
+  }
+  held->at += wanted.first - held->lines.first;
+  held->lines.first = wanted.first;
+  if (held->at + wanted.count() <= stage.capacity) return;
+  const int64_t line = stage.shape.out_line_bytes;
+  std::memmove(buffer, buffer + held->at * line, static_cast<size_t>(held->lines.count() * line));
+  held->at = 0;
+}
+
+void LineChain::RunStrip(const Maps& maps, int64_t lane, int64_t strip) {
+  const int64_t image = strip / image_strips_, in_image = strip % image_strips_;
+  Held* const held = held_.data() + lane * count_;
+  LineRange* const missing = missing_.data() + lane * count_;
+  char* const memory = maps.workspace + lane * lane_bytes_;
+  const bool goes_on = lane_[lane].next == strip && in_image > 0;
+  lane_[lane].next = strip + 1;
+
+  // What is missing of each map, from the last to the first: the lines under what is missing of the next.
+  missing[count_ - 1] = {in_image * strip_lines_, std::min(out_h_, (in_image + 1) * strip_lines_)};
+  for (int i = count_ - 2; i >= 0; --i) {
+    const LineRange wanted = stages_[i + 1].shape.window.Under(missing[i + 1]);
+    if (!goes_on) held[i] = {};
+    KeepLines(stages_[i], wanted, memory + stages_[i].buffer_at, &held[i]);
+    missing[i] = {held[i].lines.end, wanted.end};
+  }
+  for (int i = 0; i < count_; ++i) {
+    const Stage& stage = stages_[i];
+    if (missing[i].count() <= 0) continue;
+    LineRun run = {};
+    run.lines = missing[i];
+    run.sum_range = stage.member.sum_range;
+    run.scratch = memory + scratch_at_;
+    const int64_t line = stage.shape.out_line_bytes;
+    const int64_t in_map = (image * stage.shape.window.out_h + missing[i].first) * line;
+    if (stage.member.adds) run.residual = static_cast<const char*>(maps.residuals[i]) + in_map;
+    const LineRange under = stage.shape.window.Under(missing[i]);
+    if (i == 0) {
+      run.input = static_cast<const char*>(maps.input) +
+                  (image * stage.shape.window.in_h + under.first) * stage.shape.in_line_bytes;
+    } else {
+      const Held& from = held[i - 1];
+      run.input =
+          memory + stages_[i - 1].buffer_at + (from.at + under.first - from.lines.first) * stage.shape.in_line_bytes;
+    }
+    if (i == count_ - 1) {
+      run.output = static_cast<char*>(maps.output) + in_map;
+    } else {
+      run.output = memory + stage.buffer_at + (held[i].at + held[i].lines.count()) * line;
+      held[i].lines.end = missing[i].end;
+    }
+    stage.member.op->RunLines(run);
+  }
+}
+
+void LineChain::RunLane(const Maps& maps, int64_t lane) {
+  for (int64_t i = 0; i < lanes_; ++i) {
+    Lane& owner = lane_[lane + i < lanes_ ? lane + i : lane + i - lanes_];
+    for (int64_t strip = owner.next_own.fetch_add(1); strip < owner.end_own; strip = owner.next_own.fetch_add(1)) {
+      RunStrip(maps, lane, strip);
+    }
+  }
+}
+
+void LineChain::Run(const void* input, const void* const* residuals, void* output, float* workspace, ThreadPool& pool) {
+  const Maps maps = {input, residuals, output, reinterpret_cast<char*>(workspace)};
+  for (int64_t i = 0; i < lanes_; ++i) {
+    lane_[i].next_own.store(strips_ * i / lanes_, std::memory_order_relaxed);
+    lane_[i].end_own = strips_ * (i + 1) / lanes_;
+    lane_[i].next = -1;
+  }
+  pool.Run(lanes_, [&](int64_t lane) { RunLane(maps, lane); }, parallel_);
+}
+
+}  // namespace dgms
