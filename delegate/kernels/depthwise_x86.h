@@ -82,7 +82,8 @@ struct Window {
 #pragma GCC unroll 32
     for (int at = 0; at < kPositions; ++at) {
       if (!inside.Has(at)) continue;
-      const Floats value = lanes.Get(x[at]);
+      Floats value = lanes.Get(x[at]);
+      Hold(value);
 #pragma GCC unroll 8
       for (int i = 0; i < pixels; ++i) {
         const int kx = at - i * stride;
@@ -112,7 +113,8 @@ DGMS_INLINE void Vector(const DepthwiseF32Args& args, int64_t first, int64_t c, 
 }
 
 template <typename Line, int pixels, typename Inside>
-DGMS_INLINE void Channels(const DepthwiseF32Args& args, int64_t first, const Inside& inside) {
+DGMS_INLINE void Channels(const DepthwiseF32Args& call, int64_t first, const Inside& inside) {
+  const DepthwiseF32Args args = call;  // our own, which no store of outputs can change
   int64_t c = 0;
   for (; c + kLanes <= args.channels; c += kLanes) Vector<Line, pixels>(args, first, c, inside, AllLanes{});
   if (c < args.channels) Vector<Line, pixels>(args, first, c, inside, SomeLanes{First(args.channels - c)});
