@@ -36,6 +36,8 @@ namespace dgms {
 inline constexpr int kWinogradTile = 4;        // outputs of a tile, each way
 inline constexpr int kWinogradPatch = 6;       // inputs of a patch, each way
 inline constexpr int kWinogradPositions = 36;  // of a patch
+inline constexpr int kWinogradGroup = 4;       // tiles of a group (WinogradProductArgs)
+inline constexpr int kWinogradChannels = 16;   // input channels that lie together in a group's transformed inputs
 
 // B' d B of one patch, channel by channel:
 //     output[position * position_stride + c]  for all positions and channels
@@ -60,6 +62,25 @@ struct WinogradFilterArgs {
   int64_t position_stride;
 };
 
+// sums (+)= the products of a group of tiles and some input channels, transforming filters on the way: for few tiles,
+// where writing transformed filters takes longer than the arithmetic.
+//   channels       first_channel .. first_channel + channels - 1, summed from 0 in this order and then added to the
+//   sums taps           taps[(tap * channels + c) * width + j] for input channel first_channel + c and column j input
+//   the group's transformed inputs: of channel c, position p and tile r at
+//                      input[((c / 16 * 36 + p) * 4 + r) * 16 + c % 16]
+//   sums           of position p, tile r and column j at sums[p * position_stride + r * width + j]
+// The filters' values are bit for bit those of transform_filter.
+struct WinogradProductArgs {
+  const float* taps;
+  int64_t first_channel;
+  int64_t channels;  // >= 1
+  int64_t width;     // columns: a multiple of the matrix kernel's column_unit
+  const float* input;
+  float* sums;
+  int64_t position_stride;
+  bool accumulate;
+};
+
 // A' m A of one tile and the epilogue, column by column, from m = sums[position * position_stride + j].
 //   output   pixel (y, x), column j: output[y * line_stride + x * pixel_stride + j]; written for y < height, x < width,
 //            j < n, nothing else
@@ -74,19 +95,23 @@ struct WinogradOutputArgs {
   Epilogue epilogue;  // the residual lies as the output does, with its strides (residual_row_stride is not used)
 };
 
-//   filter_cost   what decoding and transforming one 3x3 filter costs, in multiply-adds of the matrix kernel that take
-//                 as long: what decides between this and the direct convolution on small maps
+// What decides between the ways of a convolution, in multiply-adds of the matrix kernel that take as long:
+//   filter_cost    of decoding and transforming one 3x3 filter
+//   product_cost   of one filter in one call of multiply_group, which is null (and the cost 0) where nothing is gained
 struct WinogradF32Kernel {
   const char* name;
   Isa isa;
   double filter_cost;
+  double product_cost;
   void (*transform_input)(const WinogradInputArgs& args);
   void (*transform_filter)(const WinogradFilterArgs& args);
   void (*transform_output)(const WinogradOutputArgs& args);
+  void (*multiply_group)(const WinogradProductArgs& args);
 };
 
 // Declarations of all Winograd kernels of this processor family.
-#define DGMS_WINOGRAD_F32(name, isa, filter_cost)     \
+#define DGMS_WINOGRAD_PRODUCT(name) void name(const WinogradProductArgs& args);
+#define DGMS_WINOGRAD_F32(name, ...)                  \
   void name##_input(const WinogradInputArgs& args);   \
   void name##_filter(const WinogradFilterArgs& args); \
   void name##_output(const WinogradOutputArgs& args);

@@ -64,11 +64,14 @@ constexpr const PointwiseKernel* kPointwise[] = {
 #undef DGMS_POINTWISE
 };
 
-#define DGMS_WINOGRAD_F32(name, isa, filter_cost) \
-  constexpr WinogradF32Kernel name##_kernel = {#name, isa, filter_cost, name##_input, name##_filter, name##_output};
+#define DGMS_WINOGRAD_PRODUCT(name)
+#define DGMS_WINOGRAD_F32(name, isa, filter_cost, product_cost, product)                                 \
+  constexpr WinogradF32Kernel name##_kernel = {#name,        isa,           filter_cost,   product_cost, \
+                                               name##_input, name##_filter, name##_output, product};
 #include "kernels/kernels_winograd.inc"
 
 constexpr const WinogradF32Kernel* kWinogradF32[] = {
+#define DGMS_WINOGRAD_PRODUCT(name)
 #define DGMS_WINOGRAD_F32(name, ...) &name##_kernel,
 #include "kernels/kernels_winograd.inc"
 };

@@ -41,6 +41,23 @@ bool EveryPatchMeetsTheMap(const ExplicitPadding& pads) {
   return std::max({pads.top, pads.bottom, pads.left, pads.right}) < 3;
 }
 
+int64_t Tiles(const Conv2DPlan& plan) {  // of an image
+  return CeilDiv(plan.h.output, kWinogradTile) * CeilDiv(plan.w.output, kWinogradTile);
+}
+
+// What the products of one pair of channels cost for that many tiles, with many and with few of them.
+double ManyTilesCost(int64_t tiles, const WinogradF32Kernel& kernel) {
+  return static_cast<double>(tiles * kWinogradPositions) + kernel.filter_cost;
+}
+double FewTilesCost(int64_t tiles, const WinogradF32Kernel& kernel) {
+  return static_cast<double>(CeilDiv(tiles, kWinogradGroup)) * kernel.product_cost;
+}
+
+// The number of images has no say in it: a batch gives what its images give alone.
+bool AreFewTiles(int64_t tiles, const WinogradF32Kernel& kernel) {
+  return kernel.multiply_group != nullptr && FewTilesCost(tiles, kernel) < ManyTilesCost(tiles, kernel);
+}
+
 int64_t Positions(int64_t floats) { return kWinogradPositions * (floats + kApart); }
 
 }  // namespace
@@ -61,12 +78,11 @@ bool Winograd::Fits(const Conv2DParams& p) {
 }
 
 bool Winograd::Pays(const Conv2DPlan& plan, const WinogradF32Kernel& kernel) {
-  const int64_t tiles = CeilDiv(plan.h.output, kWinogradTile) * CeilDiv(plan.w.output, kWinogradTile);
+  const int64_t tiles = Tiles(plan);
   const double in = static_cast<double>(plan.params.in_channels), out = static_cast<double>(plan.params.out_channels);
   const double direct = 9 * in * out * static_cast<double>(plan.h.output * plan.w.output);
-  const double winograd = static_cast<double>(tiles) * (kWinogradPositions * in * out + kTileCost * (in + out)) +
-                          kernel.filter_cost * in * out;
-  return winograd < direct;
+  const double products = AreFewTiles(tiles, kernel) ? FewTilesCost(tiles, kernel) : ManyTilesCost(tiles, kernel);
+  return products * in * out + static_cast<double>(tiles) * kTileCost * (in + out) < direct;
 }
 
 Status Winograd::Plan(const Conv2DPlan& plan, const FilterPanels& filter, const WinogradF32Kernel& kernel,
@@ -91,11 +107,13 @@ Status Winograd::Plan(const Conv2DPlan& plan, const FilterPanels& filter, const 
 
   // Blocks of tiles: as equal as whole row tiles of the matrix kernel allow, the last one being shorter.
   const GemmF32Kernel& gemm = filter.kernel();
-  const int64_t width = gemm.max_columns, rows = gemm.max_rows;
+  few_tiles_ = AreFewTiles(Tiles(plan), kernel);
+  const int64_t width = gemm.max_columns, rows = few_tiles_ ? kWinogradGroup : gemm.max_rows;
   constexpr int64_t kFloat = sizeof(float);
   const int64_t most = std::max(rows, kSumBytes / (kWinogradPositions * width * kFloat) / rows * rows);
   const int64_t image = std::max<int64_t>(1, tiles_);
-  block_tiles_ = std::min(image, RoundUp(CeilDiv(image, CeilDiv(image, most)), rows));
+  block_tiles_ = RoundUp(CeilDiv(image, CeilDiv(image, most)), rows);
+  if (!few_tiles_) block_tiles_ = std::min(image, block_tiles_);
   blocks_ = CeilDiv(tiles_, block_tiles_);
 
   ranges_ = std::max<int64_t>(1, (filter.blocks() + kRangeBlocks / 2) / kRangeBlocks);
@@ -112,9 +130,10 @@ Status Winograd::Plan(const Conv2DPlan& plan, const FilterPanels& filter, const 
   const int64_t wanted = threads > 1 ? kItemsPerThread * threads : 1;
   round_ = std::max<int64_t>(1, std::min(blocks_, CeilDiv(wanted, filter.panels())));
   input_stride_ = block_tiles_ * in_channels_ + kApart;
-  input_elements_ = round_ * kWinogradPositions * input_stride_;
+  block_elements_ = few_tiles_ ? block_tiles_ / kWinogradGroup * GroupElements() : kWinogradPositions * input_stride_;
+  input_elements_ = round_ * block_elements_;
   lanes_ = threads;
-  sums_at_ = Positions(range_channels_ * width);
+  sums_at_ = few_tiles_ ? 0 : Positions(range_channels_ * width);
   lane_elements_ = sums_at_ + Positions(block_tiles_ * width);
   return Status::kOk;
 }
@@ -126,6 +145,42 @@ Winograd::Tile Winograd::TileAt(int64_t index) const {
 
 int64_t Winograd::BlockTiles(int64_t block) const { return std::min(block_tiles_, tiles_ - block * block_tiles_); }
 
+int64_t Winograd::ChannelBlocks() const { return CeilDiv(in_channels_, kWinogradChannels); }
+
+int64_t Winograd::GroupElements() const {
+  return ChannelBlocks() * kWinogradPositions * kWinogradGroup * kWinogradChannels;
+}
+
+// Writes the transformed inputs of one tile of the block to their place; `args` says where the patch is.
+void Winograd::TransformPatch(WinogradInputArgs args, int64_t index, const Block& block) const {
+  if (!few_tiles_) {
+    args.channels = in_channels_;
+    args.position_stride = input_stride_;
+    args.output = block.input + index * in_channels_;
+    return kernel_->transform_input(args);
+  }
+  args.position_stride = int64_t{kWinogradGroup} * kWinogradChannels;
+  args.output =
+      block.input + index / kWinogradGroup * GroupElements() + index % kWinogradGroup * int64_t{kWinogradChannels};
+  for (int64_t c = 0; c < in_channels_; c += kWinogradChannels) {
+    args.channels = std::min<int64_t>(kWinogradChannels, in_channels_ - c);
+    kernel_->transform_input(args);
+    args.input += kWinogradChannels;
+    args.output += kWinogradPositions * args.position_stride;
+  }
+}
+
+// Gives the last group's places without a tile values, so that their products are no slower than others.
+void Winograd::ClearUnusedTiles(const Block& block) const {
+  const int64_t used = block.count % kWinogradGroup;
+  if (!few_tiles_ || used == 0) return;
+  float* group = block.input + block.count / kWinogradGroup * GroupElements();
+  for (int64_t i = 0; i < ChannelBlocks() * kWinogradPositions; ++i) {
+    std::fill(group + (i * kWinogradGroup + used) * kWinogradChannels,
+              group + (i + 1) * kWinogradGroup * kWinogradChannels, 0.0f);
+  }
+}
+
 void Winograd::TransformInput(const Arrays& arrays, int64_t first_tile, int64_t end_tile, const Block& block) const {
   const auto clip = [](int64_t position, int64_t size) {
     return static_cast<int>(std::max<int64_t>(0, std::min<int64_t>(kWinogradPatch, size - position)));
@@ -133,8 +188,8 @@ void Winograd::TransformInput(const Arrays& arrays, int64_t first_tile, int64_t 
   WinogradInputArgs args = {};
   args.line_stride = in_w_ * in_channels_;
   args.pixel_stride = in_channels_;
-  args.channels = in_channels_;
-  args.position_stride = input_stride_;
+  // One thread alone: the one that has the last tile.
+  if (first_tile < end_tile && end_tile == block.first + block.count) ClearUnusedTiles(block);
   for (int64_t t = first_tile; t < end_tile; ++t) {
     const Tile tile = TileAt(t);
     const int64_t y = tile.y - pad_top_, x = tile.x - pad_left_;  // the patch's first pixel
@@ -143,8 +198,7 @@ void Winograd::TransformInput(const Arrays& arrays, int64_t first_tile, int64_t 
     args.end_y = clip(y, in_h_);
     args.end_x = clip(x, in_w_);
     args.input = arrays.input + ((tile.image * in_h_ + y + args.first_y) * in_w_ + x + args.first_x) * in_channels_;
-    args.output = block.input + (t - block.first) * in_channels_;
-    kernel_->transform_input(args);
+    TransformPatch(args, t - block.first, block);
   }
 }
 
@@ -214,19 +268,48 @@ void Winograd::TransformOutput(const Arrays& arrays, const Block& block, const F
   }
 }
 
-void Winograd::MultiplyPanel(const Arrays& arrays, const Block& block, int64_t index, float* lane) const {
-  const FilterPanels& filter = arrays.filter;
-  const FilterPanels::Panel panel = filter.panel(index);
+// The products of all input channels, few tiles.
+void Winograd::MultiplyGroups(const FilterPanels& filter, const Block& block, const FilterPanels::Panel& panel,
+                              float* sums) const {
+  alignas(kAlignment) float decoded[kPanelFloats];
+  WinogradProductArgs args = {};
+  args.taps = decoded;
+  args.width = RoundUp(panel.n, filter.kernel().column_unit);
+  args.position_stride = block_tiles_ * args.width + kApart;
+  for (int64_t b = 0; b < filter.blocks(); ++b) {
+    filter.Decode(panel, b, decoded);
+    args.first_channel = filter.block(b).offset;
+    args.channels = filter.block(b).segment_length;
+    args.accumulate = b > 0;
+    for (int64_t t = 0; t < block.count; t += kWinogradGroup) {
+      args.input = block.input + t / kWinogradGroup * GroupElements();
+      args.sums = sums + t * args.width;
+      kernel_->multiply_group(args);
+    }
+  }
+}
+
+// The same, many tiles.
+void Winograd::MultiplyBlock(const FilterPanels& filter, const Block& block, const FilterPanels::Panel& panel,
+                             float* lane) const {
   const int width = static_cast<int>(RoundUp(panel.n, filter.kernel().column_unit));
-  float* const sums = lane + sums_at_;
   for (int64_t r = 0; r < ranges_; ++r) {
     const int64_t first = RangeStart(filter, r), end = RangeStart(filter, r + 1);
     const int64_t channel = filter.block(first).offset;
     const int64_t channels = filter.block(end - 1).offset + filter.block(end - 1).segment_length - channel;
     TransformFilter(filter, panel, first, end, lane);
-    Multiply(filter, block, width, channel, channels, lane, sums);
+    Multiply(filter, block, width, channel, channels, lane, lane + sums_at_);
   }
-  TransformOutput(arrays, block, panel, sums);
+}
+
+void Winograd::MultiplyPanel(const Arrays& arrays, const Block& block, int64_t index, float* lane) const {
+  const FilterPanels::Panel panel = arrays.filter.panel(index);
+  if (few_tiles_) {
+    MultiplyGroups(arrays.filter, block, panel, lane + sums_at_);
+  } else {
+    MultiplyBlock(arrays.filter, block, panel, lane);
+  }
+  TransformOutput(arrays, block, panel, lane + sums_at_);
 }
 
 void Winograd::Run(const FilterPanels& filter, const ActivationRange& range, const float* input, const float* residual,
@@ -237,8 +320,7 @@ void Winograd::Run(const FilterPanels& filter, const ActivationRange& range, con
   for (int64_t first = 0; first < blocks_; first += round_) {
     const int64_t blocks = std::min(round_, blocks_ - first);
     const auto block_at = [&](int64_t i) {
-      return Block{(first + i) * block_tiles_, BlockTiles(first + i),
-                   workspace + i * kWinogradPositions * input_stride_};
+      return Block{(first + i) * block_tiles_, BlockTiles(first + i), workspace + i * block_elements_};
     };
     // All threads transform the inputs, each a part of every block; then all panels of all blocks are multiplied. Each
     // thread takes the next item, and has one lane's memory until there is none.

@@ -1,5 +1,10 @@
 // 3x3 convolutions with stride 1 by Winograd's F(4x4, 3x3) (kernels/kernel_winograd.h): a quarter of the
-// multiplications. Filters stay packed; each panel is decoded and transformed again for every block of tiles.
+// multiplications. Filters stay packed; each panel is decoded and transformed again for every block of tiles. There are
+// two ways to do it:
+//   many tiles   the transformed filters of some input channels are written to memory, and multiplied with all tiles by
+//                the matrix kernel;
+//   few tiles    they never leave the registers: tiles go in groups of four, and each group transforms them again.
+// The map's size decides, and the instruction set (WinogradF32Kernel's costs).
 //
 // Rounding. Let W be the sum over input channels of (sum of the filter's |w|) * (largest |x| of the tile's 6x6 patch).
 // An output's error is at most about 160 n eps/2 W, 160 being what the matrices' absolute values allow and n the
@@ -48,7 +53,7 @@ class Winograd {
   // Neighbouring tiles that are worked on together.
   struct Block {
     int64_t first, count;  // tiles
-    float* input;          // transformed: [position][tile][channel]
+    float* input;          // transformed: [position][tile][channel]; or group by group, as WinogradProductArgs says
   };
   struct Arrays;
   // Where a tile lies.
@@ -59,6 +64,14 @@ class Winograd {
   int64_t BlockTiles(int64_t block) const;
   int64_t RangeStart(const FilterPanels& filter, int64_t range) const { return filter.blocks() * range / ranges_; }
   void TransformInput(const Arrays& arrays, int64_t first_tile, int64_t end_tile, const Block& block) const;
+  void TransformPatch(WinogradInputArgs args, int64_t index, const Block& block) const;
+  void ClearUnusedTiles(const Block& block) const;
+  int64_t ChannelBlocks() const;
+  int64_t GroupElements() const;
+  void MultiplyGroups(const FilterPanels& filter, const Block& block, const FilterPanels::Panel& panel,
+                      float* sums) const;
+  void MultiplyBlock(const FilterPanels& filter, const Block& block, const FilterPanels::Panel& panel,
+                     float* lane) const;
   void MultiplyPanel(const Arrays& arrays, const Block& block, int64_t panel, float* lane) const;
   void TransformFilter(const FilterPanels& filter, const FilterPanels::Panel& panel, int64_t first_block,
                        int64_t end_block, float* transformed) const;
@@ -68,6 +81,7 @@ class Winograd {
                        const float* sums) const;
 
   const WinogradF32Kernel* kernel_ = nullptr;
+  bool few_tiles_ = false;
   int64_t batch_ = 0, in_h_ = 0, in_w_ = 0, out_h_ = 0, out_w_ = 0, pad_top_ = 0, pad_left_ = 0;
   int64_t in_channels_ = 0, out_channels_ = 0;
   int64_t tiles_h_ = 0, tiles_w_ = 0, tiles_ = 0;  // of an image, each way; of all
@@ -75,7 +89,8 @@ class Winograd {
   int64_t round_ = 0;                              // blocks whose transformed inputs are held at the same time
   int64_t ranges_ = 0;                             // of the filter's blocks, as equal as possible
   int64_t range_channels_ = 0;                     // input channels of the largest
-  int64_t input_stride_ = 0;                       // from one position to the next, of a block's transformed input
+  int64_t input_stride_ = 0;    // many tiles: from one position to the next, of a block's transformed input
+  int64_t block_elements_ = 0;  // of a block's transformed input
   int64_t input_elements_ = 0;
   int64_t lanes_ = 0;  // threads that can work at the same time; each has its own transformed filters and sums
   int64_t lane_elements_ = 0;

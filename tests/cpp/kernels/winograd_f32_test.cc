@@ -198,6 +198,56 @@ TEST_P(WinogradF32, Output) {
   }
 }
 
+// Bit for bit what transform_filter's values give, summed channel by channel: any first channel, any number of them,
+// panels of one and of two vectors.
+TEST_P(WinogradF32, Product) {
+  if (kernel().multiply_group == nullptr) {
+    EXPECT_EQ(kernel().product_cost, 0);
+    GTEST_SKIP() << "it has none";
+  }
+  EXPECT_GT(kernel().product_cost, 0);
+  const GemmF32Kernel& gemm = *KernelsFor(IsaName(kernel().isa))->gemm;
+  for (int64_t width = gemm.column_unit; width <= gemm.max_columns; width += gemm.column_unit) {
+    for (int64_t channels = 1; channels <= 40; channels += channels < 18 ? 1 : 11) {
+      Random random(width * 100 + channels);
+      const int64_t first = random.Int(0, 40), blocks = (first + channels + kWinogradChannels - 1) / kWinogradChannels;
+      const GuardedBuffer<float> taps(random.Floats(9 * channels * width));
+      const int64_t group = int64_t{kWinogradPositions} * kWinogradGroup * kWinogradChannels;
+      // What lies beyond the last channel is not read.
+      const int64_t unread = blocks * kWinogradChannels - first - channels;
+      const GuardedBuffer<float> input(random.Floats(blocks * group - unread));
+      const int64_t stride = kWinogradGroup * width + random.Int(0, 20);
+      std::vector<float> before = random.Floats(35 * stride + kWinogradGroup * width);
+      GuardedBuffer<float> sums(before);
+      const bool accumulate = random.Coin();
+      kernel().multiply_group({taps.data(), first, channels, width, input.data(), sums.data(), stride, accumulate});
+      EXPECT_TRUE(sums.SurroundingsIntact());
+      std::vector<float> filters(36 * channels * width);
+      kernel().transform_filter({taps.data(), channels * width, filters.data(), channels * width});
+      for (int64_t p = 0; p < kWinogradPositions; ++p) {
+        for (int64_t r = 0; r < kWinogradGroup; ++r) {
+          for (int64_t j = 0; j < width; ++j) {
+            float sum = 0;
+            for (int64_t c = 0; c < channels; ++c) {
+              const int64_t k = first + c;
+              const float x =
+                  input[((k / kWinogradChannels * kWinogradPositions + p) * kWinogradGroup + r) * kWinogradChannels +
+                        k % kWinogradChannels];
+              sum = std::fma(x, filters[(p * channels + c) * width + j], sum);
+            }
+            const int64_t at = p * stride + r * width + j;
+            if (accumulate) sum += before[at];
+            ASSERT_EQ(sums[at], sum) << "position " << p << " tile " << r << " column " << j << " of " << width << ", "
+                                     << channels << " channels from " << first;
+            before[at] = sum;
+          }
+        }
+      }
+      for (int64_t i = 0; i < sums.size(); ++i) ASSERT_EQ(sums[i], before[i]) << "written between the positions";
+    }
+  }
+}
+
 // Clamping lets NaN pass.
 TEST_P(WinogradF32, NanPassesTheBounds) {
   const int unit = KernelsFor(IsaName(kernel().isa))->gemm->column_unit;

@@ -145,6 +145,24 @@ TEST(Winograd, LargeCases) {
   }
 }
 
+// Maps of few tiles, in groups of which the last is not full, and batches of them in blocks; more channels than lie
+// together, and no multiple of that.
+TEST(Winograd, FewTiles) {
+  Random random(22);
+  int used = 0;
+  for (const auto& [height, width] : {std::array<int64_t, 2>{7, 7}, {8, 13}, {10, 10}, {14, 14}}) {
+    for (const int64_t channels : {32, 40, 72}) {
+      Conv2DCase c = Square(3, 1, Padding::kSame, 0, channels, random.Int(1, 70));
+      c.in_h = height;
+      c.in_w = width;
+      c.batch = random.Coin() ? 1 : 5;
+      const FilterData filter = MakeFilter(random, c.params);
+      used += CheckWinograd(c, filter, MakeInput(random, c), static_cast<int>(random.Int(1, 3)));
+    }
+  }
+  EXPECT_GT(used, 12);
+}
+
 // Data that the method is worst at: everything positive (transforms cancel what the sum does not), signs that alternate
 // from pixel to pixel, and magnitudes that differ by 12 orders within a patch.
 TEST(Winograd, AdversarialData) {
