@@ -10,6 +10,12 @@ constexpr int64_t kMinParallelMacs = 100000;
 
 constexpr int64_t kItemsPerThread = 5;
 
+// Rows for which decoding the weights once more costs less than threads that wait for each other.
+constexpr int64_t kMinSharedRows = 20;
+
+// True if threads that share whole panels would wait for one of them, for more than an eighth of the time.
+bool Uneven(int64_t panels, int64_t threads) { return CeilDiv(panels, threads) * threads * 8 > panels * 9; }
+
 }  // namespace
 
 Status FloatGemm::Plan(const RowLayout& rows, const int64_t* segments, int64_t group_stride) {
@@ -92,7 +98,11 @@ void FloatGemm::Run(const float* input, const float* residual, float* output, Th
   const bool parallel = tiles_.total_rows() * filter.channels() * filter.k() >= kMinParallelMacs;
   if (gemv_) return RunGemv(input, residual, output, pool, parallel);
   const int64_t row_bytes = tiles_.row_stride() * static_cast<int64_t>(sizeof(float));
-  const int64_t chunks = tiles_.Chunks(filter.panels(), parallel ? pool.num_threads() : 1, row_bytes);
+  int64_t chunks = tiles_.Chunks(filter.panels(), parallel ? pool.num_threads() : 1, row_bytes);
+  if (parallel && chunks == 1 && Uneven(filter.panels(), pool.num_threads()) &&
+      tiles_.total_rows() >= kMinSharedRows * pool.num_threads()) {
+    chunks = std::min<int64_t>(pool.num_threads(), tiles_.tiles());
+  }
   const Maps maps = {input, residual, output};
   const auto job = [&](int64_t item) { RunItem(tiles_, maps, range, ItemAt(item, chunks)); };
   pool.Run(chunks * filter.panels(), job, parallel);

@@ -55,19 +55,21 @@ StripCost CostOf(const LineOp* const* ops, int count, int64_t lines) {
   return cost;
 }
 
-// The lines of the last output in a strip, at most: as many as `strip_bytes` have room for, one at least. Several
-// threads want strips to share.
-int64_t LinesOfStrip(const LineOp* const* ops, int count, int threads, int64_t strip_bytes) {
+// How many strips an image is best cut into. `strip_bytes` have room for each, unless it is one line.
+int64_t StripsOfImage(const LineOp* const* ops, int count, int threads, int64_t strip_bytes) {
   const LineShape last = ops[count - 1]->line_shape();
-  const int64_t share =
-      threads == 1 ? last.window.out_h : CeilDiv(last.batch * last.window.out_h, threads * kStripsPerThread);
-  int64_t lines = 1;
-  for (; lines < last.window.out_h; ++lines) {
-    const StripCost cost = CostOf(ops, count, lines);
-    if (lines >= share && cost.macs >= kEnoughPerSetup * cost.setup_macs) break;
-    if (CostOf(ops, count, lines + 1).bytes() > strip_bytes) break;
-  }
-  return lines;
+  const int64_t out_h = last.window.out_h;
+  int64_t fitting = 1;  // lines
+  while (fitting < out_h && CostOf(ops, count, fitting + 1).bytes() <= strip_bytes) ++fitting;
+  int64_t strips = CeilDiv(out_h, fitting);
+  if (threads == 1) return strips;
+  // Threads share strips, as many for each; but those may not become small.
+  const StripCost line = CostOf(ops, count, 1);
+  const int64_t enough = CeilDiv(kEnoughPerSetup * line.setup_macs, std::max<int64_t>(1, line.macs));
+  const int64_t shared = std::min(CeilDiv(threads * kStripsPerThread, std::max<int64_t>(1, last.batch)),
+                                  out_h / std::max<int64_t>(1, enough));
+  strips = std::max(strips, shared / threads * threads);
+  return last.batch % threads == 0 ? strips : std::min(out_h, CeilDiv(strips, threads) * threads);
 }
 
 }  // namespace
@@ -77,6 +79,7 @@ void LineChain::SetAlwaysPays(bool always) { always_pays.store(always); }
 int LineChain::BestLength(const LineOp* const* ops, int count, int threads) {
   if (always_pays.load(std::memory_order_relaxed)) return count;
   LineShape after = ops[count - 1]->line_shape();
+  const int64_t out_h = after.window.out_h;
   int64_t shared = 0;  // lines of a map that two threads compute where their strips meet
   for (int length = 1; length < count; ++length) {
     const LineOp* const* const first = ops + (count - 1 - length);
@@ -85,8 +88,8 @@ int LineChain::BestLength(const LineOp* const* ops, int count, int threads) {
     after = shape;
     const int64_t bytes = shape.window.out_h * shape.out_line_bytes;
     if (bytes < kFarBytes || shared * shape.macs * (threads - 1) > bytes * kMacsPerByte) return length;
-    const int64_t lines = LinesOfStrip(first, length + 1, threads, kStripBytes);
-    const StripCost cost = CostOf(first, length + 1, lines);
+    const int64_t strips = StripsOfImage(first, length + 1, threads, kStripBytes);
+    const StripCost cost = CostOf(first, length + 1, CeilDiv(out_h, strips));
     if (cost.bytes() > kStripBytes || cost.macs < kLeastPerSetup * cost.setup_macs) return length;
   }
   return count;
@@ -102,9 +105,8 @@ Status LineChain::Plan(const Member* members, int count, int threads, int64_t st
   }
   const LineShape& last = stages_[count - 1].shape;
   out_h_ = last.window.out_h;
-  image_strips_ = CeilDiv(out_h_, LinesOfStrip(ops.data(), count, threads, strip_bytes));
-  strip_lines_ = CeilDiv(out_h_, image_strips_);  // as equal as possible
-  image_strips_ = CeilDiv(out_h_, strip_lines_);
+  image_strips_ = StripsOfImage(ops.data(), count, threads, strip_bytes);
+  strip_lines_ = CeilDiv(out_h_, image_strips_);
   strips_ = last.batch * image_strips_;
   const StripCost cost = CostOf(ops.data(), count, strip_lines_);
   parallel_ = cost.macs * strips_ >= kMinParallelMacs;
@@ -152,7 +154,8 @@ void LineChain::RunStrip(const Maps& maps, int64_t lane, int64_t strip) {
   lane_[lane].next = strip + 1;
 
   // What is missing of each map, from the last to the first: the lines under what is missing of the next.
-  missing[count_ - 1] = {in_image * strip_lines_, std::min(out_h_, (in_image + 1) * strip_lines_)};
+  // Strips are as equal as possible.
+  missing[count_ - 1] = {out_h_ * in_image / image_strips_, out_h_ * (in_image + 1) / image_strips_};
   for (int i = count_ - 2; i >= 0; --i) {
     const LineRange wanted = stages_[i + 1].shape.window.Under(missing[i + 1]);
     if (!goes_on) held[i] = {};
