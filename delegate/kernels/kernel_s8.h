@@ -174,17 +174,19 @@ struct RescaleArgs {
 };
 using RescaleFn = void (*)(const RescaleArgs& args);
 
-// To float, for activations that were quantised row by row at run time:
-//   output = clamp(float(sum - zero[row] * column_sum) * (scale[row] * column_scale) + bias, min, max)
-// the integers modulo 2^32; each product, sum and conversion rounded once. NaN passes.
+// To float, for activations that were quantised at run time, some rows alike:
+//   output = clamp(float(sum - zero[row] * column_sum) * (scale[row] * column_scale) + bias + residual, min, max)
+// the integers modulo 2^32; each product, sum and conversion rounded once, in this order. NaN passes.
 struct DequantizeArgs {
   int rows;
   int n;
   const int32_t* sums;
   int64_t sums_row_stride;
-  const int32_t* row_zero;  // entry r * row_step is row r's
-  const float* row_scale;
-  int64_t row_step;  // 0 or 1
+  // The first entry is that of the first `first_rows` rows, each one after it that of the next `rows_each`.
+  const int32_t* zero;
+  const float* scale;
+  int64_t first_rows;  // 1..rows_each
+  int64_t rows_each;
   const int32_t* column_sum;
   const float* column_scale;
   const float* bias;
@@ -192,6 +194,8 @@ struct DequantizeArgs {
   float max;
   float* output;
   int64_t output_row_stride;
+  const float* residual;  // row r, column j: residual[r * residual_row_stride + j], nothing beyond; or null: none
+  int64_t residual_row_stride;
 };
 using DequantizeFn = void (*)(const DequantizeArgs& args);
 

@@ -200,11 +200,24 @@ void s8_output_avx2_dequantize(const DequantizeArgs& args) {
     const __m256 column_scale = _mm256_loadu_ps(args.column_scale + j), bias = _mm256_loadu_ps(args.bias + j);
     const int32_t* sums = args.sums + j;
     float* output = args.output + j;
-    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
-      const __m256i zero = _mm256_set1_epi32(args.row_zero[r * args.row_step]);
-      const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(args.row_scale[r * args.row_step]), column_scale);
-      const __m256i sum = _mm256_sub_epi32(LoadFirst(sums, count), _mm256_mullo_epi32(zero, column_sum));
+    // What depends on the rows' quantisation is computed once for all rows that share it.
+    __m256i to_subtract = _mm256_setzero_si256();
+    __m256 scale = _mm256_setzero_ps();
+    int64_t alike = 0, next_alike = args.first_rows, entry = 0;
+    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride, --alike) {
+      if (alike == 0) {
+        to_subtract = _mm256_mullo_epi32(_mm256_set1_epi32(args.zero[entry]), column_sum);
+        scale = _mm256_mul_ps(_mm256_set1_ps(args.scale[entry]), column_scale);
+        alike = next_alike;
+        next_alike = args.rows_each;
+        ++entry;
+      }
+      const __m256i sum = _mm256_sub_epi32(LoadFirst(sums, count), to_subtract);
       __m256 y = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale), bias);
+      if (args.residual != nullptr) {
+        const float* residual = args.residual + r * args.residual_row_stride + j;
+        y = _mm256_add_ps(y, _mm256_castsi256_ps(LoadFirst(reinterpret_cast<const int32_t*>(residual), count)));
+      }
       // NaN passes: max and min return their second operand if either is NaN.
       y = _mm256_min_ps(max, _mm256_max_ps(min, y));
       if (count == kLanes) {

@@ -210,6 +210,45 @@ void RequantizeAll(const RequantizeArgs& args) {
   for (; j < args.n; j += kLanes) Requantize<1, positive>(args, j);
 }
 
+template <bool adds, bool clamps>
+void Dequantize(const DequantizeArgs& args) {
+  const __m512 min = _mm512_set1_ps(args.min), max = _mm512_set1_ps(args.max);
+  for (int j = 0; j < args.n; j += kLanes) {
+    const __mmask16 columns = First(args.n - j);
+    const __m512i column_sum = _mm512_loadu_si512(args.column_sum + j);
+    const __m512 column_scale = _mm512_loadu_ps(args.column_scale + j), bias = _mm512_loadu_ps(args.bias + j);
+    const int32_t* sums = args.sums + j;
+    const float* residual = adds ? args.residual + j : nullptr;
+    float* output = args.output + j;
+    // What depends on the rows' quantisation is computed once for all rows that share it.
+    __m512i to_subtract = _mm512_setzero_si512();
+    __m512 scale = _mm512_setzero_ps();
+    int64_t alike = 0, next_alike = args.first_rows, entry = 0;
+    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride, --alike) {
+      if (alike == 0) {
+        to_subtract = _mm512_mullo_epi32(_mm512_set1_epi32(args.zero[entry]), column_sum);
+        scale = _mm512_mul_ps(_mm512_set1_ps(args.scale[entry]), column_scale);
+        alike = next_alike;
+        next_alike = args.rows_each;
+        ++entry;
+      }
+      const __m512i sum = _mm512_sub_epi32(_mm512_maskz_loadu_epi32(columns, sums), to_subtract);
+      __m512 y = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), bias);
+      if (adds) {
+        y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(columns, residual));
+        residual += args.residual_row_stride;
+      }
+      // NaN passes: max and min return their second operand if either is NaN.
+      if (clamps) y = _mm512_min_ps(max, _mm512_max_ps(min, y));
+      if (columns == 0xffff) {
+        _mm512_storeu_ps(output, y);
+      } else {
+        _mm512_mask_storeu_ps(output, columns, y);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void s8_output_avx512_requantize(const RequantizeArgs& args) {
@@ -234,31 +273,11 @@ void s8_output_avx512_rescale(const RescaleArgs& args) {
 }
 
 void s8_output_avx512_dequantize(const DequantizeArgs& args) {
-  const __m512 min = _mm512_set1_ps(args.min), max = _mm512_set1_ps(args.max);
-  for (int j = 0; j < args.n; j += kLanes) {
-    const __mmask16 columns = First(args.n - j);
-    const __m512i column_sum = _mm512_loadu_si512(args.column_sum + j);
-    const __m512 column_scale = _mm512_loadu_ps(args.column_scale + j), bias = _mm512_loadu_ps(args.bias + j);
-    const int32_t* sums = args.sums + j;
-    float* output = args.output + j;
-    // One quantisation for all rows (a convolution's image): what depends on it is computed once.
-    __m512i to_subtract = _mm512_mullo_epi32(_mm512_set1_epi32(args.row_zero[0]), column_sum);
-    __m512 scale = _mm512_mul_ps(_mm512_set1_ps(args.row_scale[0]), column_scale);
-    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
-      if (args.row_step != 0) {
-        to_subtract = _mm512_mullo_epi32(_mm512_set1_epi32(args.row_zero[r * args.row_step]), column_sum);
-        scale = _mm512_mul_ps(_mm512_set1_ps(args.row_scale[r * args.row_step]), column_scale);
-      }
-      const __m512i sum = _mm512_sub_epi32(_mm512_maskz_loadu_epi32(columns, sums), to_subtract);
-      const __m512 y = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), bias);
-      // NaN passes: max and min return their second operand if either is NaN.
-      const __m512 clamped = _mm512_min_ps(max, _mm512_max_ps(min, y));
-      if (columns == 0xffff) {
-        _mm512_storeu_ps(output, clamped);
-      } else {
-        _mm512_mask_storeu_ps(output, columns, clamped);
-      }
-    }
+  const bool clamps = args.min > -__builtin_inff() || args.max < __builtin_inff();
+  if (args.residual != nullptr) {
+    (clamps ? Dequantize<true, true> : Dequantize<true, false>)(args);
+  } else {
+    (clamps ? Dequantize<false, true> : Dequantize<false, false>)(args);
   }
 }
 

@@ -16,6 +16,7 @@ struct AllColumns {
     const int32_t word = vget_lane_s32(vreinterpret_s32_s8(bytes), 0);
     memcpy(p, &word, sizeof(word));
   }
+  DGMS_INLINE float32x4_t Load(const float* p) const { return vld1q_f32(p); }
   DGMS_INLINE void Store(float* p, float32x4_t values) const { vst1q_f32(p, values); }
 };
 struct SomeColumns {
@@ -24,6 +25,11 @@ struct SomeColumns {
     int32_t all[kLanes] = {};
     memcpy(all, p, static_cast<size_t>(count) * sizeof(int32_t));
     return vld1q_s32(all);
+  }
+  DGMS_INLINE float32x4_t Load(const float* p) const {
+    float all[kLanes] = {};
+    memcpy(all, p, static_cast<size_t>(count) * sizeof(float));
+    return vld1q_f32(all);
   }
   DGMS_INLINE void Store(int8_t* p, int8x8_t bytes) const {
     int8_t all[2 * kLanes];
@@ -116,19 +122,20 @@ int RequantizeWideColumns(const RequantizeArgs& args) {
   for (; j + kWide <= args.n && IsSimple(args, j); j += kWide) kWays[ties][clamp](args, j);
   return j;
 }
-// To float, 16 columns whose rows share scale and zero point.
-template <bool lower, bool upper>
+// To float, 16 columns; all rows share the first entry.
+template <bool adds, bool lower, bool upper>
 void DequantizeWide(const DequantizeArgs& args, int j) {
   int32x4x4_t zero = vld1q_s32_x4(args.column_sum + j);
   float32x4x4_t scale = vld1q_f32_x4(args.column_scale + j);
   const float32x4x4_t bias = vld1q_f32_x4(args.bias + j);
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
-    zero.val[v] = vmulq_n_s32(zero.val[v], args.row_zero[0]);
-    scale.val[v] = vmulq_n_f32(scale.val[v], args.row_scale[0]);
+    zero.val[v] = vmulq_n_s32(zero.val[v], args.zero[0]);
+    scale.val[v] = vmulq_n_f32(scale.val[v], args.scale[0]);
   }
   const float32x4_t min = vdupq_n_f32(args.min), max = vdupq_n_f32(args.max);
   const int32_t* sums = args.sums + j;
+  const float* residual = args.residual + (adds ? j : 0);
   float* output = args.output + j;
   const int64_t sums_stride = args.sums_row_stride, output_stride = args.output_row_stride;
   for (int r = args.rows; r > 0; --r, sums += sums_stride, output += output_stride) {
@@ -138,24 +145,53 @@ void DequantizeWide(const DequantizeArgs& args, int j) {
     for (int v = 0; v < kVectors; ++v) {
       const float32x4_t sum = vcvtq_f32_s32(vsubq_s32(x.val[v], zero.val[v]));
       y.val[v] = vaddq_f32(vmulq_f32(sum, scale.val[v]), bias.val[v]);
+      if (adds) y.val[v] = vaddq_f32(y.val[v], vld1q_f32(residual + v * kLanes));
       if (lower) y.val[v] = vmaxq_f32(y.val[v], min);
       if (upper) y.val[v] = vminq_f32(y.val[v], max);
     }
     vst1q_f32_x4(output, y);
+    if (adds) residual += args.residual_row_stride;
   }
 }
 
 int DequantizeWideColumns(const DequantizeArgs& args) {
-  if (args.row_step != 0 && args.rows > 1) return 0;
-  static constexpr decltype(&DequantizeWide<true, true>) kWays[2][2] = {
-      {DequantizeWide<false, false>, DequantizeWide<false, true>},
-      {DequantizeWide<true, false>, DequantizeWide<true, true>}};
+  static constexpr decltype(&DequantizeWide<true, true, true>) kWays[2][2][2] = {
+      {{DequantizeWide<false, false, false>, DequantizeWide<false, false, true>},
+       {DequantizeWide<false, true, false>, DequantizeWide<false, true, true>}},
+      {{DequantizeWide<true, false, false>, DequantizeWide<true, false, true>},
+       {DequantizeWide<true, true, false>, DequantizeWide<true, true, true>}}};
+  const bool adds = args.residual != nullptr;
   const bool lower = args.min > -__builtin_inff(), upper = args.max < __builtin_inff();
   int j = 0;
-  for (; j + kWide <= args.n; j += kWide) kWays[lower][upper](args, j);
+  for (; j + kWide <= args.n; j += kWide) kWays[adds][lower][upper](args, j);
   return j;
 }
 #endif
+
+// To float; all rows share the first entry.
+void DequantizeAlike(const DequantizeArgs& args) {
+  const float32x4_t min = vdupq_n_f32(args.min), max = vdupq_n_f32(args.max);
+#if DGMS_AARCH64
+  const int first = DequantizeWideColumns(args);
+#else
+  const int first = 0;
+#endif
+  ForColumns(first, args.n, [&](int j, const auto& columns) {
+    const int32x4_t to_subtract = vmulq_n_s32(vld1q_s32(args.column_sum + j), args.zero[0]);
+    const float32x4_t scale = vmulq_n_f32(vld1q_f32(args.column_scale + j), args.scale[0]);
+    const float32x4_t bias = vld1q_f32(args.bias + j);
+    const int32_t* sums = args.sums + j;
+    float* output = args.output + j;
+    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
+      const int32x4_t sum = vsubq_s32(columns.Load(sums), to_subtract);
+      float32x4_t y = vaddq_f32(vmulq_f32(vcvtq_f32_s32(sum), scale), bias);
+      if (args.residual != nullptr) {
+        y = vaddq_f32(y, columns.Load(args.residual + r * args.residual_row_stride + j));
+      }
+      columns.Store(output, Clamp(y, min, max));
+    }
+  });
+}
 
 }  // namespace
 
@@ -199,25 +235,18 @@ void s8_output_neon_rescale(const RescaleArgs& args) {
 }
 
 void s8_output_neon_dequantize(const DequantizeArgs& args) {
-  const float32x4_t min = vdupq_n_f32(args.min), max = vdupq_n_f32(args.max);
-#if DGMS_AARCH64
-  const int first = DequantizeWideColumns(args);
-#else
-  const int first = 0;
-#endif
-  ForColumns(first, args.n, [&](int j, const auto& columns) {
-    const int32x4_t column_sum = vld1q_s32(args.column_sum + j);
-    const float32x4_t column_scale = vld1q_f32(args.column_scale + j), bias = vld1q_f32(args.bias + j);
-    const int32_t* sums = args.sums + j;
-    float* output = args.output + j;
-    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
-      const int32x4_t zero = vdupq_n_s32(args.row_zero[r * args.row_step]);
-      const float32x4_t scale = vmulq_f32(vdupq_n_f32(args.row_scale[r * args.row_step]), column_scale);
-      const int32x4_t sum = vmlsq_s32(columns.Load(sums), zero, column_sum);
-      const float32x4_t y = vaddq_f32(vmulq_f32(vcvtq_f32_s32(sum), scale), bias);
-      columns.Store(output, Clamp(y, min, max));
-    }
-  });
+  // Rows that share an entry at a time.
+  DequantizeArgs alike = args;
+  int64_t left = args.first_rows;
+  for (int rows = args.rows; rows > 0; rows -= alike.rows, left = args.rows_each) {
+    alike.rows = rows < left ? rows : static_cast<int>(left);
+    DequantizeAlike(alike);
+    ++alike.zero;
+    ++alike.scale;
+    alike.sums += alike.rows * args.sums_row_stride;
+    alike.output += alike.rows * args.output_row_stride;
+    if (args.residual != nullptr) alike.residual += alike.rows * args.residual_row_stride;
+  }
 }
 
 }  // namespace dgms

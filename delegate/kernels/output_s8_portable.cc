@@ -52,12 +52,15 @@ void s8_output_portable_rescale(const RescaleArgs& args) {
 void s8_output_portable_dequantize(const DequantizeArgs& args) {
   for (int r = 0; r < args.rows; ++r) {
     const int32_t* sums = args.sums + r * args.sums_row_stride;
-    const uint32_t zero = static_cast<uint32_t>(args.row_zero[r * args.row_step]);
-    const float scale = args.row_scale[r * args.row_step];
+    const int64_t entry = (r + args.rows_each - args.first_rows) / args.rows_each;
+    const uint32_t zero = static_cast<uint32_t>(args.zero[entry]);
+    const float scale = args.scale[entry];
+    const float* residual = args.residual == nullptr ? nullptr : args.residual + r * args.residual_row_stride;
     float* output = args.output + r * args.output_row_stride;
     for (int j = 0; j < args.n; ++j) {
       const uint32_t sum = static_cast<uint32_t>(sums[j]) - zero * static_cast<uint32_t>(args.column_sum[j]);
       float y = static_cast<float>(static_cast<int32_t>(sum)) * (scale * args.column_scale[j]) + args.bias[j];
+      if (residual != nullptr) y += residual[j];
       // NaN passes: both comparisons are false for it.
       y = y < args.min ? args.min : y;
       output[j] = y > args.max ? args.max : y;

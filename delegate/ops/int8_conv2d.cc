@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "kernels/pack_weights.h"
 #include "ops/conv2d_plan.h"
 #include "ops/int8_gemm.h"
 #include "ops/quantize_rows.h"
@@ -12,19 +13,36 @@ namespace dgms {
 struct Int8Conv2D::State {
   Conv2DPlan plan;
   Int8Gemm gemm;
-  int32_t input_zero = 0;   // int8 activations only
-  int64_t images = 0;       // dynamic: planned and run one by one
-  int64_t quantized = 0;    // elements of one quantised image; 0 for int8 activations
-  int64_t image_input = 0;  // elements of one image
-  int64_t image_output = 0;
+  int32_t input_zero = 0;  // int8 activations only
+  int64_t images = 0;      // run at a time: all, or (by_image) one
+  int64_t line = 0;        // elements of a line of the input
   const QuantizeS8Kernel* quantize_kernel = nullptr;
   bool ready = false;
   Workspace own;
   Workspace* workspace = &own;
 
   bool flip() const { return gemm.filter.kernel().flip; }
-  int8_t* scratch() const { return reinterpret_cast<int8_t*>(workspace->data()); }
-  void RunDynamic(const float* input, float* output, ThreadPool& pool) const;
+  bool dynamic() const { return gemm.output.dynamic(); }
+  // Where windows have a single line, each line has a quantisation of its own.
+  bool by_line() const { return dynamic() && plan.params.kernel_h == 1 && plan.params.kernel_w == 1; }
+  bool by_image() const { return dynamic() && !by_line(); }
+
+  // Activations that are quantised line by line, in scratch memory.
+  struct Lines {
+    float* scales;
+    int32_t* zeros;
+    int8_t* values;  // [lines][line]
+  };
+  static int64_t HeadBytes(int64_t lines);
+  Lines LinesAt(void* memory, int64_t lines) const;
+  QuantizeRowsArgs LinesOf(const float* first_line, int64_t count, const Lines& lines) const;
+  // Where the rows of the product are in them.
+  RowLayout LineRows() const;
+
+  Status Plan(int64_t batch, int64_t in_h, int64_t in_w);
+  CheckedSize ScratchBytes() const;
+  void RunByLine(const float* input, const float* residual, float* output, ThreadPool& pool) const;
+  void RunByImage(const float* input, const float* residual, float* output, ThreadPool& pool) const;
 };
 
 std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const Int8Filter& filter,
@@ -58,68 +76,114 @@ std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const
 Int8Conv2D::Int8Conv2D(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Int8Conv2D::~Int8Conv2D() = default;
 
-Status Int8Conv2D::Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace) {
-  State& s = *state_;
-  s.ready = false;
-  s.workspace = workspace != nullptr ? workspace : &s.own;
-  const bool dynamic = s.gemm.output.dynamic();
+int64_t Int8Conv2D::State::HeadBytes(int64_t lines) {
+  return RoundUp(lines * static_cast<int64_t>(sizeof(float) + sizeof(int32_t)), kAlignment);
+}
+
+Int8Conv2D::State::Lines Int8Conv2D::State::LinesAt(void* memory, int64_t lines) const {
+  float* const scales = static_cast<float*>(memory);
+  return {scales, reinterpret_cast<int32_t*>(scales + lines), static_cast<int8_t*>(memory) + HeadBytes(lines)};
+}
+
+// The lines that the output's lines read: with strides, the others are never looked at.
+QuantizeRowsArgs Int8Conv2D::State::LinesOf(const float* first_line, int64_t count, const Lines& lines) const {
+  return {first_line, count, line, plan.params.stride_h * line, flip(), lines.values, lines.scales, lines.zeros};
+}
+
+RowLayout Int8Conv2D::State::LineRows() const {
+  return {{1, plan.batch * plan.h.output, plan.w.output}, {0, line, plan.params.stride_w * plan.params.in_channels}};
+}
+
+Status Int8Conv2D::State::Plan(int64_t batch, int64_t in_h, int64_t in_w) {
+  images = 0;
   // Quantising inverts the top bits, where the kernel wants that, at no cost; int8 activations are copied for it.
-  Status status = s.plan.Plan(batch, in_h, in_w, /*always_copy=*/false);
+  Status status = plan.Plan(batch, in_h, in_w, /*always_copy=*/!dynamic() && flip());
   if (status != Status::kOk) return status;
-  const Conv2DParams& p = s.plan.params;
-  s.images = dynamic ? batch : 1;
-  if (dynamic || s.flip()) {
-    status = s.plan.Plan(dynamic && batch > 0 ? 1 : batch, in_h, in_w, /*always_copy=*/!dynamic);
+  images = batch;
+  line = in_w * plan.params.in_channels;
+  if (by_image() && batch > 1) {
+    status = plan.Plan(1, in_h, in_w, /*always_copy=*/false);
     if (status != Status::kOk) return status;
   }
-  s.image_input = in_h * in_w * p.in_channels;
-  s.image_output = s.plan.h.output * s.plan.w.output * p.out_channels;
-  s.quantized = dynamic ? s.image_input : 0;
-  const CheckedSize bytes = CheckedSize(s.quantized) + s.plan.copy_elements;
+  const CheckedSize bytes = ScratchBytes();
   if (!bytes.FitsFloats()) return Status::kInvalidArgument;
-  if (!s.workspace->Reserve(CeilDiv(bytes.value(), sizeof(float)))) return Status::kOutOfMemory;
-  status = s.gemm.Plan(s.plan.rows, s.plan.segments.data(), s.plan.group_stride());
+  if (!workspace->Reserve(CeilDiv(bytes.value(), sizeof(float)))) return Status::kOutOfMemory;
+  return gemm.Plan(by_line() ? LineRows() : plan.rows, plan.segments.data(), plan.group_stride());
+}
+
+CheckedSize Int8Conv2D::State::ScratchBytes() const {
+  if (by_line()) {
+    const int64_t lines = plan.batch * plan.h.output;
+    return CheckedSize(HeadBytes(lines)) + lines * line;
+  }
+  return CheckedSize(by_image() ? plan.h.input * line : 0) + plan.copy_elements;
+}
+
+Status Int8Conv2D::Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace) {
+  State& s = *state_;
+  s.workspace = workspace != nullptr ? workspace : &s.own;
+  s.ready = false;
+  const Status status = s.Plan(batch, in_h, in_w);
   s.ready = status == Status::kOk;
   return status;
 }
 
-void Int8Conv2D::State::RunDynamic(const float* input, float* output, ThreadPool& pool) const {
-  for (int64_t image = 0; image < images; ++image, input += image_input, output += image_output) {
+void Int8Conv2D::State::RunByLine(const float* input, const float* residual, float* output, ThreadPool& pool) const {
+  const Lines lines = LinesAt(workspace->data(), images * plan.h.output);
+  for (int64_t image = 0; image < images; ++image) {
+    const int64_t first = image * plan.h.output;
+    const Lines own = {lines.scales + first, lines.zeros + first, lines.values + first * line};
+    QuantizeRows(*quantize_kernel, LinesOf(input + image * plan.h.input * line, plan.h.output, own), pool);
+  }
+  gemm.Run(lines.values, {output, lines.zeros, lines.scales, plan.w.output, residual}, pool);
+}
+
+void Int8Conv2D::State::RunByImage(const float* input, const float* residual, float* output, ThreadPool& pool) const {
+  const int64_t elements = plan.h.input * line;
+  const int64_t rows = plan.h.output * plan.w.output, outputs = rows * plan.params.out_channels;
+  int8_t* const quantized = reinterpret_cast<int8_t*>(workspace->data());
+  for (int64_t image = 0; image < images; ++image, input += elements, output += outputs) {
     float scale = 0;
     int32_t zero = 0;
-    QuantizeRows(*quantize_kernel, input, 1, image_input, flip(), scratch(), &scale, &zero, pool);
-    const int8_t* seen = scratch();
+    QuantizeRows(*quantize_kernel, {input, 1, elements, elements, flip(), quantized, &scale, &zero}, pool);
+    const int8_t* seen = quantized;
     if (plan.copied) {
-      plan.copy.Copy(seen, scratch() + quantized, static_cast<int8_t>(zero), /*flip=*/false, pool);
-      seen = scratch() + quantized;
+      plan.copy.Copy(seen, quantized + elements, static_cast<int8_t>(zero), /*flip=*/false, pool);
+      seen = quantized + elements;
     }
-    gemm.Run(seen, {output, &zero, &scale, 0}, pool);
+    gemm.Run(seen, {output, &zero, &scale, rows, residual}, pool);
+    if (residual != nullptr) residual += outputs;
   }
 }
 
-Status Int8Conv2D::Run(const void* input, void* output, ThreadPool& pool) {
-  State& s = *state_;
+Status Int8Conv2D::Run(const void* input, const float* residual, void* output, ThreadPool& pool) {
+  const State& s = *state_;
   if (!s.ready) return Status::kNotReady;
-  if (s.plan.batch == 0) return Status::kOk;
-  if (s.gemm.output.dynamic()) {
-    s.RunDynamic(static_cast<const float*>(input), static_cast<float*>(output), pool);
+  if (s.images == 0) return Status::kOk;
+  if (s.by_line()) {
+    s.RunByLine(static_cast<const float*>(input), residual, static_cast<float*>(output), pool);
+    return Status::kOk;
+  }
+  if (s.by_image()) {
+    s.RunByImage(static_cast<const float*>(input), residual, static_cast<float*>(output), pool);
     return Status::kOk;
   }
   const int8_t* seen = static_cast<const int8_t*>(input);
   if (s.plan.copied) {
-    s.plan.copy.Copy(seen, s.scratch(), static_cast<int8_t>(s.input_zero), s.flip(), pool);
-    seen = s.scratch();
+    int8_t* const copy = reinterpret_cast<int8_t*>(s.workspace->data());
+    s.plan.copy.Copy(seen, copy, static_cast<int8_t>(s.input_zero), s.flip(), pool);
+    seen = copy;
   }
-  s.gemm.Run(seen, {output, nullptr, nullptr, 0}, pool);
+  s.gemm.Run(seen, {output}, pool);
   return Status::kOk;
 }
 
+bool Int8Conv2D::dynamic() const { return state_->dynamic(); }
+void Int8Conv2D::SetActivation(Activation activation) { state_->gemm.output.SetRange(RangeOf(activation)); }
 int64_t Int8Conv2D::output_h() const { return state_->plan.h.output; }
 int64_t Int8Conv2D::output_w() const { return state_->plan.w.output; }
 size_t Int8Conv2D::packed_bytes() const { return state_->gemm.filter.bytes() + state_->gemm.output.bytes(); }
-size_t Int8Conv2D::workspace_bytes() const {
-  return static_cast<size_t>(state_->quantized + state_->plan.copy_elements);
-}
+size_t Int8Conv2D::workspace_bytes() const { return static_cast<size_t>(state_->ScratchBytes().value()); }
 const char* Int8Conv2D::kernel_name() const { return state_->gemm.filter.kernel().name; }
 
 }  // namespace dgms

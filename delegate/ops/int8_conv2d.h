@@ -1,5 +1,5 @@
-// CONV_2D with an int8 codebook or dense filter, NHWC: int8 activations, or float ones that are quantised image by
-// image.
+// CONV_2D with an int8 codebook or dense filter, NHWC: int8 activations, or float ones that are quantised line by line
+// (1x1 filters) or image by image (the others, whose windows have several lines).
 #ifndef DGMS_OPS_INT8_CONV2D_H_
 #define DGMS_OPS_INT8_CONV2D_H_
 
@@ -29,8 +29,17 @@ class Int8Conv2D {
 
   Status Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace = nullptr);
 
-  // input and output: int8, or float with Int8LayerOutput::dynamic.
-  Status Run(const void* input, void* output, ThreadPool& pool);
+  // Whether activations are float: Int8LayerOutput::dynamic.
+  bool dynamic() const;
+
+  // input and output: int8, or float if dynamic().
+  //   residual   [batch, output_h, output_w, out_channels], added before the activation, if dynamic(); or null: none.
+  //              The output does not overlap it
+  Status Run(const void* input, const float* residual, void* output, ThreadPool& pool);
+  Status Run(const void* input, void* output, ThreadPool& pool) { return Run(input, nullptr, output, pool); }
+
+  // Replaces the activation for later runs, if dynamic(): that of an addition which became the residual, say.
+  void SetActivation(Activation activation);
 
   int64_t output_h() const;
   int64_t output_w() const;

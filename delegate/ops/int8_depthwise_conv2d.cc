@@ -142,8 +142,8 @@ void Int8DepthwiseConv2D::State::RunLine(const int8_t* input, int8_t* to, int64_
   const int64_t most = kSums / count;
   int64_t finished = 0, waiting = 0;  // pixels of the line
   const auto finish = [&] {
-    output.Finish({to, nullptr, nullptr, 0}, line * plan.w.output + finished, static_cast<int>(waiting), c,
-                  static_cast<int>(count), scratch->sums, count);
+    output.Finish({to}, line * plan.w.output + finished, static_cast<int>(waiting), c, static_cast<int>(count),
+                  scratch->sums, count);
     finished += waiting;
     waiting = 0;
   };

@@ -72,15 +72,17 @@ Status Int8FullyConnected::Run(const void* input, void* output, ThreadPool& pool
   const int64_t inputs = s.params.in_channels;
   const int8_t* seen = static_cast<const int8_t*>(input);
   if (s.gemm.output.dynamic()) {
-    QuantizeRows(*s.quantize_kernel, static_cast<const float*>(input), s.batch, inputs, s.flip(), s.rows.data(),
-                 s.scales.data(), s.zeros.data(), pool);
+    QuantizeRows(*s.quantize_kernel,
+                 {static_cast<const float*>(input), s.batch, inputs, inputs, s.flip(), s.rows.data(), s.scales.data(),
+                  s.zeros.data()},
+                 pool);
     seen = s.rows.data();
   } else if (s.flip()) {
     const PaddedInput copy = {1, s.batch, 1, inputs, 0, 0, s.batch, 1, 1};
     copy.Copy(seen, s.rows.data(), 0, /*flip=*/true, pool);
     seen = s.rows.data();
   }
-  s.gemm.Run(seen, {output, s.zeros.data(), s.scales.data(), 1}, pool);
+  s.gemm.Run(seen, {output, s.zeros.data(), s.scales.data()}, pool);
   return Status::kOk;
 }
 

@@ -73,14 +73,35 @@ Status Int8Output::Init(const Int8LayerOutput& layer, int64_t channels, const in
   return Status::kOk;
 }
 
+void Int8Output::FinishDynamic(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n,
+                               const int32_t* sums, int64_t sums_row_stride) const {
+  const int64_t c = first_channel;
+  DequantizeArgs args = {};
+  const int64_t entry = first_row / target.rows_each, at = first_row * channels_ + c;
+  args.rows = rows;
+  args.n = n;
+  args.sums = sums;
+  args.sums_row_stride = sums_row_stride;
+  args.zero = target.zeros + entry;
+  args.scale = target.scales + entry;
+  args.first_rows = (entry + 1) * target.rows_each - first_row;
+  args.rows_each = target.rows_each;
+  args.column_sum = column_sum_.data() + c;
+  args.column_scale = scale_.data() + c;
+  args.bias = bias_.data() + c;
+  args.min = range_.min;
+  args.max = range_.max;
+  args.output = static_cast<float*>(target.output) + at;
+  args.residual = target.residual == nullptr ? nullptr : target.residual + at;
+  args.output_row_stride = args.residual_row_stride = channels_;
+  kernel_->dequantize(args);
+}
+
 void Int8Output::Finish(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n,
                         const int32_t* sums, int64_t sums_row_stride) const {
   const int64_t c = first_channel, at = first_row * channels_ + c;
   if (dynamic_) {
-    const int64_t row = first_row * target.row_step;
-    kernel_->dequantize({rows, n, sums, sums_row_stride, target.row_zero + row, target.row_scale + row, target.row_step,
-                         column_sum_.data() + c, scale_.data() + c, bias_.data() + c, range_.min, range_.max,
-                         static_cast<float*>(target.output) + at, channels_});
+    FinishDynamic(target, first_row, rows, first_channel, n, sums, sums_row_stride);
   } else if (!fixed_point_) {
     kernel_->rescale({rows, n, sums, sums_row_stride, integer_bias_.data() + c, factor_.data() + c, zero_, min_, max_,
                       static_cast<int8_t*>(target.output) + at, channels_});

@@ -49,12 +49,13 @@ struct Int8LayerOutput {
 
 class Int8Output {
  public:
-  // One run: where outputs go, and the quantisation of each row of activations (dynamic only).
+  // One run: where outputs go, and (dynamic only) the quantisation of the activations.
   struct Target {
-    void* output;             // int8 or float, [rows][channels]
-    const int32_t* row_zero;  // of the numbers that the kernels saw
-    const float* row_scale;
-    int64_t row_step;  // 1: one for each row; 0: one for all
+    void* output;                    // int8 or float, [rows][channels]
+    const int32_t* zeros = nullptr;  // of the numbers that the kernels saw: entry i is that of rows
+    const float* scales = nullptr;   // i * rows_each .. (i + 1) * rows_each - 1
+    int64_t rows_each = 1;
+    const float* residual = nullptr;  // [rows][channels], added before the activation; or null
   };
 
   //   column_sums   [channels], what an input zero point of 1 adds to the sums; null: the sums are free of it already
@@ -64,6 +65,9 @@ class Int8Output {
 
   bool dynamic() const { return dynamic_; }
 
+  // Replaces the activation for later runs (dynamic only).
+  void SetRange(const ActivationRange& range) { range_ = range; }
+
   // Rows first_row.. of the target, channels first_channel.., from sums [rows][sums_row_stride].
   void Finish(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n, const int32_t* sums,
               int64_t sums_row_stride) const;
@@ -71,6 +75,9 @@ class Int8Output {
   size_t bytes() const;
 
  private:
+  void FinishDynamic(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n,
+                     const int32_t* sums, int64_t sums_row_stride) const;
+
   const OutputS8Kernel* kernel_ = nullptr;
   bool dynamic_ = false, fixed_point_ = false;
   int64_t channels_ = 0;

@@ -8,8 +8,11 @@
 namespace dgms {
 namespace {
 
-// Elements that one item of a job handles: rows are cut here and nowhere else, whatever the number of threads.
+// Rows longer than this are cut, here and nowhere else, whatever the number of threads, unless there are many.
 constexpr int64_t kPiece = 16384;
+constexpr int64_t kManyRows = 8;
+
+constexpr int64_t kItemsPerThread = 5;
 
 // Below this many elements a job is not worth waking workers for.
 constexpr int64_t kMinParallelElements = 32768;
@@ -33,52 +36,62 @@ void Quantize(const QuantizeS8Kernel& kernel, const float* x, int64_t count, con
   }
 }
 
+// Stores what the range of a row makes of it.
+RowQuantization Store(const QuantizeRowsArgs& args, int64_t row, const FloatRange& range) {
+  const RowQuantization q = QuantizationOf(range);
+  args.scales[row] = q.scale;
+  args.zeros[row] = q.zero + (args.flip ? 128 : 0);
+  return q;
+}
+
+// A long row: first all pieces' ranges, then all pieces. The ranges wait where the outputs will be.
+void QuantizeInPieces(const QuantizeS8Kernel& kernel, const QuantizeRowsArgs& args, int64_t row, ThreadPool& pool) {
+  const int64_t length = args.length, pieces = (length + kPiece - 1) / kPiece;
+  static_assert(sizeof(FloatRange) <= kPiece, "a piece's range fits in its outputs");
+  const float* x = args.input + row * args.row_stride;
+  int8_t* y = args.output + row * length;
+  const bool parallel = length >= kMinParallelElements;
+  const auto size = [&](int64_t piece) { return std::min(kPiece, length - piece * kPiece); };
+  // The last piece may be shorter than a range: it goes with the one before.
+  const auto measure = [&](int64_t piece) {
+    const int64_t count = piece + 2 == pieces ? size(piece) + size(piece + 1) : size(piece);
+    const FloatRange range = kernel.range(x + piece * kPiece, count);
+    std::memcpy(y + piece * kPiece, &range, sizeof(range));
+  };
+  pool.Run(pieces - 1, measure, parallel);
+  FloatRange range = kNoRange;
+  for (int64_t piece = 0; piece + 1 < pieces; ++piece) {
+    FloatRange one;
+    std::memcpy(&one, y + piece * kPiece, sizeof(one));
+    range = {std::min(range.min, one.min), std::max(range.max, one.max), range.finite && one.finite};
+  }
+  const RowQuantization q = Store(args, row, range);
+  const auto quantize = [&](int64_t piece) {
+    Quantize(kernel, x + piece * kPiece, size(piece), q, args.flip, y + piece * kPiece);
+  };
+  pool.Run(pieces, quantize, parallel);
+}
+
 }  // namespace
 
-void QuantizeRows(const QuantizeS8Kernel& kernel, const float* input, int64_t rows, int64_t length, bool flip,
-                  int8_t* output, float* scales, int32_t* zeros, ThreadPool& pool) {
-  const bool parallel = rows * length >= kMinParallelElements;
-  const int32_t moved = flip ? 128 : 0;
-  const auto finish = [&](int64_t row, const FloatRange& range) {
-    const RowQuantization q = QuantizationOf(range);
-    scales[row] = q.scale;
-    zeros[row] = q.zero + moved;
-    return q;
-  };
-  if (length <= kPiece) {
-    const auto job = [&](int64_t row) {
-      const float* x = input + row * length;
-      Quantize(kernel, x, length, finish(row, kernel.range(x, length)), flip, output + row * length);
-    };
-    pool.Run(rows, job, parallel);
+void QuantizeRow(const QuantizeS8Kernel& kernel, const QuantizeRowsArgs& args, int64_t row) {
+  const float* x = args.input + row * args.row_stride;
+  const RowQuantization q = Store(args, row, kernel.range(x, args.length));
+  Quantize(kernel, x, args.length, q, args.flip, args.output + row * args.length);
+}
+
+void QuantizeRows(const QuantizeS8Kernel& kernel, const QuantizeRowsArgs& args, ThreadPool& pool) {
+  if (args.length > kPiece && args.rows < kManyRows) {
+    for (int64_t row = 0; row < args.rows; ++row) QuantizeInPieces(kernel, args, row, pool);
     return;
   }
-  // Long rows, one after another: first all pieces' ranges, then all pieces. The ranges wait where the outputs will be.
-  const int64_t pieces = (length + kPiece - 1) / kPiece;
-  static_assert(sizeof(FloatRange) <= kPiece, "a piece's range fits in its outputs");
-  for (int64_t row = 0; row < rows; ++row) {
-    const float* x = input + row * length;
-    int8_t* y = output + row * length;
-    const auto size = [&](int64_t piece) { return std::min(kPiece, length - piece * kPiece); };
-    // The last piece may be shorter than a range: it goes with the one before.
-    const auto measure = [&](int64_t piece) {
-      const int64_t count = piece + 2 == pieces ? size(piece) + size(piece + 1) : size(piece);
-      const FloatRange range = kernel.range(x + piece * kPiece, count);
-      std::memcpy(y + piece * kPiece, &range, sizeof(range));
-    };
-    pool.Run(pieces - 1, measure, parallel);
-    FloatRange range = kNoRange;
-    for (int64_t piece = 0; piece + 1 < pieces; ++piece) {
-      FloatRange one;
-      std::memcpy(&one, y + piece * kPiece, sizeof(one));
-      range = {std::min(range.min, one.min), std::max(range.max, one.max), range.finite && one.finite};
+  const int64_t items = std::min<int64_t>(args.rows, kItemsPerThread * pool.num_threads());
+  const auto job = [&](int64_t item) {
+    for (int64_t row = args.rows * item / items; row < args.rows * (item + 1) / items; ++row) {
+      QuantizeRow(kernel, args, row);
     }
-    const RowQuantization q = finish(row, range);
-    const auto quantize = [&](int64_t piece) {
-      Quantize(kernel, x + piece * kPiece, size(piece), q, flip, y + piece * kPiece);
-    };
-    pool.Run(pieces, quantize, parallel);
-  }
+  };
+  pool.Run(items, job, args.rows * args.length >= kMinParallelElements);
 }
 
 }  // namespace dgms

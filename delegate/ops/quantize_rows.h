@@ -21,9 +21,18 @@ struct RowQuantization {
 //   scale = (max - min) / 255, zero = round(-128 - min / scale), q = clamp(round(x / scale) + zero, -128, 127)
 // in float (the range in double), x times 1 / scale instead of a division, rounding halves to even. Results do not
 // depend on the number of threads.
-//   flip   invert the top bit of every output (see kernel_s8.h); `zero` then is that of the unsigned numbers, 0..255
-void QuantizeRows(const QuantizeS8Kernel& kernel, const float* input, int64_t rows, int64_t length, bool flip,
-                  int8_t* output, float* scales, int32_t* zeros, ThreadPool& pool);
+struct QuantizeRowsArgs {
+  const float* input;  // row r begins at input + r * row_stride
+  int64_t rows, length, row_stride;
+  bool flip;       // invert the top bit of every output (see kernel_s8.h); zeros then are of unsigned numbers, 0..255
+  int8_t* output;  // [rows][length]
+  float* scales;   // [rows]
+  int32_t* zeros;  // [rows]
+};
+void QuantizeRows(const QuantizeS8Kernel& kernel, const QuantizeRowsArgs& args, ThreadPool& pool);
+
+// Row `row` of them, on the calling thread.
+void QuantizeRow(const QuantizeS8Kernel& kernel, const QuantizeRowsArgs& args, int64_t row);
 
 }  // namespace dgms
 

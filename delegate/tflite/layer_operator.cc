@@ -94,13 +94,17 @@ class WindowOp : public Operator {
     return op_->Run(static_cast<const Element*>(inputs[0]), static_cast<Element*>(output), pool);
   }
 
-  bool AddsResidual() const override { return std::is_same_v<Op, Conv2D> && !has_activation_; }
+  bool AddsResidual() const override {
+    if constexpr (std::is_same_v<Op, Int8Conv2D>) return op_->dynamic() && !has_activation_;
+    return std::is_same_v<Op, Conv2D> && !has_activation_;
+  }
   Status RunAdding(const void* const* inputs, const void* residual, Activation activation, void* output,
                    ThreadPool& pool) override {
-    if constexpr (std::is_same_v<Op, Conv2D>) {
+    if constexpr (std::is_same_v<Op, Conv2D> || std::is_same_v<Op, Int8Conv2D>) {
+      using Element = typename Op::Element;
       op_->SetActivation(activation);
-      const Status status = op_->Run(static_cast<const float*>(inputs[0]), static_cast<const float*>(residual),
-                                     static_cast<float*>(output), pool);
+      const Status status = op_->Run(static_cast<const Element*>(inputs[0]), static_cast<const float*>(residual),
+                                     static_cast<Element*>(output), pool);
       op_->SetActivation(Activation::kNone);
       return status;
     } else {

@@ -22,7 +22,7 @@ WITHOUT_XNNPACK = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
 
 def quantize_row(x: np.ndarray) -> tuple[np.ndarray, np.float32, int]:
-    """(integers, scale, zero point) of one row, or one image, in float32 and with halves to even."""
+    """(integers, scale, zero point) of one row, line or image, in float32 and with halves to even."""
     low, high = min(0.0, float(x.min())), max(0.0, float(x.max()))
     scale = np.float32((high - low) / 255.0)
     if scale == 0:
@@ -66,6 +66,7 @@ class Layer:
         outputs = int(rng.integers(1, 50))
         shape: tuple[int, ...] = {
             "conv": (outputs, 3, 2, channels_in),
+            "pointwise": (outputs, 1, 1, channels_in),
             "depthwise": (1, 3, 2, channels_in * multiplier),
             "dense": (outputs, 150),
         }[kind]
@@ -105,7 +106,7 @@ class Layer:
     def linear(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
         if self.kind == "dense":
             return x @ weight.T
-        function = conv_oracle.conv2d if self.kind == "conv" else conv_oracle.depthwise_conv2d
+        function = conv_oracle.depthwise_conv2d if self.kind == "depthwise" else conv_oracle.conv2d
         return function(x, weight, self.stride, self.dilation, self.padding)
 
     def finish(self, sums: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -122,11 +123,19 @@ class Layer:
         weight = books[self.book_of_code, self.codes]
         column_scale = book_scale * (np.float32(1) if self.factors is None else self.factors)
         rows = []
-        for row in x:  # one batch row, or one image
-            q, scale, zero = quantize_row(row)
-            sums = np.rint(self.linear((q - zero)[None], weight)).astype(np.int64)
-            rows.append(self.finish(sums, np.float32(scale) * column_scale))
+        for parts in self.parts(x):  # of one batch row, or one image
+            quantized = [quantize_row(part) for part in parts]
+            centred = np.stack([q - zero for q, _, zero in quantized]).reshape(1, *x.shape[1:])
+            sums = np.rint(self.linear(centred, weight)).astype(np.int64)
+            scale = np.array([scale for _, scale, _ in quantized], np.float32)
+            if self.kind == "pointwise":  # the scales of the lines that are read
+                scale = scale[:: self.stride[0]].reshape(1, -1, 1, 1)
+            rows.append(self.finish(sums, scale * column_scale))
         return np.concatenate(rows)
+
+    def parts(self, x: np.ndarray) -> list[list[np.ndarray]]:
+        """What shares one scale and zero point: lines of each image where the filter is 1x1; else images, or rows."""
+        return [list(image) if self.kind == "pointwise" else [image] for image in x]
 
     def compare(self, got: np.ndarray, x: np.ndarray) -> None:
         """Exact, but for one quantum: an activation near a half may round the other way where `x * inverse` is fused or not.
@@ -138,7 +147,10 @@ class Layer:
         books, book_scale = round_codebooks(self.books, self.codes, self.book_of_code)
         factor = 1.0 if self.factors is None else float(np.abs(self.factors).max())
         quantum = (
-            max(float(quantize_row(row)[1]) for row in x) * float(book_scale) * factor * float(np.abs(books).max())
+            max(float(quantize_row(part)[1]) for parts in self.parts(x) for part in parts)
+            * float(book_scale)
+            * factor
+            * float(np.abs(books).max())
         )
         assert np.abs(got - want).max() <= quantum * 1.001
         assert np.mean(got != want) <= 0.001
@@ -151,7 +163,7 @@ def interpreter_of(data: bytes, **options: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("kind", ["conv", "dense"])
+@pytest.mark.parametrize("kind", ["conv", "pointwise", "dense"])
 def test_equals_the_oracle_on_every_instruction_set(kind: str) -> None:
     for seed in range(25):
         layer = Layer(kind, seed)
@@ -168,7 +180,7 @@ def test_equals_the_oracle_on_every_instruction_set(kind: str) -> None:
             assert result.tobytes() == results[0].tobytes()
 
 
-@pytest.mark.parametrize("kind", ["conv", "dense"])
+@pytest.mark.parametrize("kind", ["conv", "pointwise", "dense"])
 def test_signal_to_noise(kind: str) -> None:
     """Against float64: 8-bit activations of a normal distribution keep about 40 dB, and a rounded codebook about 45 dB.
 
@@ -186,7 +198,7 @@ def test_signal_to_noise(kind: str) -> None:
     assert np.median(ratios) > 36, ratios
 
 
-@pytest.mark.parametrize("kind", ["conv", "dense"])
+@pytest.mark.parametrize("kind", ["conv", "pointwise", "dense"])
 def test_large_images_do_not_depend_on_threads(kind: str) -> None:
     """Images above 16,384 values are quantised in pieces by several threads."""
     layer = Layer(kind, 3)
@@ -197,9 +209,9 @@ def test_large_images_do_not_depend_on_threads(kind: str) -> None:
     assert results[1].tobytes() == results[0].tobytes() and results[2].tobytes() == results[0].tobytes()
 
 
-@pytest.mark.parametrize("kind", ["conv", "dense"])
+@pytest.mark.parametrize("kind", ["conv", "pointwise", "dense"])
 def test_values_that_are_no_numbers(kind: str) -> None:
-    """A row (an image) with a NaN or an infinity gives NaN alone; the others are not touched by it."""
+    """A row (a line, an image) with a NaN or an infinity gives NaN alone; the others are not touched by it."""
     layer = Layer(kind, 7, batch=3)
     x = np.random.default_rng(6).standard_normal(layer.shape).astype(np.float32)
     interpreter = interpreter_of(layer.data)
@@ -208,11 +220,13 @@ def test_values_that_are_no_numbers(kind: str) -> None:
         bad = x.copy()
         bad[1].reshape(-1)[-1] = value
         y = run(interpreter, bad)[0]
-        assert np.isnan(y[1]).all()
-        assert y[0].tobytes() == clean[0].tobytes() and y[2].tobytes() == clean[2].tobytes()
+        spoilt = np.zeros(y.shape, bool)
+        spoilt[(1, -1) if kind == "pointwise" else 1] = True
+        assert np.isnan(y[spoilt]).all()
+        np.testing.assert_array_equal(y[~spoilt], clean[~spoilt])
 
 
-@pytest.mark.parametrize("kind", ["conv", "dense"])
+@pytest.mark.parametrize("kind", ["conv", "pointwise", "dense"])
 def test_zeros_and_tiny_values(kind: str) -> None:
     layer = Layer(kind, 11)
     for value in (0.0, 1e-40, -1e-38):

@@ -215,43 +215,61 @@ TEST_P(OutputS8, Rescale) {
   }
 }
 
+// Rows that share a quantisation, from the middle of one that the rows before had; with a residual or without.
+void CheckDequantize(const OutputS8Kernel& kernel, int n, int rows, int64_t rows_each, uint64_t seed) {
+  SCOPED_TRACE(std::string(kernel.name) + " rows " + std::to_string(rows) + " n " + std::to_string(n) + " alike " +
+               std::to_string(rows_each) + " seed " + std::to_string(seed));
+  Random random(seed);
+  const int64_t first_rows = random.Int(1, rows_each);
+  const int64_t entries = 1 + (rows - std::min<int64_t>(rows, first_rows) + rows_each - 1) / rows_each;
+  const int64_t sums_stride = n + n % 3, output_stride = n + n % 2, residual_stride = n + n % 4;
+  const GuardedBuffer<int32_t> sums(Sums(random, (rows - 1) * sums_stride + n, INT32_MAX));
+  const std::vector<int32_t> column_sum = Sums(random, n, 1000000);
+  const std::vector<float> scale = random.Floats(n), bias = random.Floats(n);
+  std::vector<float> row_scale = random.Floats(entries, 0.0f, 1.0f);
+  if (n % 4 == 0) row_scale[0] = kNotANumber;
+  const GuardedBuffer<float> row_scales(row_scale);
+  const GuardedBuffer<int32_t> row_zeros(Sums(random, entries, 255));
+  const GuardedBuffer<float> residual(random.Floats((rows - 1) * residual_stride + n, -1e7f, 1e7f));
+  const auto column_sums = Columns(column_sum);
+  const auto scales = Columns(scale), biases = Columns(bias);
+  const bool adds = seed % 2 == 1;
+  const float min = n % 2 == 0 ? 0.0f : -kInf, max = n % 3 == 0 ? 6.0f : kInf;
+  GuardedBuffer<float> output((rows - 1) * output_stride + n, n % 2 == 0 ? Flush::kEnd : Flush::kStart);
+  kernel.dequantize({rows, n, sums.data(), sums_stride, row_zeros.data(), row_scales.data(), first_rows, rows_each,
+                     column_sums.data(), scales.data(), biases.data(), min, max, output.data(), output_stride,
+                     adds ? residual.data() : nullptr, residual_stride});
+  EXPECT_TRUE(output.SurroundingsIntact());
+  int64_t entry = 0, left = first_rows;
+  for (int r = 0; r < rows; ++r, --left) {
+    if (left == 0) {
+      ++entry;
+      left = rows_each;
+    }
+    for (int j = 0; j < n; ++j) {
+      const int32_t sum = Wrapped(sums[r * sums_stride + j] - int64_t{row_zeros[entry]} * column_sum[j]);
+      // Every step rounded on its own, so that all instruction sets agree bit for bit.
+      const volatile float factor = row_scale[entry] * scale[j];
+      const volatile float product = static_cast<float>(sum) * factor;
+      const volatile float moved = product + bias[j];
+      const volatile float added = adds ? moved + residual[r * residual_stride + j] : moved;
+      const float y = added;
+      const float got = output[r * output_stride + j];
+      if (std::isnan(y)) {
+        ASSERT_TRUE(std::isnan(got)) << "clamped to " << got;
+      } else {
+        ASSERT_EQ(got, std::min(max, std::max(min, y))) << "row " << r << " column " << j;
+      }
+    }
+  }
+}
+
 TEST_P(OutputS8, Dequantize) {
-  for (int n = 1; n <= 33; ++n) {
-    for (const int64_t row_step : {0, 1}) {
-      Random random(n);
-      const int rows = 1 + n % 5;
-      const int64_t sums_stride = n + n % 3, output_stride = n + n % 2;
-      const GuardedBuffer<int32_t> sums(Sums(random, (rows - 1) * sums_stride + n, INT32_MAX));
-      const std::vector<int32_t> column_sum = Sums(random, n, 1000000);
-      const std::vector<float> scale = random.Floats(n), bias = random.Floats(n);
-      std::vector<float> row_scale = random.Floats(rows, 0.0f, 1.0f);
-      if (n % 4 == 0) row_scale[0] = kNotANumber;
-      const GuardedBuffer<float> row_scales(row_scale);
-      const GuardedBuffer<int32_t> row_zeros(Sums(random, rows, 255));
-      const auto column_sums = Columns(column_sum);
-      const auto scales = Columns(scale), biases = Columns(bias);
-      const float min = n % 2 == 0 ? 0.0f : -kInf, max = n % 3 == 0 ? 6.0f : kInf;
-      GuardedBuffer<float> output((rows - 1) * output_stride + n, n % 2 == 0 ? Flush::kEnd : Flush::kStart);
-      GetParam()->dequantize({rows, n, sums.data(), sums_stride, row_zeros.data(), row_scales.data(), row_step,
-                              column_sums.data(), scales.data(), biases.data(), min, max, output.data(),
-                              output_stride});
-      EXPECT_TRUE(output.SurroundingsIntact());
-      for (int r = 0; r < rows; ++r) {
-        for (int j = 0; j < n; ++j) {
-          const int64_t row = r * row_step;
-          const int32_t sum = Wrapped(sums[r * sums_stride + j] - int64_t{row_zeros[row]} * column_sum[j]);
-          // Every step rounded on its own, so that all instruction sets agree bit for bit.
-          const volatile float factor = row_scale[row] * scale[j];
-          const volatile float product = static_cast<float>(sum) * factor;
-          const volatile float moved = product + bias[j];
-          const float y = moved;
-          const float got = output[r * output_stride + j];
-          if (std::isnan(y)) {
-            ASSERT_TRUE(std::isnan(got)) << "clamped to " << got;
-          } else {
-            ASSERT_EQ(got, std::min(max, std::max(min, y))) << "row " << r << " column " << j;
-          }
-        }
+  for (int n = 1; n <= 49; ++n) {
+    for (const int64_t rows_each : {int64_t{1}, int64_t{2}, int64_t{5}, int64_t{1} << 40}) {
+      for (const uint64_t seed : {2 * n, 2 * n + 1}) {
+        CheckDequantize(*GetParam(), n, 1 + n % 13, rows_each, seed);
+        if (HasFatalFailure()) return;
       }
     }
   }

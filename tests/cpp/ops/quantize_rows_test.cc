@@ -19,12 +19,12 @@ void CheckKernel(const QuantizeS8Kernel& kernel, const std::vector<float>& input
                  int threads) {
   SCOPED_TRACE(kernel.name);
   const int64_t length = static_cast<int64_t>(input.size()) / rows;
-  const GuardedBuffer<float> x(input);
+  const GuardedBuffer<float> x(input, flip ? Flush::kStart : Flush::kEnd);
   GuardedBuffer<int8_t> y(rows * length);
   GuardedBuffer<float> scales(rows);
   GuardedBuffer<int32_t> zeros(rows);
   const auto pool = ThreadPool::Create(threads);
-  QuantizeRows(kernel, x.data(), rows, length, flip, y.data(), scales.data(), zeros.data(), *pool);
+  QuantizeRows(kernel, {x.data(), rows, length, length, flip, y.data(), scales.data(), zeros.data()}, *pool);
   EXPECT_TRUE(y.SurroundingsIntact());
   for (int64_t r = 0; r < rows; ++r) {
     double low = 0, high = 0;
@@ -86,6 +86,44 @@ TEST(QuantizeRows, LongRows) {
     x[length - 1] = std::numeric_limits<float>::infinity();
     x[2 * length - 1] = std::numeric_limits<float>::quiet_NaN();
     Check(x, 2, false, 4);
+  }
+}
+
+// So many that each is one thread's, however long.
+TEST(QuantizeRows, ManyLongRows) {
+  Random random(1);
+  std::vector<float> x = random.Floats(9 * 16390, -3.0f, 1.0f);
+  x[16390 * 4 - 1] = std::numeric_limits<float>::quiet_NaN();
+  for (const int threads : {1, 4}) Check(x, 9, threads == 4, threads);
+}
+
+// Rows with something between them: what lies there is not read.
+TEST(QuantizeRows, RowsApart) {
+  constexpr int64_t kLength = 37, kStride = 90, kRows = 3;
+  Random random(2);
+  const std::vector<float> all = random.Floats((kRows - 1) * kStride + kLength, -2.0f, 5.0f);
+  std::vector<float> together, apart(all.size(), std::numeric_limits<float>::quiet_NaN());
+  for (int64_t r = 0; r < kRows; ++r) {
+    for (int64_t i = 0; i < kLength; ++i) {
+      apart[r * kStride + i] = all[r * kStride + i];
+      together.push_back(all[r * kStride + i]);
+    }
+  }
+  const GuardedBuffer<float> x(apart), row_after_row(together);
+  const auto pool = ThreadPool::Create(1);
+  int count = 0;
+  const QuantizeS8Kernel* const* kernels = QuantizeS8Kernels(&count);
+  for (int k = 0; k < count; ++k) {
+    int8_t y[2][kRows * kLength];
+    float scales[2][kRows];
+    int32_t zeros[2][kRows];
+    QuantizeRows(*kernels[k], {x.data(), kRows, kLength, kStride, false, y[0], scales[0], zeros[0]}, *pool);
+    QuantizeRows(*kernels[k], {row_after_row.data(), kRows, kLength, kLength, false, y[1], scales[1], zeros[1]}, *pool);
+    for (int64_t i = 0; i < kRows * kLength; ++i) ASSERT_EQ(y[0][i], y[1][i]) << kernels[k]->name << " " << i;
+    for (int64_t r = 0; r < kRows; ++r) {
+      ASSERT_EQ(scales[0][r], scales[1][r]);
+      ASSERT_EQ(zeros[0][r], zeros[1][r]);
+    }
   }
 }
 

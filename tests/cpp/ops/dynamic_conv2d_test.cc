@@ -1,0 +1,243 @@
+// Int8Conv2D on float activations that it quantises itself, on every instruction set: exactly what the words of its
+// header and of quantize_rows.h give in plain arithmetic, for any number of threads.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "ops/conv2d_testing.h"
+#include "ops/int8_conv2d.h"
+
+namespace dgms::testing {
+namespace {
+
+struct DynamicCase {
+  Conv2DCase conv;
+  Activation activation = Activation::kNone;
+  bool adds = false;
+};
+
+// A layer's integer weights, as the oracle takes them (its sums in double are exact) and as ours does.
+struct DynamicLayer {
+  FilterData filter;  // codebooks of whole numbers, no scale, no bias
+  std::vector<int8_t> codebooks;
+  std::vector<float> scale, bias;
+
+  static DynamicLayer Make(Random& random, const Conv2DParams& p, int64_t group_size) {
+    DynamicLayer layer;
+    layer.filter = FilterData::Make(random, p.out_channels, WeightCount(p), 4, group_size, false, false);
+    for (float& value : layer.filter.codebooks) {
+      layer.codebooks.push_back(static_cast<int8_t>(random.Int(-127, 127)));
+      value = layer.codebooks.back();
+    }
+    layer.scale = random.Floats(p.out_channels, -0.01f, 0.01f);
+    layer.bias = random.Floats(p.out_channels);
+    return layer;
+  }
+  Int8CodebookFilter View() const {
+    Int8CodebookFilter view;
+    static_cast<FilterCodes&>(view) = filter.View();
+    view.codebooks = codebooks.data();
+    return view;
+  }
+};
+
+// x[0..count-1] as the integers that it is quantised to, less their zero point; returns the scale.
+float Quantized(const float* x, int64_t count, float* integers) {
+  double low = 0, high = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    if (!std::isfinite(x[i])) {
+      std::fill(integers, integers + count, 0.0f);
+      return std::numeric_limits<float>::quiet_NaN();
+    }
+    low = std::min<double>(low, x[i]);
+    high = std::max<double>(high, x[i]);
+  }
+  const float scale = static_cast<float>((high - low) / 255.0);
+  const double zero = scale > 0 ? std::nearbyint(-128.0 - low / static_cast<double>(scale)) : 0;
+  const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
+  for (int64_t i = 0; i < count; ++i) {
+    const volatile float product = x[i] * inverse;
+    const double q = std::clamp(std::nearbyint(static_cast<double>(product)) + zero, -128.0, 127.0);
+    integers[i] = static_cast<float>(q - zero);
+  }
+  return scale;
+}
+
+std::vector<float> Expect(const DynamicCase& c, const DynamicLayer& layer, const std::vector<float>& input,
+                          const std::vector<float>& residual) {
+  const Conv2DParams& p = c.conv.params;
+  const bool by_line = p.kernel_h == 1 && p.kernel_w == 1;
+  const int64_t part = c.conv.in_w * p.in_channels * (by_line ? 1 : c.conv.in_h);
+  std::vector<float> integers(input.size()), scales;
+  for (size_t at = 0; at < input.size(); at += static_cast<size_t>(part)) {
+    scales.push_back(Quantized(input.data() + at, part, integers.data() + at));
+  }
+  const Expected sums = ReferenceConv2D(c.conv, layer.filter, integers.data());
+  const int64_t pixels = static_cast<int64_t>(sums.value.size()) / p.out_channels;
+  const int64_t out_w = (c.conv.in_w - 1) / p.stride_w + 1, out_h = pixels / out_w / c.conv.batch;  // SAME, or 1x1
+  std::vector<float> result;
+  for (size_t i = 0; i < sums.value.size(); ++i) {
+    const int64_t channel = static_cast<int64_t>(i) % p.out_channels;
+    const int64_t line = static_cast<int64_t>(i) / p.out_channels / out_w, image = line / out_h;
+    const float scale = scales[by_line ? image * c.conv.in_h + line % out_h * p.stride_h : image];
+    const volatile float factor = scale * layer.scale[channel];
+    const volatile float product = static_cast<float>(sums.value[i]) * factor;
+    const volatile float moved = product + layer.bias[channel];
+    const volatile float added = c.adds ? moved + residual[i] : moved;
+    result.push_back(std::isnan(added) ? added : static_cast<float>(Activate(added, c.activation)));
+  }
+  return result;
+}
+
+void ExpectSame(const std::vector<float>& got, const std::vector<float>& expected) {
+  ASSERT_EQ(got.size(), expected.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (std::isnan(expected[i])) {
+      ASSERT_TRUE(std::isnan(got[i])) << "output " << i << ": " << got[i];
+    } else {
+      ASSERT_EQ(got[i], expected[i]) << "output " << i << " of " << got.size();
+    }
+  }
+}
+
+void Check(const DynamicCase& c, const DynamicLayer& layer, const std::vector<float>& input, int threads,
+           const KernelSet& kernels) {
+  const Conv2DParams& p = c.conv.params;
+  SCOPED_TRACE(Describe(c.conv, layer.filter) + " on " + IsaName(kernels.isa) + ", " + std::to_string(threads) +
+               " threads");
+  // With a residual the activation is that of the sum, as SetActivation says.
+  const Dequantization dynamic = {layer.scale.data(), layer.bias.data(),
+                                  RangeOf(c.adds ? Activation::kNone : c.activation)};
+  const auto op = Int8Conv2D::Create(p, layer.View(), {nullptr, &dynamic}, kernels);
+  ASSERT_NE(op, nullptr);
+  ASSERT_TRUE(op->dynamic());
+  if (c.adds) op->SetActivation(c.activation);
+  ASSERT_EQ(op->Reshape(c.conv.batch, c.conv.in_h, c.conv.in_w), Status::kOk);
+  const int64_t outputs = c.conv.batch * op->output_h() * op->output_w() * p.out_channels;
+  Random random(7);
+  const std::vector<float> added = random.Floats(outputs, -2.0f, 2.0f);
+  const std::vector<float> expected = Expect(c, layer, input, added);
+  const auto pool = ThreadPool::Create(threads);
+  for (const Flush flush : {Flush::kEnd, Flush::kStart}) {
+    const GuardedBuffer<float> x(input, flush), residual(added, flush);
+    GuardedBuffer<float> y(outputs, flush);
+    ASSERT_EQ(op->Run(x.data(), c.adds ? residual.data() : nullptr, y.data(), *pool), Status::kOk);
+    EXPECT_TRUE(y.SurroundingsIntact());
+    ExpectSame(y.values(), expected);
+    if (::testing::Test::HasFatalFailure()) return;
+  }
+}
+
+void Check(const DynamicCase& c, uint64_t seed) {
+  Random random(seed);
+  const DynamicLayer layer = DynamicLayer::Make(random, c.conv.params, seed % 3 == 0 ? 2 : 0);
+  std::vector<float> input = random.Floats(c.conv.batch * c.conv.in_h * c.conv.in_w * c.conv.params.in_channels);
+  for (size_t i = 0; seed % 2 == 0 && i < input.size(); ++i) input[i] = std::max(input[i], 0.0f);
+  for (const KernelSet* kernels : AllKernelSets()) {
+    for (const int threads : {1, 4}) {
+      Check(c, layer, input, threads, *kernels);
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+// 1x1: lines of many lengths, which tiles of rows cross; strides that leave lines and columns out.
+TEST(DynamicConv2D, Lines) {
+  uint64_t seed = 0;
+  for (const int64_t width : {1, 2, 7, 14, 33}) {
+    for (const int64_t channels : {1, 5, 16, 67}) {
+      for (const int stride : {1, 2}) {
+        DynamicCase c;
+        c.conv =
+            Square(1, stride, seed % 2 == 0 ? Padding::kSame : Padding::kValid, width, channels, 1 + seed * 7 % 70);
+        c.conv.in_h = 1 + static_cast<int64_t>(seed) % 9;
+        c.conv.params.stride_w = 1 + static_cast<int>(seed) % 3;
+        c.conv.batch = 1 + static_cast<int64_t>(seed) % 3;
+        c.activation = seed % 3 == 0 ? Activation::kRelu6 : seed % 3 == 1 ? Activation::kNone : Activation::kRelu;
+        c.adds = seed % 4 >= 2;
+        Check(c, seed++);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(DynamicConv2D, Images) {
+  uint64_t seed = 100;
+  for (const int kernel : {2, 3, 5}) {
+    for (const int stride : {1, 2}) {
+      for (const int64_t channels : {1, 3, 16, 40}) {
+        DynamicCase c;
+        c.conv = Square(kernel, stride, Padding::kSame, 9, channels, 1 + seed * 7 % 70);
+        c.conv.batch = 1 + static_cast<int64_t>(seed) % 3;
+        c.activation = seed % 2 == 0 ? Activation::kRelu : Activation::kNone;
+        c.adds = seed % 4 >= 2;
+        Check(c, seed++);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(DynamicConv2D, GroupsAndLongK) {
+  DynamicCase c;
+  c.conv = Square(1, 1, Padding::kSame, 6, 12, 36);
+  c.conv.params.groups = 3;
+  Check(c, 200);
+  c.conv = Square(1, 1, Padding::kSame, 5, 2300, 40);  // several blocks of K
+  Check(c, 201);
+  c.conv = Square(1, 1, Padding::kSame, 40, 70, 33);  // several pieces of work for each thread
+  c.adds = true;
+  Check(c, 202);
+}
+
+// NaN and infinities spoil what shares their quantisation, and nothing else. Zeros, and what is nearly zero, are exact.
+TEST(DynamicConv2D, SpecialValues) {
+  for (const int kernel : {1, 3}) {
+    DynamicCase c;
+    c.conv = Square(kernel, 1, Padding::kSame, 5, 20, 17);
+    c.conv.batch = 3;
+    Random random(4);
+    const DynamicLayer layer = DynamicLayer::Make(random, c.conv.params, 0);
+    std::vector<float> input = random.Floats(3 * 5 * 5 * 20);
+    input[5 * 5 * 20 + 230] = std::numeric_limits<float>::infinity();
+    input[2 * 5 * 5 * 20 - 1] = std::numeric_limits<float>::quiet_NaN();
+    std::fill(input.begin() + 2 * 5 * 5 * 20, input.begin() + 2 * 5 * 5 * 20 + 200, 0.0f);
+    for (const KernelSet* kernels : AllKernelSets()) Check(c, layer, input, 2, *kernels);
+    const std::vector<float> expected = Expect(c, layer, input, {});
+    const auto nans = std::count_if(expected.begin(), expected.end(), [](float y) { return std::isnan(y); });
+    EXPECT_EQ(nans, (kernel == 1 ? 2 : 5) * 5 * 17);  // two lines, or the image
+  }
+}
+
+TEST(DynamicConv2D, ReshapeInASharedWorkspace) {
+  Random random(6);
+  const Conv2DCase base = Square(1, 1, Padding::kSame, 8, 6, 33);
+  const DynamicLayer layer = DynamicLayer::Make(random, base.params, 0);
+  const Dequantization dynamic = {layer.scale.data(), layer.bias.data(), RangeOf(Activation::kNone)};
+  Workspace workspace;
+  const auto pool = ThreadPool::Create(2);
+  for (const KernelSet* kernels : AllKernelSets()) {
+    const auto op = Int8Conv2D::Create(base.params, layer.View(), {nullptr, &dynamic}, *kernels);
+    ASSERT_NE(op, nullptr);
+    for (const auto& [batch, height, width] : {std::array<int64_t, 3>{1, 8, 8}, {3, 15, 4}, {1, 2, 40}, {0, 8, 8}}) {
+      DynamicCase c;
+      c.conv = base;
+      c.conv.batch = batch;
+      c.conv.in_h = height;
+      c.conv.in_w = width;
+      ASSERT_EQ(op->Reshape(batch, height, width, &workspace), Status::kOk);
+      const std::vector<float> input = random.Floats(batch * height * width * 6);
+      std::vector<float> output(static_cast<size_t>(batch * height * width * 33));
+      ASSERT_EQ(op->Run(input.data(), output.data(), *pool), Status::kOk);
+      if (batch > 0) ExpectSame(output, Expect(c, layer, input, {}));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dgms::testing
