@@ -23,8 +23,8 @@ struct Int8Conv2D::State {
 
   bool flip() const { return gemm.filter.kernel().flip; }
   bool dynamic() const { return gemm.output.dynamic(); }
-  // Where windows have a single line, each line has a quantisation of its own.
-  bool by_line() const { return dynamic() && plan.params.kernel_h == 1 && plan.params.kernel_w == 1; }
+  // Where windows have a single line, which is one of the input, each line has a quantisation of its own.
+  bool by_line() const { return dynamic() && plan.params.kernel_h == 1 && plan.params.kernel_w == 1 && !plan.copied; }
   bool by_image() const { return dynamic() && !by_line(); }
 
   // Activations that are quantised line by line, in scratch memory.

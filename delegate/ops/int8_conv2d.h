@@ -1,5 +1,5 @@
 // CONV_2D with an int8 codebook or dense filter, NHWC: int8 activations, or float ones that are quantised line by line
-// (1x1 filters) or image by image (the others, whose windows have several lines).
+// (1x1 filters without padding) or image by image (the others, whose windows have several lines).
 #ifndef DGMS_OPS_INT8_CONV2D_H_
 #define DGMS_OPS_INT8_CONV2D_H_
 

@@ -28,12 +28,12 @@ struct TfLiteDelegate; /* TFLite's own type (tensorflow/lite/c/common.h) */
  *
  * activations: what float layers compute with; int8 layers are not concerned. "float32" (default), or "dynamic_int8":
  *              the input of each layer is quantised to int8 when it runs: every batch row of a fully connected layer,
- *              every line of a 1x1 convolution's map and every image of another convolution with a scale and a zero
- *              point of its own (from the smallest and the largest value, and 0); and the codebooks are rounded to
- *              int8, once. Sums are integers, outputs are float: faster, and about 40 dB above the noise. Results do
- *              not depend on the number of threads. A row, line or image with a NaN or an infinity gives NaN alone,
- *              wherever it is read. A depthwise convolution, and a layer whose weights are all zero, or not finite,
- *              or too small for a scale, or stored without a codebook, computes in float32.
+ *              every line of the map of a 1x1 convolution without padding, and every image of another convolution
+ *              with a scale and a zero point of its own (from the smallest and the largest value, and 0); and the
+ *              codebooks are rounded to int8, once. Sums are integers, outputs are float: faster, and about 40 dB
+ *              above the noise. Results do not depend on the number of threads. A row, line or image with a NaN or an
+ *              infinity gives NaN alone, wherever it is read. A depthwise convolution, and a layer whose weights are
+ *              all zero, or not finite, or too small for a scale, or stored without a codebook, computes in float32.
  *
  * claim: "graph" (default), or "codebook". The delegate is for layers whose filter is decoded in the graph. "graph":
  *        the operators between them, too (layers with plain filters, ADD, pooling, RESHAPE ...), where they share a

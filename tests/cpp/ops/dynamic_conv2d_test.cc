@@ -18,6 +18,7 @@ struct DynamicCase {
   Conv2DCase conv;
   Activation activation = Activation::kNone;
   bool adds = false;
+  int64_t out_w = 0;  // of the operator
 };
 
 // A layer's integer weights, as the oracle takes them (its sums in double are exact) and as ours does.
@@ -70,7 +71,8 @@ float Quantized(const float* x, int64_t count, float* integers) {
 std::vector<float> Expect(const DynamicCase& c, const DynamicLayer& layer, const std::vector<float>& input,
                           const std::vector<float>& residual) {
   const Conv2DParams& p = c.conv.params;
-  const bool by_line = p.kernel_h == 1 && p.kernel_w == 1;
+  const bool padded = p.pads.top + p.pads.bottom + p.pads.left + p.pads.right > 0;
+  const bool by_line = p.kernel_h == 1 && p.kernel_w == 1 && !padded;
   const int64_t part = c.conv.in_w * p.in_channels * (by_line ? 1 : c.conv.in_h);
   std::vector<float> integers(input.size()), scales;
   for (size_t at = 0; at < input.size(); at += static_cast<size_t>(part)) {
@@ -78,11 +80,11 @@ std::vector<float> Expect(const DynamicCase& c, const DynamicLayer& layer, const
   }
   const Expected sums = ReferenceConv2D(c.conv, layer.filter, integers.data());
   const int64_t pixels = static_cast<int64_t>(sums.value.size()) / p.out_channels;
-  const int64_t out_w = (c.conv.in_w - 1) / p.stride_w + 1, out_h = pixels / out_w / c.conv.batch;  // SAME, or 1x1
+  const int64_t out_h = pixels / c.out_w / c.conv.batch;
   std::vector<float> result;
   for (size_t i = 0; i < sums.value.size(); ++i) {
     const int64_t channel = static_cast<int64_t>(i) % p.out_channels;
-    const int64_t line = static_cast<int64_t>(i) / p.out_channels / out_w, image = line / out_h;
+    const int64_t line = static_cast<int64_t>(i) / p.out_channels / c.out_w, image = line / out_h;
     const float scale = scales[by_line ? image * c.conv.in_h + line % out_h * p.stride_h : image];
     const volatile float factor = scale * layer.scale[channel];
     const volatile float product = static_cast<float>(sums.value[i]) * factor;
@@ -104,7 +106,7 @@ void ExpectSame(const std::vector<float>& got, const std::vector<float>& expecte
   }
 }
 
-void Check(const DynamicCase& c, const DynamicLayer& layer, const std::vector<float>& input, int threads,
+void Check(DynamicCase c, const DynamicLayer& layer, const std::vector<float>& input, int threads,
            const KernelSet& kernels) {
   const Conv2DParams& p = c.conv.params;
   SCOPED_TRACE(Describe(c.conv, layer.filter) + " on " + IsaName(kernels.isa) + ", " + std::to_string(threads) +
@@ -117,6 +119,7 @@ void Check(const DynamicCase& c, const DynamicLayer& layer, const std::vector<fl
   ASSERT_TRUE(op->dynamic());
   if (c.adds) op->SetActivation(c.activation);
   ASSERT_EQ(op->Reshape(c.conv.batch, c.conv.in_h, c.conv.in_w), Status::kOk);
+  c.out_w = op->output_w();
   const int64_t outputs = c.conv.batch * op->output_h() * op->output_w() * p.out_channels;
   Random random(7);
   const std::vector<float> added = random.Floats(outputs, -2.0f, 2.0f);
@@ -183,6 +186,16 @@ TEST(DynamicConv2D, Images) {
   }
 }
 
+// 1x1, but with lines that are padding.
+TEST(DynamicConv2D, PaddedPointwise) {
+  DynamicCase c;
+  c.conv = Square(1, 1, Padding::kValid, 7, 9, 20);
+  c.conv.params.pads.top = 2;
+  c.conv.params.pads.right = 1;
+  c.conv.batch = 2;
+  Check(c, 150);
+}
+
 TEST(DynamicConv2D, GroupsAndLongK) {
   DynamicCase c;
   c.conv = Square(1, 1, Padding::kSame, 6, 12, 36);
@@ -201,6 +214,7 @@ TEST(DynamicConv2D, SpecialValues) {
     DynamicCase c;
     c.conv = Square(kernel, 1, Padding::kSame, 5, 20, 17);
     c.conv.batch = 3;
+    c.out_w = 5;
     Random random(4);
     const DynamicLayer layer = DynamicLayer::Make(random, c.conv.params, 0);
     std::vector<float> input = random.Floats(3 * 5 * 5 * 20);
@@ -229,7 +243,7 @@ TEST(DynamicConv2D, ReshapeInASharedWorkspace) {
       c.conv = base;
       c.conv.batch = batch;
       c.conv.in_h = height;
-      c.conv.in_w = width;
+      c.conv.in_w = c.out_w = width;
       ASSERT_EQ(op->Reshape(batch, height, width, &workspace), Status::kOk);
       const std::vector<float> input = random.Floats(batch * height * width * 6);
       std::vector<float> output(static_cast<size_t>(batch * height * width * 33));
