@@ -10,7 +10,15 @@
 
 namespace dgms {
 
-struct Int8Conv2D::State {
+namespace {
+
+// What the parts of the work cost, in float multiply-adds of the same time (AVX-512 and AMX, MobileNetV2's layers):
+// products of integers take an eighth, and each value that is quantised, or made of a sum, or decoded takes several.
+constexpr int64_t kMacsPerMac = 8, kQuantizeMacs = 6, kFinishMacs = 10, kDecodeMacs = 2;
+
+}  // namespace
+
+struct Int8Conv2D::State : LineOp {
   Conv2DPlan plan;
   Int8Gemm gemm;
   int32_t input_zero = 0;  // int8 activations only
@@ -37,12 +45,16 @@ struct Int8Conv2D::State {
   Lines LinesAt(void* memory, int64_t lines) const;
   QuantizeRowsArgs LinesOf(const float* first_line, int64_t count, const Lines& lines) const;
   // Where the rows of the product are in them.
-  RowLayout LineRows() const;
+  RowLayout LineRows(int64_t count) const;
 
   Status Plan(int64_t batch, int64_t in_h, int64_t in_w);
-  CheckedSize ScratchBytes() const;
+  CheckedSize WorkspaceBytes() const;
   void RunByLine(const float* input, const float* residual, float* output, ThreadPool& pool) const;
   void RunByImage(const float* input, const float* residual, float* output, ThreadPool& pool) const;
+
+  LineShape line_shape() const override;
+  int64_t ScratchBytes(int64_t lines) const override;
+  void RunLines(const LineRun& run) const override;
 };
 
 std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const Int8Filter& filter,
@@ -90,8 +102,8 @@ QuantizeRowsArgs Int8Conv2D::State::LinesOf(const float* first_line, int64_t cou
   return {first_line, count, line, plan.params.stride_h * line, flip(), lines.values, lines.scales, lines.zeros};
 }
 
-RowLayout Int8Conv2D::State::LineRows() const {
-  return {{1, plan.batch * plan.h.output, plan.w.output}, {0, line, plan.params.stride_w * plan.params.in_channels}};
+RowLayout Int8Conv2D::State::LineRows(int64_t count) const {
+  return {{1, count, plan.w.output}, {0, line, plan.params.stride_w * plan.params.in_channels}};
 }
 
 Status Int8Conv2D::State::Plan(int64_t batch, int64_t in_h, int64_t in_w) {
@@ -105,13 +117,13 @@ Status Int8Conv2D::State::Plan(int64_t batch, int64_t in_h, int64_t in_w) {
     status = plan.Plan(1, in_h, in_w, /*always_copy=*/false);
     if (status != Status::kOk) return status;
   }
-  const CheckedSize bytes = ScratchBytes();
+  const CheckedSize bytes = WorkspaceBytes();
   if (!bytes.FitsFloats()) return Status::kInvalidArgument;
   if (!workspace->Reserve(CeilDiv(bytes.value(), sizeof(float)))) return Status::kOutOfMemory;
-  return gemm.Plan(by_line() ? LineRows() : plan.rows, plan.segments.data(), plan.group_stride());
+  return gemm.Plan(by_line() ? LineRows(batch * plan.h.output) : plan.rows, plan.segments.data(), plan.group_stride());
 }
 
-CheckedSize Int8Conv2D::State::ScratchBytes() const {
+CheckedSize Int8Conv2D::State::WorkspaceBytes() const {
   if (by_line()) {
     const int64_t lines = plan.batch * plan.h.output;
     return CheckedSize(HeadBytes(lines)) + lines * line;
@@ -178,12 +190,41 @@ Status Int8Conv2D::Run(const void* input, const float* residual, void* output, T
   return Status::kOk;
 }
 
+LineShape Int8Conv2D::State::line_shape() const {
+  const int64_t outputs = plan.params.out_channels;
+  LineShape shape;
+  shape.window = WindowOf(plan.h, plan.params);
+  shape.batch = plan.batch;
+  shape.in_line_bytes = line * static_cast<int64_t>(sizeof(float));
+  shape.out_line_bytes = plan.w.output * outputs * static_cast<int64_t>(sizeof(float));
+  shape.macs = line * kQuantizeMacs + plan.w.output * outputs * (kFinishMacs + gemm.filter.k() / kMacsPerMac);
+  shape.setup_macs = outputs * gemm.filter.k() * kDecodeMacs;
+  return shape;
+}
+
+int64_t Int8Conv2D::State::ScratchBytes(int64_t lines) const { return HeadBytes(lines) + lines * line; }
+
+void Int8Conv2D::State::RunLines(const LineRun& run) const {
+  const int64_t count = run.lines.count();
+  const Lines lines = LinesAt(run.scratch, count);
+  const QuantizeRowsArgs rows = LinesOf(static_cast<const float*>(run.input), count, lines);
+  for (int64_t i = 0; i < count; ++i) QuantizeRow(*quantize_kernel, rows, i);
+  Int8Output::Target target = {run.output, lines.zeros, lines.scales, plan.w.output};
+  if (run.residual != nullptr) {
+    target.residual = static_cast<const float*>(run.residual);
+    target.range = &run.sum_range;
+  }
+  gemm.RunRows(LineRows(count), lines.values, target);
+}
+
+const LineOp* Int8Conv2D::line_op() const { return state_->ready && state_->by_line() ? state_.get() : nullptr; }
+
 bool Int8Conv2D::dynamic() const { return state_->dynamic(); }
 void Int8Conv2D::SetActivation(Activation activation) { state_->gemm.output.SetRange(RangeOf(activation)); }
 int64_t Int8Conv2D::output_h() const { return state_->plan.h.output; }
 int64_t Int8Conv2D::output_w() const { return state_->plan.w.output; }
 size_t Int8Conv2D::packed_bytes() const { return state_->gemm.filter.bytes() + state_->gemm.output.bytes(); }
-size_t Int8Conv2D::workspace_bytes() const { return static_cast<size_t>(state_->ScratchBytes().value()); }
+size_t Int8Conv2D::workspace_bytes() const { return static_cast<size_t>(state_->WorkspaceBytes().value()); }
 const char* Int8Conv2D::kernel_name() const { return state_->gemm.filter.kernel().name; }
 
 }  // namespace dgms

@@ -11,6 +11,7 @@
 #include "ops/conv2d.h"
 #include "ops/filter.h"
 #include "ops/int8_output.h"
+#include "ops/line_op.h"
 #include "ops/memory.h"
 #include "ops/status.h"
 #include "ops/thread_pool.h"
@@ -37,6 +38,9 @@ class Int8Conv2D {
   //              The output does not overlap it
   Status Run(const void* input, const float* residual, void* output, ThreadPool& pool);
   Status Run(const void* input, void* output, ThreadPool& pool) { return Run(input, nullptr, output, pool); }
+
+  // Itself line by line, after Reshape; null where lines are not quantised by themselves.
+  const LineOp* line_op() const;
 
   // Replaces the activation for later runs, if dynamic(): that of an addition which became the residual, say.
   void SetActivation(Activation activation);

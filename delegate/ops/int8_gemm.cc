@@ -47,13 +47,14 @@ Status Int8Gemm::Plan(const RowLayout& rows, const int64_t* segments, int64_t gr
 }
 
 // Tiles of one panel, few enough that their sums fit the stack unless K is one block.
-void Int8Gemm::RunTiles(const int8_t* input, const Int8Output::Target& target, const Int8FilterPanels::Panel& panel,
-                        int64_t first_tile, int64_t end_tile, GemmState* state) const {
+void Int8Gemm::RunTiles(const RowTiles& tiles, const int8_t* input, const Int8Output::Target& target,
+                        const Int8FilterPanels::Panel& panel, int64_t first_tile, int64_t end_tile,
+                        GemmState* state) const {
   alignas(kAlignment) int8_t decoded[kPanelBytes];
   alignas(kAlignment) int32_t sums[kWaitingSums];
   GemmS8Args args = {};
   args.width = panel.width;
-  args.a_row_stride = tiles_.row_stride();
+  args.a_row_stride = tiles.row_stride();
   args.panel = decoded;
   args.state = state;
   for (int64_t b = 0; b < filter.blocks(); ++b) {
@@ -65,7 +66,7 @@ void Int8Gemm::RunTiles(const int8_t* input, const Int8Output::Target& target, c
     args.accumulate = b > 0;
     const bool last = b + 1 == filter.blocks();
     args.c = sums;
-    tiles_.ForEach(first_tile, end_tile, [&](int64_t offset, int64_t row, int rows) {
+    tiles.ForEach(first_tile, end_tile, [&](int64_t offset, int64_t row, int rows) {
       args.rows = rows;
       args.a = input + offset;
       filter.kernel().gemm(args);
@@ -75,24 +76,36 @@ void Int8Gemm::RunTiles(const int8_t* input, const Int8Output::Target& target, c
   }
 }
 
+void Int8Gemm::RunItem(const RowTiles& tiles, const int8_t* input, const Int8Output::Target& target,
+                       const Item& item) const {
+  const int64_t together =
+      filter.blocks() == 1 ? tiles.tiles() : kWaitingSums / (filter.kernel().max_rows * filter.kernel().max_columns);
+  const Int8FilterPanels::Panel panel = filter.panel(item.panel);
+  input += panel.group * group_stride_;
+  ReleasedState kept;
+  for (int64_t first = item.first; first < item.end; first += together) {
+    RunTiles(tiles, input, target, panel, first, std::min(item.end, first + together), &kept.state);
+  }
+}
+
 void Int8Gemm::Run(const int8_t* input, const Int8Output::Target& target, ThreadPool& pool) const {
   if (tiles_.total_rows() == 0) return;
   const bool parallel = tiles_.total_rows() * filter.channels() * filter.k() >= kMinParallelMacs;
   const int64_t panels = filter.panels();
   const int64_t chunks = tiles_.Chunks(panels, parallel ? pool.num_threads() : 1, tiles_.row_stride());
-  const int64_t together =
-      filter.blocks() == 1 ? tiles_.tiles() : kWaitingSums / (filter.kernel().max_rows * filter.kernel().max_columns);
   const auto job = [&](int64_t item) {
     // All panels of one range of rows, then the next range: the range's input stays in the cache.
     const int64_t chunk = item / panels;
-    const Int8FilterPanels::Panel panel = filter.panel(item % panels);
-    const int64_t end = tiles_.tiles() * (chunk + 1) / chunks;
-    ReleasedState kept;
-    for (int64_t first = tiles_.tiles() * chunk / chunks; first < end; first += together) {
-      RunTiles(input + panel.group * group_stride_, target, panel, first, std::min(end, first + together), &kept.state);
-    }
+    RunItem(tiles_, input, target,
+            {item % panels, tiles_.tiles() * chunk / chunks, tiles_.tiles() * (chunk + 1) / chunks});
   };
   pool.Run(chunks * panels, job, parallel);
+}
+
+void Int8Gemm::RunRows(const RowLayout& rows, const int8_t* input, const Int8Output::Target& target) const {
+  RowTiles tiles;
+  tiles.Plan(rows, filter.kernel().max_rows);  // fewer rows than planned, whose number did not overflow
+  for (int64_t i = 0; i < filter.panels(); ++i) RunItem(tiles, input, target, {i, 0, tiles.tiles()});
 }
 
 }  // namespace dgms

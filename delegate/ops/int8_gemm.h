@@ -27,9 +27,18 @@ class Int8Gemm {
   // The input is as the kernel wants it (GemmS8Kernel::flip).
   void Run(const int8_t* input, const Int8Output::Target& target, ThreadPool& pool) const;
 
+  // Some rows on the calling thread: those of `rows`, whose last stride is that of the planned ones. Every output is
+  // what Run makes of its row. Input and target are of these rows.
+  void RunRows(const RowLayout& rows, const int8_t* input, const Int8Output::Target& target) const;
+
  private:
-  void RunTiles(const int8_t* input, const Int8Output::Target& target, const Int8FilterPanels::Panel& panel,
-                int64_t first_tile, int64_t end_tile, GemmState* state) const;
+  // Tiles first..end-1 of one panel: what one thread does at a time.
+  struct Item {
+    int64_t panel, first, end;
+  };
+  void RunItem(const RowTiles& tiles, const int8_t* input, const Int8Output::Target& target, const Item& item) const;
+  void RunTiles(const RowTiles& tiles, const int8_t* input, const Int8Output::Target& target,
+                const Int8FilterPanels::Panel& panel, int64_t first_tile, int64_t end_tile, GemmState* state) const;
 
   RowTiles tiles_;
   int64_t group_stride_ = 0;

@@ -89,8 +89,9 @@ void Int8Output::FinishDynamic(const Target& target, int64_t first_row, int rows
   args.column_sum = column_sum_.data() + c;
   args.column_scale = scale_.data() + c;
   args.bias = bias_.data() + c;
-  args.min = range_.min;
-  args.max = range_.max;
+  const ActivationRange& range = target.range == nullptr ? range_ : *target.range;
+  args.min = range.min;
+  args.max = range.max;
   args.output = static_cast<float*>(target.output) + at;
   args.residual = target.residual == nullptr ? nullptr : target.residual + at;
   args.output_row_stride = args.residual_row_stride = channels_;

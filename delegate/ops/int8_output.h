@@ -55,7 +55,8 @@ class Int8Output {
     const int32_t* zeros = nullptr;  // of the numbers that the kernels saw: entry i is that of rows
     const float* scales = nullptr;   // i * rows_each .. (i + 1) * rows_each - 1
     int64_t rows_each = 1;
-    const float* residual = nullptr;  // [rows][channels], added before the activation; or null
+    const float* residual = nullptr;         // [rows][channels], added before the activation; or null
+    const ActivationRange* range = nullptr;  // in place of the layer's own
   };
 
   //   column_sums   [channels], what an input zero point of 1 adds to the sums; null: the sums are free of it already

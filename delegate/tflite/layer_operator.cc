@@ -113,7 +113,7 @@ class WindowOp : public Operator {
   }
 
   const LineOp* line_op() const override {
-    if constexpr (std::is_same_v<Op, Conv2D> || std::is_same_v<Op, DepthwiseConv2D>) {
+    if constexpr (!std::is_same_v<Op, Int8DepthwiseConv2D>) {
       return has_outputs_ ? op_->line_op() : nullptr;
     }
     return nullptr;

@@ -228,6 +228,57 @@ TEST(DynamicConv2D, SpecialValues) {
   }
 }
 
+// Some lines at a time give what Run gives of them, and read and write nothing else.
+TEST(DynamicConv2D, LinesByThemselves) {
+  uint64_t seed = 300;
+  for (const int stride : {1, 2}) {
+    for (const int64_t width : {1, 9, 40}) {
+      for (const bool adds : {false, true}) {
+        const Conv2DCase c = Square(1, stride, Padding::kSame, width, 19, 37);
+        Random random(seed++);
+        const DynamicLayer layer = DynamicLayer::Make(random, c.params, 0);
+        const Dequantization dynamic = {layer.scale.data(), layer.bias.data(), RangeOf(Activation::kRelu6)};
+        const int64_t in_line = width * 19;
+        const std::vector<float> input = random.Floats(width * in_line);
+        for (const KernelSet* kernels : AllKernelSets()) {
+          SCOPED_TRACE(std::string(IsaName(kernels->isa)) + " stride " + std::to_string(stride) + " width " +
+                       std::to_string(width) + (adds ? " with a residual" : ""));
+          const auto op = Int8Conv2D::Create(c.params, layer.View(), {nullptr, &dynamic}, *kernels);
+          ASSERT_NE(op, nullptr);
+          EXPECT_EQ(op->line_op(), nullptr);
+          ASSERT_EQ(op->Reshape(1, width, width), Status::kOk);
+          ASSERT_NE(op->line_op(), nullptr);
+          const LineOp& lines = *op->line_op();
+          const int64_t out_line = op->output_w() * 37;
+          const std::vector<float> residual = random.Floats(op->output_h() * out_line, -2.0f, 2.0f);
+          const ActivationRange sum_range = RangeOf(adds ? Activation::kRelu : Activation::kRelu6);
+          std::vector<float> whole(static_cast<size_t>(op->output_h() * out_line));
+          if (adds) op->SetActivation(Activation::kRelu);
+          const auto pool = ThreadPool::Create(1);
+          ASSERT_EQ(op->Run(input.data(), adds ? residual.data() : nullptr, whole.data(), *pool), Status::kOk);
+          if (adds) op->SetActivation(Activation::kRelu6);  // RunLines takes the sum's from its argument
+          for (int64_t first = 0; first < op->output_h(); first += 1 + first / 2) {
+            const LineRange range = {first, std::min(op->output_h(), first + 1 + first / 2)};
+            const LineRange under = lines.line_shape().window.Under(range);
+            const auto part = [](const std::vector<float>& map, const LineRange& of, int64_t line) {
+              return GuardedBuffer<float>(
+                  std::vector<float>(map.begin() + of.first * line, map.begin() + of.end * line));
+            };
+            const GuardedBuffer<float> x = part(input, under, in_line), added = part(residual, range, out_line);
+            GuardedBuffer<float> y(range.count() * out_line);
+            Buffer<int8_t> scratch;
+            ASSERT_TRUE(scratch.Reserve(lines.ScratchBytes(range.count())));
+            lines.RunLines({range, x.data(), y.data(), adds ? added.data() : nullptr, sum_range, scratch.data()});
+            EXPECT_TRUE(y.SurroundingsIntact());
+            ExpectSame(y.values(), part(whole, range, out_line).values());
+            if (HasFatalFailure()) return;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(DynamicConv2D, ReshapeInASharedWorkspace) {
   Random random(6);
   const Conv2DCase base = Square(1, 1, Padding::kSame, 8, 6, 33);
