@@ -5,45 +5,20 @@
 
 #include <arm_neon.h>
 
+#include "kernels/fixed_sum_s8.h"
 #include "kernels/pointwise.h"
 
 namespace dgms {
 namespace {
 
-// Sums in fixed point, with kFraction bits behind the point: a sum is a * a_step + b * b_step + start, in which the
-// zero points, a half (so that cutting off rounds) and the margin are, too. Steps are rounded by half a unit, and there
-// are up to 128 of each; `start` by another half. Adding the margin before cutting off leaves all sure results alone,
-// and those that are not have a fraction below twice the margin.
-struct FixedSumS8 {
-  static constexpr int kFraction = 21, kVectors = 4;
-  static constexpr double kOne = 1 << kFraction, kRounding = 129 / kOne;
-
-  int32_t a_step, b_step, start;
-  uint32_t unsure;  // fractions below, shifted up by 32 - kFraction
-  bool fits;        // all sums fit 32 bits
-
-  explicit FixedSumS8(const AddS8Args& args) {
-    const double a = static_cast<double>(args.a_float);
-    const double b = args.subtract ? -static_cast<double>(args.b_float) : static_cast<double>(args.b_float);
-    const double margin = static_cast<double>(args.near.margin) + kRounding;
-    const double constant = args.zero + 0.5 + margin - a * args.a_zero - b * args.b_zero;
-    fits = margin < 0.25 && 128 * (a + __builtin_fabs(b)) + __builtin_fabs(constant) < 2147483648.0 / kOne - 1;
-    if (!fits) return;
-    a_step = Nearest(a * kOne);
-    b_step = Nearest(b * kOne);
-    start = Nearest(constant * kOne);
-    unsure = static_cast<uint32_t>(2 * margin * kOne + 1) << (32 - kFraction);
-  }
-
-  static int32_t Nearest(double x) { return static_cast<int32_t>(x < 0 ? x - 0.5 : x + 0.5); }
-};
+constexpr int kVectors = 4;
 
 template <int step>
 DGMS_INLINE int8x16_t LoadOrRepeat(const int8_t* p) {
   return step == 0 ? vld1q_dup_s8(p) : vld1q_s8(p);
 }
 
-DGMS_INLINE void Widen(int8x16_t x, int32x4_t (&wide)[FixedSumS8::kVectors]) {
+DGMS_INLINE void Widen(int8x16_t x, int32x4_t (&wide)[kVectors]) {
   const int16x8_t low = vmovl_s8(vget_low_s8(x)), high = vmovl_high_s8(x);
   wide[0] = vmovl_s16(vget_low_s16(low));
   wide[1] = vmovl_high_s16(low);
@@ -66,11 +41,11 @@ void AddS8RowsNeon(const AddS8Args& args, const FixedSumS8& fixed) {
   const auto piece = [&](const int8_t* x, const int8_t* y, int8_t* results, int count) DGMS_INLINED {
     uint32x4_t least = vdupq_n_u32(UINT32_MAX);
     for (int i = 0; i < count; i += kShortPiece) {
-      int32x4_t a[FixedSumS8::kVectors], b[FixedSumS8::kVectors];
+      int32x4_t a[kVectors], b[kVectors];
       Widen(LoadOrRepeat<a_step>(x + a_step * i), a);
       Widen(LoadOrRepeat<b_step>(y + b_step * i), b);
 #pragma GCC unroll 4
-      for (int v = 0; v < FixedSumS8::kVectors; ++v) {
+      for (int v = 0; v < kVectors; ++v) {
         a[v] = vmlaq_s32(vmlaq_s32(start, a[v], a_factor), b[v], b_factor);
         least = vminq_u32(least, vshlq_n_u32(vreinterpretq_u32_s32(a[v]), 32 - FixedSumS8::kFraction));
       }
@@ -93,7 +68,7 @@ void AddS8Neon(const AddS8Args& args) {
 // Quotients become integers by the instruction that rounds halves away from zero and saturates; narrowing saturates,
 // too. Only NaN needs care.
 void QuantizeF32Neon(const QuantizeF32Args& args) {
-  constexpr int kVectors = 4, kWide = 16;
+  constexpr int kWide = 16;
   const float32x4_t scale = vdupq_n_f32(args.scale), lowest = vdupq_n_f32(-1024.0f);
   const int16x8_t zero = vdupq_n_s16(static_cast<int16_t>(args.zero));
   int64_t i = 0;
