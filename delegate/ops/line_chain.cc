@@ -1,5 +1,7 @@
 #include "ops/line_chain.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <new>
@@ -74,6 +76,16 @@ int64_t StripsOfImage(const LineOp* const* ops, int count, int threads, int64_t 
 
 }  // namespace
 
+int64_t LineChain::StripBytes() {
+  constexpr int64_t kLeast = 512 * 1024, kMost = 1024 * 1024;
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  static const int64_t half = sysconf(_SC_LEVEL2_CACHE_SIZE) / 2;  // of 0 or -1 where nobody knows
+#else
+  constexpr int64_t half = 0;
+#endif
+  return std::clamp(half, kLeast, kMost);
+}
+
 void LineChain::SetAlwaysPays(bool always) { always_pays.store(always); }
 
 int LineChain::BestLength(const LineOp* const* ops, int count, int threads) {
@@ -88,9 +100,9 @@ int LineChain::BestLength(const LineOp* const* ops, int count, int threads) {
     after = shape;
     const int64_t bytes = shape.window.out_h * shape.out_line_bytes;
     if (bytes < kFarBytes || shared * shape.macs * (threads - 1) > bytes * kMacsPerByte) return length;
-    const int64_t strips = StripsOfImage(first, length + 1, threads, kStripBytes);
+    const int64_t strips = StripsOfImage(first, length + 1, threads, StripBytes());
     const StripCost cost = CostOf(first, length + 1, CeilDiv(out_h, strips));
-    if (cost.bytes() > kStripBytes || cost.macs < kLeastPerSetup * cost.setup_macs) return length;
+    if (cost.bytes() > StripBytes() || cost.macs < kLeastPerSetup * cost.setup_macs) return length;
   }
   return count;
 }

@@ -21,8 +21,9 @@ namespace dgms {
 
 class LineChain {
  public:
-  // Of one core's second-level cache: half of 1 MiB, or all of 512 KiB.
-  static constexpr int64_t kStripBytes = 512 * 1024;
+  // What the lines between members may take of a core's memory: half of its second-level cache, as far as that is
+  // known, but 512 KiB to 1 MiB. Results do not depend on it.
+  static int64_t StripBytes();
 
   struct Member {
     const LineOp* op = nullptr;
@@ -38,9 +39,9 @@ class LineChain {
   static void SetAlwaysPays(bool always);
 
   // Plans for the shapes that the members have now. They must outlive the last Run.
-  //   threads   how many threads work at the same time, at most
-  //   strip_bytes   what the lines between the members may take of a core's memory, but for strips of one line
-  Status Plan(const Member* members, int count, int threads, int64_t strip_bytes = kStripBytes);
+  //   threads       how many threads work at the same time, at most
+  //   strip_bytes   in place of StripBytes(); a strip of one line may take more
+  Status Plan(const Member* members, int count, int threads, int64_t strip_bytes = StripBytes());
 
   int64_t workspace_elements() const { return lane_bytes_ / static_cast<int64_t>(sizeof(float)) * lanes_; }
 
