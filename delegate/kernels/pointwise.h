@@ -251,17 +251,33 @@ struct AnyProduct {
   DGMS_INLINE int32_t operator()(int32_t x) const { return Multiplied(x, factor); }
 };
 
+// In integers, as the contract says.
+template <int a_step, int b_step, typename Product>
+void MulS8Exactly(const MulS8Args& args, const Product& product, const int8_t* x, const int8_t* y, int8_t* results,
+                  int count) {
+  const int32_t a_zero = args.a_zero, b_zero = args.b_zero, min = args.min, max = args.max;
+  const uint32_t zero = static_cast<uint32_t>(args.zero);
+  for (int i = 0; i < count; ++i) {
+    const int32_t value = product((x[a_step * i] - a_zero) * (y[b_step * i] - b_zero));
+    const int32_t moved = static_cast<int32_t>(static_cast<uint32_t>(value) + zero);
+    results[i] = static_cast<int8_t>(Clamped(moved, min, max));
+  }
+}
+
 // The first of a factor's two roundings moves where the second one turns: it does so as if half a step of the first
-// were added to the magnitude. In float that is `nudge`; products of two operands are exact.
+// were added to the magnitude. In float that is the nudge, whose sign is the product's; products of two operands are
+// exact.
+DGMS_INLINE int32_t NudgeBits(const FixedFactor& factor) {
+  return factor.right == 0 ? 0 : Bits(1.0f) - ((factor.right + 1) << 23);
+}
+
 template <typename Product, int a_step, int b_step>
 void MulS8Rows(const MulS8Args& args) {
   const FloatRounding rounded(args.near, args.zero, args.min, args.max);
   const float a_zero_float = static_cast<float>(args.a_zero), b_zero_float = static_cast<float>(args.b_zero);
   const float factor_float = args.factor_float;
-  const int32_t nudge = args.factor.right == 0 ? 0 : Bits(1.0f) - ((args.factor.right + 1) << 23);
+  const int32_t nudge = NudgeBits(args.factor);
   const Product product(args.factor);
-  const int32_t a_zero = args.a_zero, b_zero = args.b_zero, min = args.min, max = args.max;
-  const uint32_t zero = static_cast<uint32_t>(args.zero);
   const auto piece = [&](const int8_t* x, const int8_t* y, int8_t* results, int count) DGMS_INLINED {
     int32_t unsure = 0;
     for (int i = 0; i < count; ++i) {
@@ -270,12 +286,7 @@ void MulS8Rows(const MulS8Args& args) {
       const float signed_nudge = FromBits(nudge | (Bits(exact) & INT32_MIN));
       results[i] = rounded(MultiplyAddAnyhow(exact, factor_float, signed_nudge), &unsure);
     }
-    if (unsure >= 0) return;
-    for (int i = 0; i < count; ++i) {
-      const int32_t value = product((x[a_step * i] - a_zero) * (y[b_step * i] - b_zero));
-      const int32_t moved = static_cast<int32_t>(static_cast<uint32_t>(value) + zero);
-      results[i] = static_cast<int8_t>(Clamped(moved, min, max));
-    }
+    if (unsure < 0) MulS8Exactly<a_step, b_step>(args, product, x, y, results, count);
   };
   ForEachBytePiece<a_step, b_step>(args.operands, piece);
 }

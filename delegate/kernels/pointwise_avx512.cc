@@ -7,6 +7,7 @@ namespace {
 constexpr PointwiseKernel Kernels() {
   PointwiseKernel kernels = {"pointwise_avx512", Isa::kAvx512, DGMS_POINTWISE_KERNELS};
   kernels.add_s8 = AddS8Avx512;
+  kernels.mul_s8 = MulS8Avx512;
   return kernels;
 }
 

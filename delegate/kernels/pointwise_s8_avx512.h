@@ -63,21 +63,29 @@ struct SumAvx512 {
   }
 };
 
+// Whether all results of a piece are sure. outputs_of(a, b, &sure) is one of the above.
+template <int a_step, int b_step, typename Outputs>
+DGMS_INLINE bool ComputePiece(const Outputs& outputs_of, const int8_t* x, const int8_t* y, int8_t* results, int count) {
+  bool sure = true;
+  if (count == kPiece) {
+    const __m512i a = LoadOrRepeat<a_step, kPiece>(x), b = LoadOrRepeat<b_step, kPiece>(y);
+    _mm512_storeu_si512(results, outputs_of(a, b, &sure));
+  } else {
+    const __m512i a = LoadOrRepeat<a_step, kShortPiece>(x), b = LoadOrRepeat<b_step, kShortPiece>(y);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(results), _mm512_castsi512_si128(outputs_of(a, b, &sure)));
+  }
+  return sure;
+}
+
 template <int a_step, int b_step>
 void AddS8RowsAvx512(const AddS8Args& args, const FixedSumS8& fixed) {
   const SumAvx512 sum_of(args, fixed);
-  const auto piece = [&](const int8_t* x, const int8_t* y, int8_t* results, int count) DGMS_INLINED {
-    bool sure = true;
-    if (count == kPiece) {
-      const __m512i a = LoadOrRepeat<a_step, kPiece>(x), b = LoadOrRepeat<b_step, kPiece>(y);
-      _mm512_storeu_si512(results, sum_of(a, b, &sure));
-    } else {
-      const __m512i a = LoadOrRepeat<a_step, kShortPiece>(x), b = LoadOrRepeat<b_step, kShortPiece>(y);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(results), _mm512_castsi512_si128(sum_of(a, b, &sure)));
-    }
-    if (!sure) AddS8Exactly<a_step, b_step>(args, x, y, results, count);
-  };
-  ForEachBytePiece<a_step, b_step>(args.operands, piece);
+  ForEachBytePiece<a_step, b_step>(args.operands,
+                                   [&](const int8_t* x, const int8_t* y, int8_t* results, int count) DGMS_INLINED {
+                                     if (!ComputePiece<a_step, b_step>(sum_of, x, y, results, count)) {
+                                       AddS8Exactly<a_step, b_step>(args, x, y, results, count);
+                                     }
+                                   });
 }
 
 void AddS8Avx512(const AddS8Args& args) {
@@ -89,6 +97,71 @@ void AddS8Avx512(const AddS8Args& args) {
   if (args.operands.a_step == 0) return AddS8RowsAvx512<0, 1>(args, fixed);
   if (args.operands.b_step == 0) return AddS8RowsAvx512<1, 0>(args, fixed);
   AddS8RowsAvx512<1, 1>(args, fixed);
+}
+
+// Products in float, for MulS8Args::near and what pointwise.h says of its `nudge`.
+struct ProductAvx512 {
+  __m512i a_zero, b_zero, nudge, zero, min, max;
+  __m512 factor, sure;
+
+  explicit ProductAvx512(const MulS8Args& args)
+      : a_zero(_mm512_set1_epi16(static_cast<int16_t>(args.a_zero))),
+        b_zero(_mm512_set1_epi16(static_cast<int16_t>(args.b_zero))),
+        nudge(_mm512_set1_epi32(NudgeBits(args.factor))),
+        zero(_mm512_set1_epi16(static_cast<int16_t>(args.zero))),
+        min(_mm512_set1_epi8(static_cast<char>(args.min))),
+        max(_mm512_set1_epi8(static_cast<char>(args.max))),
+        factor(_mm512_set1_ps(args.factor_float)),
+        sure(_mm512_set1_ps(0.5f - args.near.margin)) {}
+
+  // The nearest integers; *farthest becomes the largest distance from them.
+  DGMS_INLINE __m512i Nearest(__m512i product, __m512* farthest) const {
+    const __m512i sign = _mm512_set1_epi32(INT32_MIN);
+    const __m512 exact = _mm512_cvtepi32_ps(product);
+    const __m512i signed_nudge = _mm512_ternarylogic_epi32(product, sign, nudge, (0xf0 & 0xcc) | 0xaa);
+    const __m512 y = _mm512_fmadd_ps(exact, factor, _mm512_castsi512_ps(signed_nudge));
+    const __m512i nearest = _mm512_cvtps_epi32(y);
+    *farthest = _mm512_range_ps(*farthest, _mm512_sub_ps(y, _mm512_cvtepi32_ps(nearest)), 0x0b);
+    return nearest;
+  }
+
+  // Words of a less its zero point, and of b.
+  DGMS_INLINE __m512i Outputs(__m512i a, __m512i b, __m512* farthest) const {
+    a = _mm512_sub_epi16(_mm512_srai_epi16(a, 8), a_zero);
+    b = _mm512_sub_epi16(_mm512_srai_epi16(b, 8), b_zero);
+    const __m512i low = _mm512_mullo_epi16(a, b), high = _mm512_mulhi_epi16(a, b);
+    const __m512i first = Nearest(_mm512_unpacklo_epi16(low, high), farthest);
+    return _mm512_adds_epi16(_mm512_packs_epi32(first, Nearest(_mm512_unpackhi_epi16(low, high), farthest)), zero);
+  }
+
+  // Packing undoes what unpacking does, as in SumAvx512.
+  DGMS_INLINE __m512i operator()(__m512i a, __m512i b, bool* is_sure) const {
+    const __m512i none = _mm512_setzero_si512();
+    __m512 farthest = _mm512_setzero_ps();
+    const __m512i first = Outputs(_mm512_unpacklo_epi8(none, a), _mm512_unpacklo_epi8(none, b), &farthest);
+    const __m512i second = Outputs(_mm512_unpackhi_epi8(none, a), _mm512_unpackhi_epi8(none, b), &farthest);
+    *is_sure = _mm512_cmp_ps_mask(farthest, sure, _CMP_NLE_UQ) == 0;
+    return _mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(first, second), min), max);
+  }
+};
+
+template <int a_step, int b_step>
+void MulS8RowsAvx512(const MulS8Args& args) {
+  const ProductAvx512 product_of(args);
+  const SmallProduct product(args.factor);
+  ForEachBytePiece<a_step, b_step>(args.operands,
+                                   [&](const int8_t* x, const int8_t* y, int8_t* results, int count) DGMS_INLINED {
+                                     if (!ComputePiece<a_step, b_step>(product_of, x, y, results, count)) {
+                                       MulS8Exactly<a_step, b_step>(args, product, x, y, results, count);
+                                     }
+                                   });
+}
+
+void MulS8Avx512(const MulS8Args& args) {
+  if (args.factor.left > 0 || args.factor.right >= 31 || !(args.near.margin < 0.5f)) return MulS8(args);
+  if (args.operands.a_step == 0) return MulS8RowsAvx512<0, 1>(args);
+  if (args.operands.b_step == 0) return MulS8RowsAvx512<1, 0>(args);
+  MulS8RowsAvx512<1, 1>(args);
 }
 
 }  // namespace
