@@ -19,6 +19,10 @@ namespace {
 constexpr int kUnit = 4;
 constexpr int kLanes = 16;  // columns per vector
 
+// Bytes: weights come from far away and are decoded once per layer, and a new page stops the processor's own
+// prefetching.
+constexpr int kAhead = 4096;
+
 template <int rows, int vectors>
 struct Sums {
   __m512i v[rows][vectors];
@@ -117,6 +121,7 @@ void s8_14x32_avx512_vnni_decode(const uint8_t* packed, int64_t places, int widt
   if (tables.column_table != nullptr) return DecodeTables(packed, places, width, tables, panel);
   const __m512i table = Table(tables.tables);
   for (int64_t i = 0; i < places * width; i += 2 * kRunS8, packed += kRunS8) {
+    _mm_prefetch(reinterpret_cast<const char*>(packed) + kAhead, _MM_HINT_T0);
     _mm512_store_si512(panel + i, _mm512_shuffle_epi8(table, Codes(packed)));
   }
 }
