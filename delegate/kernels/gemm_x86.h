@@ -71,31 +71,52 @@ DGMS_INLINE void Step(Sums<rows, vectors>& sums, const char* const (&a)[pointers
   }
 }
 
+// The columns of vector v: all of its lanes, or those that are left of n.
+template <int rows, int vectors, bool all, bool accumulate, bool finish, bool adds>
+DGMS_INLINE void FinishVector(const GemmF32Args& args, const Sums<rows, vectors>& sums, int v) {
+  const Mask mask = First(args.n - v * kLanes);
+  const int64_t stride = args.c_row_stride, residual_stride = args.epilogue.residual_row_stride;
+  const Floats min = Splat(args.epilogue.min), max = Splat(args.epilogue.max);
+  const Floats scale = finish ? Load(args.epilogue.scale + v * kLanes) : Zero();
+  const Floats bias = finish ? Load(args.epilogue.bias + v * kLanes) : Zero();
+  const float* residual = adds ? args.epilogue.residual + v * kLanes : nullptr;
+  float* c = args.c + v * kLanes;
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r, c += stride) {
+    Floats sum = sums.v[r][v];
+    if (accumulate) sum = Add(sum, all ? Load(c) : Load(c, mask));
+    if (finish) sum = MultiplyAdd(sum, scale, bias);
+    if (adds) {
+      sum = Add(sum, all ? Load(residual) : Load(residual, mask));
+      residual += residual_stride;
+    }
+    if (finish) sum = Clamp(sum, min, max);
+    all ? Store(c, sum) : Store(c, sum, mask);  // masked stores are slow on some processors
+  }
+}
+
+// What is asked for is asked once, not for every row: tiles with a short K spend as long here as on their products.
+template <int rows, int vectors, bool all>
+DGMS_INLINE void FinishVector(const GemmF32Args& args, const Sums<rows, vectors>& sums, int v) {
+  const bool adds = args.finish && args.epilogue.residual != nullptr;
+  if (args.accumulate) {
+    if (adds) return FinishVector<rows, vectors, all, true, true, true>(args, sums, v);
+    if (args.finish) return FinishVector<rows, vectors, all, true, true, false>(args, sums, v);
+    return FinishVector<rows, vectors, all, true, false, false>(args, sums, v);
+  }
+  if (adds) return FinishVector<rows, vectors, all, false, true, true>(args, sums, v);
+  if (args.finish) return FinishVector<rows, vectors, all, false, true, false>(args, sums, v);
+  FinishVector<rows, vectors, all, false, false, false>(args, sums, v);
+}
+
 template <int rows, int vectors>
 DGMS_INLINE void Finish(const GemmF32Args& args, const Sums<rows, vectors>& sums) {
-  const Floats min = Splat(args.epilogue.min), max = Splat(args.epilogue.max);
 #pragma GCC unroll 2
   for (int v = 0; v < vectors; ++v) {
-    const Mask mask = First(args.n - v * kLanes);
-    const bool all = args.n >= (v + 1) * kLanes;  // masked stores are slow on some processors
-    const Floats scale = args.finish ? Load(args.epilogue.scale + v * kLanes) : Zero();
-    const Floats bias = args.finish ? Load(args.epilogue.bias + v * kLanes) : Zero();
-    float* c = args.c + v * kLanes;
-    const float* residual =
-        args.finish && args.epilogue.residual != nullptr ? args.epilogue.residual + v * kLanes : nullptr;
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r, c += args.c_row_stride) {
-      Floats sum = sums.v[r][v];
-      if (args.accumulate) sum = Add(sum, all ? Load(c) : Load(c, mask));
-      if (args.finish) {
-        sum = MultiplyAdd(sum, scale, bias);
-        if (residual != nullptr) {
-          sum = Add(sum, all ? Load(residual) : Load(residual, mask));
-          residual += args.epilogue.residual_row_stride;
-        }
-        sum = Clamp(sum, min, max);
-      }
-      all ? Store(c, sum) : Store(c, sum, mask);
+    if (args.n >= (v + 1) * kLanes) {
+      FinishVector<rows, vectors, true>(args, sums, v);
+    } else {
+      FinishVector<rows, vectors, false>(args, sums, v);
     }
   }
 }
