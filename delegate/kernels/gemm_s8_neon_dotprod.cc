@@ -3,7 +3,8 @@
 //
 // Registers hold the sums of 5 rows by 16 columns (20), 16 places of each row (5) and 4 places of the 16 columns (4).
 // Few other instructions remain beside the 80 dot products of 16 places: 5 loads of rows, 4 of the panel, 2 for the
-// loop. A call goes through many such register tiles, so that what a call costs is shared among them.
+// loop. A call goes through many such register tiles, so that what a call costs is shared among them. int8 outputs are
+// made of the sums where they are.
 #include "kernels/decode_s8_neon.h"
 #include "kernels/places_s8.h"
 
@@ -121,16 +122,33 @@ DGMS_INLINE void Accumulate(SumsS8<rows, vectors>& sums, const GemmS8Args& args,
   }
 }
 
-template <int rows, int vectors>
-void TileS8(const GemmS8Args& args, const int8_t* a, int32_t* c) {
-  SumsS8<rows, vectors> sums;
+// What tiles begin with and what becomes of their sums. To int32, for the blocks of K that follow or another kernel:
+template <int vectors>
+class ToSums {
+ public:
+  DGMS_INLINE explicit ToSums(const GemmS8Args& args) : c_(args.c), accumulate_(args.accumulate) {}
+
+  template <int rows>
+  DGMS_INLINE void Begin(SumsS8<rows, vectors>& sums) const {
 #pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r) {
+    for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) sums.v[r][v] = vdupq_n_s32(0);
+      for (int v = 0; v < vectors; ++v) sums.v[r][v] = vdupq_n_s32(0);
+    }
   }
-  Accumulate(sums, args, a);
-  if (args.accumulate) {
+
+  template <int rows>
+  DGMS_INLINE void Finish(SumsS8<rows, vectors>& sums) {
+    if (accumulate_) AddFrom(c_, sums);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r, c_ += vectors * kLanes) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) vst1q_s32(c_ + v * kLanes, sums.v[r][v]);
+    }
+  }
+
+  template <int rows>
+  static DGMS_INLINE void AddFrom(const int32_t* c, SumsS8<rows, vectors>& sums) {
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
@@ -139,34 +157,153 @@ void TileS8(const GemmS8Args& args, const int8_t* a, int32_t* c) {
       }
     }
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r) {
+
+ private:
+  int32_t* c_;
+  const bool accumulate_;
+};
+
+// To int8 in fixed point, as output_s8_neon.cc does it for simple columns: sums begin at the bias, and all that is left
+// is in registers.
+template <int vectors>
+class ToBytes {
+ public:
+  DGMS_INLINE ToBytes(const GemmS8Args& args, const RequantizeArgs& output)
+      : c_(args.accumulate ? args.c : nullptr),
+        bias_(output.bias),
+        multiplier_(output.multiplier),
+        output_(output.output),
+        output_stride_(output.output_row_stride),
+        ties_(output.min < output.zero),
+        clamp_(output.min != INT8_MIN || output.max != INT8_MAX),
+        zero_(static_cast<int16_t>(output.zero)),
+        min_(static_cast<int8_t>(output.min)),
+        max_(static_cast<int8_t>(output.max)) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) vst1q_s32(c + (r * vectors + v) * kLanes, sums.v[r][v]);
+    for (int v = 0; v < vectors; ++v) {
+      vst1q_s32(shift_ + v * kLanes, vnegq_s32(vld1q_s32(output.right + v * kLanes)));
+    }
+  }
+
+  template <int rows>
+  DGMS_INLINE void Begin(SumsS8<rows, vectors>& sums) const {
+    int32x4_t bias[vectors];
+    Load(bias_, bias);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sums.v[r][v] = bias[v];
+    }
+  }
+
+  template <int rows>
+  DGMS_INLINE void Finish(SumsS8<rows, vectors>& sums) {
+    if (c_ != nullptr) {
+      ToSums<vectors>::AddFrom(c_, sums);
+      c_ += rows * vectors * kLanes;
+    }
+    int32x4_t factor[vectors];
+    Load(multiplier_, factor);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sums.v[r][v] = vqrdmulhq_s32(sums.v[r][v], factor[v]);
+    }
+    if (ties_) {
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) sums.v[r][v] = vsraq_n_s32(sums.v[r][v], sums.v[r][v], 31);
+      }
+    }
+    Load(shift_, factor);
+    const int16x8_t zero = vdupq_n_s16(zero_);
+    int8x16_t bytes[rows];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sums.v[r][v] = vrshlq_s32(sums.v[r][v], factor[v]);
+      const int16x8_t low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(sums.v[r][0]), sums.v[r][1]), zero);
+      if constexpr (vectors == 4) {
+        const int16x8_t high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(sums.v[r][2]), sums.v[r][3]), zero);
+        bytes[r] = vqmovn_high_s16(vqmovn_s16(low), high);
+      } else {
+        bytes[r] = vcombine_s8(vqmovn_s16(low), vdup_n_s8(0));
+      }
+    }
+    if (clamp_) {
+      const int8x16_t min = vdupq_n_s8(min_), max = vdupq_n_s8(max_);
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r) bytes[r] = vminq_s8(vmaxq_s8(bytes[r], min), max);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r, output_ += output_stride_) {
+      if constexpr (vectors == 4) {
+        vst1q_s8(output_, bytes[r]);
+      } else {
+        vst1_s8(output_, vget_low_s8(bytes[r]));
+      }
+    }
+  }
+
+ private:
+  static DGMS_INLINE void Load(const int32_t* p, int32x4_t (&to)[vectors]) {
+    if constexpr (vectors == 4) {
+      const int32x4x4_t all = vld1q_s32_x4(p);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) to[v] = all.val[v];
+    } else {
+      const int32x4x2_t all = vld1q_s32_x2(p);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) to[v] = all.val[v];
+    }
+  }
+
+  const int32_t* c_;
+  const int32_t *bias_, *multiplier_;
+  int8_t* output_;
+  const int64_t output_stride_;
+  const bool ties_, clamp_;
+  const int16_t zero_;
+  const int8_t min_, max_;
+  alignas(16) int32_t shift_[vectors * kLanes];
+};
+
+// `tiles` register tiles, one below the other.
+template <int rows, int vectors, typename Output>
+void TilesS8(const GemmS8Args& args, const int8_t* a, int tiles, Output* output) {
+  const int64_t step = rows * args.a_row_stride;
+  for (; tiles > 0; --tiles, a += step) {
+    SumsS8<rows, vectors> sums;
+    output->Begin(sums);
+    Accumulate(sums, args, a);
+    output->Finish(sums);
   }
 }
 
-using TileFn = void (*)(const GemmS8Args& args, const int8_t* a, int32_t* c);
+template <typename Output>
+using TilesFn = void (*)(const GemmS8Args& args, const int8_t* a, int tiles, Output* output);
+
+// By their rows.
+template <int vectors, typename Output>
+constexpr TilesFn<Output> kTiles[] = {TilesS8<1, vectors, Output>, TilesS8<2, vectors, Output>,
+                                      TilesS8<3, vectors, Output>, TilesS8<4, vectors, Output>,
+                                      TilesS8<5, vectors, Output>};
+template <typename Output>
+constexpr TilesFn<Output> kTiles<2, Output>[] = {TilesS8<1, 2, Output>, TilesS8<2, 2, Output>, TilesS8<3, 2, Output>,
+                                                 TilesS8<4, 2, Output>, TilesS8<5, 2, Output>, TilesS8<6, 2, Output>,
+                                                 TilesS8<7, 2, Output>, TilesS8<8, 2, Output>};
 
 // The rows in register tiles as equal as possible: the first ones have one row more than the others.
-template <int vectors>
-void RunTiles(const GemmS8Args& args, const TileFn (&by_rows)[kTileRows<vectors>]) {
+template <int vectors, typename Output>
+void RunTiles(const GemmS8Args& args, Output output) {
   constexpr int most = kTileRows<vectors>;
+  const int tiles = (args.rows + most - 1) / most, rows = args.rows / tiles, longer = args.rows % tiles;
   const int8_t* a = args.a;
-  int32_t* c = args.c;
-  int rows_left = args.rows;
-  for (int tiles = (args.rows + most - 1) / most; tiles > 0; --tiles) {
-    const int rows = (rows_left + tiles - 1) / tiles;
-    by_rows[rows - 1](args, a, c);
-    rows_left -= rows;
-    a += rows * args.a_row_stride;
-    c += rows * vectors * kLanes;
-  }
+  if (longer > 0) kTiles<vectors, Output>[rows](args, a, longer, & output);
+  a += longer * (rows + 1) * args.a_row_stride;
+  kTiles<vectors, Output>[rows - 1](args, a, tiles - longer, & output);
 }
-
-constexpr TileFn kTiles16[] = {TileS8<1, 4>, TileS8<2, 4>, TileS8<3, 4>, TileS8<4, 4>, TileS8<5, 4>};
-constexpr TileFn kTiles8[] = {TileS8<1, 2>, TileS8<2, 2>, TileS8<3, 2>, TileS8<4, 2>,
-                              TileS8<5, 2>, TileS8<6, 2>, TileS8<7, 2>, TileS8<8, 2>};
 
 }  // namespace
 
@@ -176,7 +313,11 @@ void s8_5x16_neon_dotprod_decode(const uint8_t* packed, int64_t places, int widt
 }
 
 void s8_5x16_neon_dotprod_gemm(const GemmS8Args& args) {
-  args.width == 16 ? RunTiles<4>(args, kTiles16) : RunTiles<2>(args, kTiles8);
+  args.width == 16 ? RunTiles<4>(args, ToSums<4>(args)) : RunTiles<2>(args, ToSums<2>(args));
+}
+
+void s8_5x16_neon_dotprod_requantize(const GemmS8Args& args, const RequantizeArgs& output) {
+  args.width == 16 ? RunTiles<4>(args, ToBytes<4>(args, output)) : RunTiles<2>(args, ToBytes<2>(args, output));
 }
 
 }  // namespace dgms

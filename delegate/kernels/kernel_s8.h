@@ -69,6 +69,12 @@ struct GemmS8Args {
 };
 using GemmS8Fn = void (*)(const GemmS8Args& args);
 
+// The same over the last block of K, and at once `requantize` of an OutputS8Kernel (below) of the finished sums, which
+// stay in registers: output.sums is not read, c only where `accumulate` is set, and not written. Only for output.n ==
+// width and columns without a left shift and with a right one.
+struct RequantizeArgs;
+using GemmRequantizeS8Fn = void (*)(const GemmS8Args& args, const RequantizeArgs& output);
+
 struct GemmS8Kernel {
   const char* name;
   Isa isa;
@@ -79,6 +85,7 @@ struct GemmS8Kernel {
   bool flip;
   DecodeS8Fn decode;
   GemmS8Fn gemm;
+  GemmRequantizeS8Fn requantize;  // null: there is none
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -238,7 +245,7 @@ struct QuantizeS8Kernel {
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
-#define DGMS_GEMM_S8(name, isa, max_rows, max_columns, column_unit, k_unit, flip)                              \
+#define DGMS_GEMM_S8(name, isa, max_rows, max_columns, column_unit, k_unit, flip, requantize)                  \
   void name##_decode(const uint8_t* packed, int64_t places, int width, const TablesS8& tables, int8_t* panel); \
   void name##_gemm(const GemmS8Args& args);                                                                    \
   static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);      \
@@ -257,6 +264,7 @@ struct QuantizeS8Kernel {
 void s8_depthwise_avx512_vnni_prepare(const PrepareDepthwiseS8Args& args);
 #endif
 #if DGMS_AARCH64
+void s8_5x16_neon_dotprod_requantize(const GemmS8Args& args, const RequantizeArgs& output);
 void s8_depthwise_neon_dotprod_prepare(const PrepareDepthwiseS8Args& args);
 #endif
 

@@ -52,6 +52,7 @@ void Int8Gemm::RunTiles(const RowTiles& tiles, const int8_t* input, const Int8Ou
                         GemmState* state) const {
   alignas(kAlignment) int8_t decoded[kPanelBytes];
   alignas(kAlignment) int32_t sums[kWaitingSums];
+  const GemmS8Kernel& kernel = filter.kernel();
   GemmS8Args args = {};
   args.width = panel.width;
   args.a_row_stride = tiles.row_stride();
@@ -65,12 +66,17 @@ void Int8Gemm::RunTiles(const RowTiles& tiles, const int8_t* input, const Int8Ou
     args.segment_length = block.segment_length;
     args.accumulate = b > 0;
     const bool last = b + 1 == filter.blocks();
+    const bool fused = last && kernel.requantize != nullptr && output.simple() && panel.n == panel.width;
     args.c = sums;
     tiles.ForEach(first_tile, end_tile, [&](int64_t offset, int64_t row, int rows) {
       args.rows = rows;
       args.a = input + offset;
-      filter.kernel().gemm(args);
-      if (last) output.Finish(target, row, rows, panel.first_channel, panel.n, args.c, panel.width);
+      if (fused) {
+        kernel.requantize(args, output.Requantizing(target, row, rows, panel.first_channel, panel.n));
+      } else {
+        kernel.gemm(args);
+      }
+      if (last && !fused) output.Finish(target, row, rows, panel.first_channel, panel.n, args.c, panel.width);
       if (filter.blocks() > 1) args.c += rows * panel.width;
     });
   }

@@ -70,6 +70,7 @@ Status Int8Output::Init(const Int8LayerOutput& layer, int64_t channels, const in
     left_[c] = std::max(factor.exponent, 0);
     right_[c] = std::max(-factor.exponent, 0);
   }
+  simple_ = std::all_of(right_.data(), right_.data() + channels, [](int32_t right) { return right > 0; });
   return Status::kOk;
 }
 
@@ -107,10 +108,29 @@ void Int8Output::Finish(const Target& target, int64_t first_row, int rows, int64
     kernel_->rescale({rows, n, sums, sums_row_stride, integer_bias_.data() + c, factor_.data() + c, zero_, min_, max_,
                       static_cast<int8_t*>(target.output) + at, channels_});
   } else {
-    kernel_->requantize({rows, n, sums, sums_row_stride, integer_bias_.data() + c, multiplier_.data() + c,
-                         left_.data() + c, right_.data() + c, zero_, min_, max_,
-                         static_cast<int8_t*>(target.output) + at, channels_});
+    RequantizeArgs args = Requantizing(target, first_row, rows, first_channel, n);
+    args.sums = sums;
+    args.sums_row_stride = sums_row_stride;
+    kernel_->requantize(args);
   }
+}
+
+RequantizeArgs Int8Output::Requantizing(const Target& target, int64_t first_row, int rows, int64_t first_channel,
+                                        int n) const {
+  const int64_t c = first_channel;
+  return {rows,
+          n,
+          nullptr,
+          0,
+          integer_bias_.data() + c,
+          multiplier_.data() + c,
+          left_.data() + c,
+          right_.data() + c,
+          zero_,
+          min_,
+          max_,
+          static_cast<int8_t*>(target.output) + first_row * channels_ + c,
+          channels_};
 }
 
 size_t Int8Output::bytes() const {

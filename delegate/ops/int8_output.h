@@ -73,6 +73,10 @@ class Int8Output {
   void Finish(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n, const int32_t* sums,
               int64_t sums_row_stride) const;
 
+  // Whether a kernel may make the outputs itself (GemmS8Kernel::requantize), and what it needs; `sums` are left out.
+  bool simple() const { return simple_; }
+  RequantizeArgs Requantizing(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
+
   size_t bytes() const;
 
  private:
@@ -81,6 +85,7 @@ class Int8Output {
 
   const OutputS8Kernel* kernel_ = nullptr;
   bool dynamic_ = false, fixed_point_ = false;
+  bool simple_ = false;  // fixed point, and all channels with a right shift alone
   int64_t channels_ = 0;
   int32_t zero_ = 0, min_ = 0, max_ = 0;
   ActivationRange range_ = {};
