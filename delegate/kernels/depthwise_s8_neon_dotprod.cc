@@ -17,6 +17,7 @@ namespace {
 
 constexpr int kLines = 4;          // of one dot product
 constexpr int64_t kFewPixels = 2;  // so many are not worth a window
+constexpr int kMaxTail = 2;        // pixels of a whole line that have padding behind
 
 // Interleaves four vectors of bytes: vector i of `out` has their channels 4i..4i+3, four bytes each.
 DGMS_INLINE void Interleave(int8x16_t a, int8x16_t b, int8x16_t c, int8x16_t d, int8x16_t (&out)[4]) {
@@ -69,49 +70,143 @@ DGMS_INLINE int64_t PreparedOffset(int64_t channels, int64_t taps, int64_t line,
   return ((line / kLines * pieces + c / kPreparedChannels) * taps + tap) * kTapBytes + c % kPreparedChannels * kLines;
 }
 
+// Loads stay on their side of it: compilers would begin early with those for which there are no registers yet. No
+// instruction.
+DGMS_INLINE void KeepLoadsHere() { __asm__ volatile("" : : : "memory"); }
+
+// What a window has no registers for. An object of its own, so that compilers keep the window itself in registers: the
+// address of this one is taken.
+struct Memory {
+  static constexpr int kTailBytes = 16;   // of a column's line
+  static constexpr int kTailColumns = 4;  // stride 1 or 2
+  alignas(16) int32_t start[4 * kLanes];  // what sums begin with
+  alignas(16) int32_t shift[4 * kLanes];  // whole lines only, as the rest
+  alignas(16) int8_t tail[kLines][kTailColumns * kTailBytes];
+};
+static_assert(Memory::kTailColumns >= 2 * kMaxTail, "two columns for a pixel");
+
+// Sums to memory, `add` to what is there.
+template <int vectors, bool add>
+class ToSums {
+ public:
+  static constexpr bool kWholeLines = false;
+  DGMS_INLINE ToSums(const DepthwiseS8Args& args, int64_t c) : sums_(args.sums + c), step_(args.channels) {}
+
+  DGMS_INLINE void Begin(int32x4_t (&sums)[vectors]) const {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) sums[v] = vdupq_n_s32(0);
+  }
+
+  DGMS_INLINE void Pixel(int32x4_t (&sums)[vectors]) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      int32_t* to = sums_ + v * kLanes;
+      vst1q_s32(to, add ? vaddq_s32(sums[v], vld1q_s32(to)) : sums[v]);
+    }
+    sums_ += step_;
+  }
+
+ private:
+  int32_t* sums_;
+  const int64_t step_;
+};
+
+// 16 channels to int8 in fixed point, as output_s8_neon.cc does it for simple columns; sums begin at the bias.
+template <bool ties, bool clamp>
+class ToBytes {
+ public:
+  static constexpr bool kWholeLines = true;
+  DGMS_INLINE ToBytes(const RequantizeArgs& args, int64_t c, Memory* memory)
+      : bias_(args.bias + c),
+        multiplier_(args.multiplier + c),
+        shift_(memory->shift),
+        output_(args.output + c),
+        step_(args.output_row_stride),
+        zero_(vdupq_n_s16(static_cast<int16_t>(args.zero))),
+        min_(vdupq_n_s8(static_cast<int8_t>(args.min))),
+        max_(vdupq_n_s8(static_cast<int8_t>(args.max))) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v)
+      vst1q_s32(memory->shift + v * kLanes, vnegq_s32(vld1q_s32(args.right + c + v * kLanes)));
+  }
+
+  DGMS_INLINE void Begin(int32x4_t (&sums)[4]) const {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) sums[v] = vld1q_s32(bias_ + v * kLanes);
+  }
+
+  DGMS_INLINE void Pixel(int32x4_t (&sums)[4]) {
+    KeepLoadsHere();
+    const int32x4x4_t multiplier = vld1q_s32_x4(multiplier_);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      sums[v] = vqrdmulhq_s32(sums[v], multiplier.val[v]);
+      if (ties) sums[v] = vsraq_n_s32(sums[v], sums[v], 31);
+    }
+    KeepLoadsHere();
+    const int32x4x4_t shift = vld1q_s32_x4(shift_);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) sums[v] = vrshlq_s32(sums[v], shift.val[v]);
+    const int16x8_t low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(sums[0]), sums[1]), zero_);
+    const int16x8_t high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(sums[2]), sums[3]), zero_);
+    int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(low), high);
+    if (clamp) bytes = vminq_s8(vmaxq_s8(bytes, min_), max_);
+    vst1q_s8(output_, bytes);
+    output_ += step_;
+    KeepLoadsHere();
+  }
+
+ private:
+  const int32_t *bias_, *multiplier_, *shift_;
+  int8_t* output_;
+  const int64_t step_;
+  const int16x8_t zero_;
+  const int8x16_t min_, max_;
+};
+
 // Up to four lines of the kernel from `first` on, for 4 * vectors channels from c on. `rows` is how many lines are
-// loaded, 3 or 4; `add` adds to what is in args.sums.
-template <int taps, int stride, int vectors, int rows, bool add>
+// loaded, 3 or 4. With an Output of whole lines the first columns may be padding, and the last ones: those of the last
+// pixels are copied, with what is missing, to where they all are.
+template <int taps, int stride, int vectors, int rows, typename Output>
 class Window {
  public:
-  DGMS_INLINE Window(const DepthwiseS8Args& args, int64_t first, int64_t c)
-      : step_(args.tap_stride), sums_(args.sums + c), sums_step_(args.channels), left_(args.pixels) {
+  DGMS_INLINE Window(const DepthwiseS8Args& args, int64_t first, int64_t c, const Output& output, Memory* memory)
+      : output_(output), step_(args.tap_stride), left_(args.pixels), memory_(memory) {
     const int64_t count = args.kernel_h - first < kLines ? args.kernel_h - first : kLines;
 #pragma GCC unroll 4
     for (int i = 0; i < rows; ++i) {
       line_[i] = args.input + (first + (i < count ? i : count - 1)) * args.line_stride + c;
       __asm__("" : "+r"(line_[i]));  // one register each; an offset selects the column
     }
-    if (args.prepared != nullptr && c % (vectors * kLanes) == 0) {
-      const int8_t* at = args.prepared + PreparedOffset(args.channels, args.prepared_taps, first, args.first_tap, c);
-#pragma GCC unroll 8
-      for (int kx = 0; kx < taps; ++kx) {
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) weights_[kx][v] = vld1q_s8(at + kx * kTapBytes + v * 16);
-      }
-    } else {
-      const int16_t* weights = args.weights + first * args.weight_line_stride + c;
-#pragma GCC unroll 8
-      for (int kx = 0; kx < taps; ++kx) {
-        InterleaveWeights(weights + kx * args.weight_tap_stride, args.weight_line_stride, count, weights_[kx]);
-      }
-    }
-    const int8x16_t zero = vdupq_n_s8(static_cast<int8_t>(args.zero));
-    int32x4_t zero_sums[vectors];
+    LoadWeights(args, first, count, c);
+    zero_ = vdupq_n_s8(static_cast<int8_t>(args.zero));
+    int32x4_t zero_sums[vectors], start[vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) zero_sums[v] = vdupq_n_s32(0);
 #pragma GCC unroll 8
     for (int kx = 0; kx < taps; ++kx) {
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) zero_sums[v] = vdotq_s32(zero_sums[v], weights_[kx][v], zero);
+      for (int v = 0; v < vectors; ++v) zero_sums[v] = vdotq_s32(zero_sums[v], weights_[kx][v], zero_);
     }
+    output_.Begin(start);
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) vst1q_s32(start_ + v * kLanes, vnegq_s32(zero_sums[v]));
+    for (int v = 0; v < vectors; ++v) vst1q_s32(memory_->start + v * kLanes, vsubq_s32(start[v], zero_sums[v]));
+    if (Output::kWholeLines) {
+      pad_ = args.pad_left;
+      const int64_t inside = (args.line_columns + pad_ - taps) / stride + 1;  // pixels with all columns, but the first
+      if (inside < left_) {
+        tail_ = left_ - inside;
+        left_ = inside;
+      }
+      columns_ = args.line_columns;
+    }
   }
 
   DGMS_INLINE void Run() {
 #pragma GCC unroll 8
-    for (int x = 0; x < taps - stride; ++x) Column(x);
+    for (int x = 0; x < taps - stride; ++x) {
+      Output::kWholeLines&& x < pad_ ? Padding(x) : Column(x);
+    }
     for (;;) {
       if (Pixel(0)) return;
       if constexpr (kOpen > 1) {
@@ -133,6 +228,35 @@ class Window {
   static constexpr int kOpen = (taps + stride - 1) / stride;  // pixels whose windows hold a column, at most
   static_assert(kOpen <= 5, "Run is written for five");
 
+  DGMS_INLINE void LoadWeights(const DepthwiseS8Args& args, int64_t first, int64_t count, int64_t c) {
+    if (args.prepared == nullptr || c % (vectors * kLanes) != 0) {
+      const int16_t* weights = args.weights + first * args.weight_line_stride + c;
+#pragma GCC unroll 8
+      for (int kx = 0; kx < taps; ++kx) {
+        InterleaveWeights(weights + kx * args.weight_tap_stride, args.weight_line_stride, count, weights_[kx]);
+      }
+      return;
+    }
+    const int8_t* at = args.prepared + PreparedOffset(args.channels, args.prepared_taps, first, args.first_tap, c);
+#pragma GCC unroll 8
+    for (int kx = 0; kx < taps; ++kx) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) weights_[kx][v] = vld1q_s8(at + kx * kTapBytes + v * 16);
+    }
+    if (!Output::kWholeLines || (args.first_line == 0 && count == args.prepared_lines)) return;
+    // Only some of the prepared lines: the first one of them comes to the lowest byte, those behind the last one go.
+    const int32x4_t down = vdupq_n_s32(static_cast<int32_t>(-8 * args.first_line));
+    const int8x16_t kept = vreinterpretq_s8_u32(vdupq_n_u32(UINT32_MAX >> (32 - 8 * count)));
+#pragma GCC unroll 8
+    for (int kx = 0; kx < taps; ++kx) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        const uint32x4_t moved = vshlq_u32(vreinterpretq_u32_s8(weights_[kx][v]), down);
+        weights_[kx][v] = vandq_s8(vreinterpretq_s8_u32(moved), kept);
+      }
+    }
+  }
+
   // The next column, which is number x if the pixels that its window holds are counted modulo kOpen.
   DGMS_INLINE void Column(int x) {
     const int8x16_t a = LoadBytes<vectors>(line_[0] + at_), b = LoadBytes<vectors>(line_[1] + at_);
@@ -141,13 +265,25 @@ class Window {
     at_ += step_;
     int8x16_t column[vectors];
     Interleave(a, b, c, d, column);
+    Add(x, column);
+  }
+
+  // The same for a column of padding.
+  DGMS_INLINE void Padding(int x) {
+    int8x16_t column[vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) column[v] = zero_;
+    Add(x, column);
+  }
+
+  DGMS_INLINE void Add(int x, const int8x16_t (&column)[vectors]) {
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
 #pragma GCC unroll 8
       for (int kx = 0; kx < taps; ++kx) {
         if (x < kx || (x - kx) % stride != 0) continue;
         int32x4_t& sum = open_[(x - kx) / stride % kOpen][v];
-        sum = vdotq_s32(kx == 0 ? vld1q_s32(start_ + v * kLanes) : sum, column[v], weights_[kx][v]);
+        sum = vdotq_s32(kx == 0 ? vld1q_s32(memory_->start + v * kLanes) : sum, column[v], weights_[kx][v]);
       }
     }
   }
@@ -156,37 +292,56 @@ class Window {
   DGMS_INLINE bool Pixel(int pixel) {
 #pragma GCC unroll 2
     for (int j = 0; j < stride; ++j) Column(pixel * stride + taps - stride + j);
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      int32_t* to = sums_ + v * kLanes;
-      vst1q_s32(to, add ? vaddq_s32(open_[pixel][v], vld1q_s32(to)) : open_[pixel][v]);
-    }
-    sums_ += sums_step_;
-    return --left_ == 0;
+    output_.Pixel(open_[pixel]);
+    return --left_ == 0 && !BeginTail();
   }
 
+  // Goes on with the pixels whose last columns are padding; false if there are none.
+  DGMS_INLINE bool BeginTail() {
+    if (!Output::kWholeLines || tail_ == 0) return false;
+    const int64_t there = columns_ - at_ / step_;  // columns that were not read yet
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; ++i) {
+      int8_t* tail = memory_->tail[i];
+#pragma GCC unroll 8
+      for (int j = 0; j < kMaxTail * stride; ++j) {
+        vst1q_s8(tail + j * Memory::kTailBytes, j < there ? LoadBytes<vectors>(line_[i] + at_ + j * step_) : zero_);
+      }
+      line_[i] = tail;
+    }
+    at_ = 0;
+    step_ = Memory::kTailBytes;
+    left_ = tail_;
+    tail_ = 0;
+    return true;
+  }
+
+  Output output_;
   const int8_t* line_[rows];
   int64_t at_ = 0, step_;
-  int32_t* sums_;
-  int64_t sums_step_, left_;
+  int64_t left_, tail_ = 0, pad_ = 0, columns_ = 0;
+  Memory* const memory_;
+  int8x16_t zero_;
   int8x16_t weights_[taps][vectors];
   int32x4_t open_[kOpen][vectors];
-  alignas(16) int32_t start_[vectors * kLanes];
 };
+
+template <int taps, int stride, int vectors, bool add>
+void Lines(const DepthwiseS8Args& args, int64_t first, int64_t c) {
+  Memory memory;
+  const ToSums<vectors, add> output(args, c);
+  if (args.kernel_h - first > 3) {
+    Window<taps, stride, vectors, 4, ToSums<vectors, add>>(args, first, c, output, &memory).Run();
+  } else {
+    Window<taps, stride, vectors, 3, ToSums<vectors, add>>(args, first, c, output, &memory).Run();
+  }
+}
 
 template <int taps, int stride, int vectors>
 void Channels(const DepthwiseS8Args& args, int64_t c) {
-  if (args.kernel_h > 3) {
-    Window<taps, stride, vectors, 4, false>(args, 0, c).Run();
-  } else {
-    Window<taps, stride, vectors, 3, false>(args, 0, c).Run();
-  }
+  Lines<taps, stride, vectors, false>(args, 0, c);
   for (int64_t first = kLines; first < args.kernel_h; first += kLines) {
-    if (args.kernel_h - first > 3) {
-      Window<taps, stride, vectors, 4, true>(args, first, c).Run();
-    } else {
-      Window<taps, stride, vectors, 3, true>(args, first, c).Run();
-    }
+    Lines<taps, stride, vectors, true>(args, first, c);
   }
 }
 
@@ -197,6 +352,18 @@ void AllChannels(const DepthwiseS8Args& args) {
   int64_t c = 0;
   for (; c + kChannels <= args.channels; c += kChannels) Channels<taps, stride, vectors>(args, c);
   if (c < args.channels) Channels<taps, stride, vectors>(args, args.channels - kChannels);
+}
+
+// 3x3 to int8.
+template <int stride, bool ties, bool clamp>
+void AllChannelsToBytes(const DepthwiseS8Args& args, const RequantizeArgs& output) {
+  using Output = ToBytes<ties, clamp>;
+  for (int64_t c = 0;; c += 16) {
+    const int64_t from = c + 16 <= args.channels ? c : args.channels - 16;
+    Memory memory;
+    Window<3, stride, 4, 3, Output>(args, 0, from, Output(output, from, &memory), &memory).Run();
+    if (from + 16 == args.channels) return;
+  }
 }
 
 }  // namespace
@@ -234,6 +401,22 @@ void s8_depthwise_neon_dotprod(const DepthwiseS8Args& args) {
     if (args.kernel_w == 5 && stride2) return AllChannels<5, 2, 2>(args);
   }
   s8_depthwise_neon(args);
+}
+
+bool s8_depthwise_neon_dotprod_requantize(const DepthwiseS8Args& args, const RequantizeArgs& output) {
+  const int64_t stride = args.pixel_stride == args.tap_stride ? 1 : args.pixel_stride == 2 * args.tap_stride ? 2 : 0;
+  if (args.kernel_w != 3 || args.prepared_lines > 3 || args.channels < 16 || stride == 0) return false;
+  if (args.pad_left > 3 - stride || args.line_columns + args.pad_left < 3) return false;
+  const int64_t inside = (args.line_columns + args.pad_left - 3) / stride + 1;
+  if (args.pixels - inside > kMaxTail) return false;
+  using Fn = void (*)(const DepthwiseS8Args& args, const RequantizeArgs& output);
+  static constexpr Fn kWays[2][2][2] = {{{AllChannelsToBytes<1, false, false>, AllChannelsToBytes<1, false, true>},
+                                         {AllChannelsToBytes<1, true, false>, AllChannelsToBytes<1, true, true>}},
+                                        {{AllChannelsToBytes<2, false, false>, AllChannelsToBytes<2, false, true>},
+                                         {AllChannelsToBytes<2, true, false>, AllChannelsToBytes<2, true, true>}}};
+  const bool ties = output.min < output.zero, clamp = output.min != INT8_MIN || output.max != INT8_MAX;
+  kWays[stride - 1][ties][clamp](args, output);
+  return true;
 }
 
 }  // namespace dgms

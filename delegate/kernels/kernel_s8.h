@@ -22,6 +22,8 @@
 
 namespace dgms {
 
+struct RequantizeArgs;  // below
+
 inline constexpr int kPanelBytes = 32768;  // of a decoded block at most
 inline constexpr int kRunS8 = 32;          // weights per 16 packed bytes
 inline constexpr int kMaxUnitS8 = 8;       // no kernel's k_unit is larger
@@ -72,7 +74,6 @@ using GemmS8Fn = void (*)(const GemmS8Args& args);
 // The same over the last block of K, and at once `requantize` of an OutputS8Kernel (below) of the finished sums, which
 // stay in registers: output.sums is not read, c only where `accumulate` is set, and not written. Only for output.n ==
 // width and columns without a left shift and with a right one.
-struct RequantizeArgs;
 using GemmRequantizeS8Fn = void (*)(const GemmS8Args& args, const RequantizeArgs& output);
 
 struct GemmS8Kernel {
@@ -127,14 +128,29 @@ struct DepthwiseS8Args {
   const int8_t* prepared;
   int64_t prepared_taps;
   int64_t first_tap;
+  // For DepthwiseRequantizeS8Fn alone.
+  int64_t prepared_lines;  // `prepared` has so many; this call's begin at first_line
+  int64_t first_line;
+  int64_t pad_left;
+  int64_t line_columns;
 };
 using DepthwiseS8Fn = void (*)(const DepthwiseS8Args& args);
+
+// One line of a map, padding included, to int8: `run` and at once `requantize` of an OutputS8Kernel (below) of its
+// sums, which stay in registers. False: this shape is not one of the kernel's; nothing was done.
+//   - tap 0 of the first pixel is pad_left columns before args.input; the line has line_columns columns (tap_stride
+//   from
+//     one to the next), and taps outside of them add nothing. kernel_h is the number of kernel lines inside of the map.
+//   - there are prepared weights; args.sums, output.sums, output.rows and output.n are not read.
+//   - output's columns have no left shift, but a right one.
+using DepthwiseRequantizeS8Fn = bool (*)(const DepthwiseS8Args& args, const RequantizeArgs& output);
 
 struct DepthwiseS8Kernel {
   const char* name;
   Isa isa;
   DepthwiseS8Fn run;
-  PrepareDepthwiseS8Fn prepare;  // null: nothing to prepare
+  PrepareDepthwiseS8Fn prepare;        // null: nothing to prepare
+  DepthwiseRequantizeS8Fn requantize;  // null: there is none
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -251,7 +267,7 @@ struct QuantizeS8Kernel {
   static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);      \
   static_assert((column_unit) % 4 == 0, "columns of " #name);                                                  \
   static_assert((column_unit) * (k_unit) % kRunS8 == 0 && (k_unit) <= kMaxUnitS8, "whole runs in " #name);
-#define DGMS_DEPTHWISE_S8(name, isa, prepare) void name(const DepthwiseS8Args& args);
+#define DGMS_DEPTHWISE_S8(name, isa, prepare, requantize) void name(const DepthwiseS8Args& args);
 #define DGMS_OUTPUT_S8(name, isa)                     \
   void name##_requantize(const RequantizeArgs& args); \
   void name##_rescale(const RescaleArgs& args);       \
@@ -266,6 +282,7 @@ void s8_depthwise_avx512_vnni_prepare(const PrepareDepthwiseS8Args& args);
 #if DGMS_AARCH64
 void s8_5x16_neon_dotprod_requantize(const GemmS8Args& args, const RequantizeArgs& output);
 void s8_depthwise_neon_dotprod_prepare(const PrepareDepthwiseS8Args& args);
+bool s8_depthwise_neon_dotprod_requantize(const DepthwiseS8Args& args, const RequantizeArgs& output);
 #endif
 
 }  // namespace dgms

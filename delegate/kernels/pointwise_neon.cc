@@ -11,6 +11,7 @@ constexpr PointwiseKernel Kernels() {
   PointwiseKernel kernels = {"pointwise_neon", Isa::kNeon, DGMS_POINTWISE_KERNELS};
 #if DGMS_AARCH64
   kernels.add_s8 = AddS8Neon;
+  kernels.mul_s8 = MulS8Neon;
   kernels.quantize_f32 = QuantizeF32Neon;
 #endif
   return kernels;

@@ -33,6 +33,7 @@ struct Int8DepthwiseConv2D::State {
   DepthwisePlan plan;
   const DepthwiseS8Kernel* kernel = nullptr;
   Buffer<int16_t> weights;  // [kernel_h][kernel_w][channels]
+  Buffer<int8_t> prepared;  // the same in the kernel's order, where it does whole lines
   Int8Output output;
   int32_t input_zero = 0;
   bool ready = false;
@@ -40,7 +41,9 @@ struct Int8DepthwiseConv2D::State {
   Workspace* workspace = &own;
 
   Status Decode(const Int8Filter& filter);
+  Status PrepareAll();
   int64_t BlockChannels() const;
+  bool RunWholeLine(const int8_t* input, int8_t* to, int64_t line, int64_t c, int64_t count) const;
   void Prepare(const TapRange& lines, DepthwiseS8Args* args, Scratch* scratch) const;
   void RunLine(const int8_t* input, int8_t* to, int64_t line, int64_t c, int64_t count, Scratch* scratch) const;
 };
@@ -82,6 +85,8 @@ std::unique_ptr<Int8DepthwiseConv2D> Int8DepthwiseConv2D::Create(const Depthwise
   state->input_zero = output.input_zero;
   // The kernel subtracts the zero point itself.
   *status = state->output.Init({&output, nullptr}, state->plan.channels, nullptr, 0, *kernels.output_s8);
+  if (*status != Status::kOk) return nullptr;
+  *status = state->PrepareAll();
   if (*status != Status::kOk) return nullptr;
   *status = Status::kOutOfMemory;
   if (!AllocationAllowed(sizeof(Int8DepthwiseConv2D))) return nullptr;
@@ -127,10 +132,54 @@ void Int8DepthwiseConv2D::State::Prepare(const TapRange& lines, DepthwiseS8Args*
   scratch->prepared_lines = lines;
 }
 
+// For whole lines: the weights of all lines and channels, once.
+Status Int8DepthwiseConv2D::State::PrepareAll() {
+  const DepthwiseConv2DParams& p = plan.params;
+  if (kernel->requantize == nullptr || !output.simple() || p.dilation_w != 1 || p.kernel_h > kDepthwiseLinesS8) {
+    return Status::kOk;
+  }
+  const int64_t channels = RoundUp(plan.channels, kDepthwiseChannelsS8);
+  if (!prepared.Reserve(kDepthwiseLinesS8 * p.kernel_w * channels)) return Status::kOutOfMemory;
+  kernel->prepare({weights.data(), plan.weight_line_stride(), plan.channels, p.kernel_h, p.kernel_w, plan.channels,
+                   prepared.data()});
+  return Status::kOk;
+}
+
+// One line of the output, channels c..c+count-1, by a kernel that makes the outputs of a whole line itself. False:
+// none does.
+bool Int8DepthwiseConv2D::State::RunWholeLine(const int8_t* input, int8_t* to, int64_t line, int64_t c,
+                                              int64_t count) const {
+  if (prepared.data() == nullptr || !plan.WholeLines()) return false;
+  const DepthwiseRun run = plan.WholeLine(line);
+  if (run.lines.count() == 0) return false;
+  DepthwiseS8Args args = {};
+  args.input = input + run.input + plan.w.pad_before * plan.channels + c;
+  args.line_stride = plan.line_stride();
+  args.tap_stride = plan.tap_stride();
+  args.pixel_stride = plan.pixel_stride();
+  args.kernel_h = run.lines.count();
+  args.kernel_w = plan.params.kernel_w;
+  args.pixels = plan.w.output;
+  args.channels = count;
+  args.weight_line_stride = plan.weight_line_stride();
+  args.weight_tap_stride = plan.channels;
+  args.weights = weights.data() + run.lines.first * args.weight_line_stride + c;
+  args.zero = input_zero;
+  args.prepared = prepared.data() + c * args.kernel_w * kDepthwiseLinesS8;
+  args.prepared_taps = args.kernel_w;
+  args.prepared_lines = plan.params.kernel_h;
+  args.first_line = run.lines.first;
+  args.pad_left = plan.w.pad_before;
+  args.line_columns = plan.in_w;
+  const Int8Output::Target target = {to, nullptr, nullptr, 0};
+  return kernel->requantize(args, output.Requantizing(target, line * plan.w.output, 0, c, 0));
+}
+
 // One line of the output, channels c..c+count-1. Sums of neighbouring runs wait for one another: they are finished
 // together, in pieces that fit.
 void Int8DepthwiseConv2D::State::RunLine(const int8_t* input, int8_t* to, int64_t line, int64_t c, int64_t count,
                                          Scratch* scratch) const {
+  if (RunWholeLine(input, to, line, c, count)) return;
   DepthwiseS8Args args = {};
   args.line_stride = plan.line_stride();
   args.tap_stride = plan.tap_stride();
@@ -199,7 +248,9 @@ Status Int8DepthwiseConv2D::Run(const int8_t* input, int8_t* output, ThreadPool&
 
 int64_t Int8DepthwiseConv2D::output_h() const { return state_->plan.h.output; }
 int64_t Int8DepthwiseConv2D::output_w() const { return state_->plan.w.output; }
-size_t Int8DepthwiseConv2D::packed_bytes() const { return state_->weights.bytes() + state_->output.bytes(); }
+size_t Int8DepthwiseConv2D::packed_bytes() const {
+  return state_->weights.bytes() + state_->prepared.bytes() + state_->output.bytes();
+}
 size_t Int8DepthwiseConv2D::workspace_bytes() const { return static_cast<size_t>(state_->plan.repeated_elements); }
 const char* Int8DepthwiseConv2D::kernel_name() const { return state_->kernel->name; }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "kernels/kernel_s8.h"
 #include "kernels/pack_weights.h"
 #include "kernels/random_values.h"
+#include "kernels/requantize_oracle.h"
 
 namespace dgms::testing {
 
@@ -137,12 +139,10 @@ class GemmS8Tester {
     args.c = c.data();
     args.accumulate = accumulate_;
     args.state = state_;
-    kernel.gemm(args);
-    EXPECT_TRUE(c.SurroundingsIntact());
+    std::vector<int64_t> sums;  // [rows][n]
     for (int r = 0; r < rows_; ++r) {
       for (int j = 0; j < n_; ++j) {
-        const int64_t at = r * block.width() + j;
-        int64_t sum = accumulate_ ? old[at] : 0;
+        int64_t sum = accumulate_ ? old[r * block.width() + j] : 0;
         for (int64_t s = 0; s < segment_count_; ++s) {
           for (int64_t p = 0; p < segment_length_; ++p) {
             // What the kernel sees as unsigned is the signed number plus 128.
@@ -150,12 +150,37 @@ class GemmS8Tester {
             sum += x * block.Weight(s * segment_length_ + p, j);
           }
         }
-        ASSERT_EQ(c[at], static_cast<int32_t>(sum)) << "row " << r << " column " << j;  // modulo 2^32
+        sums.push_back(sum);
+      }
+    }
+    if (kernel.requantize != nullptr && n_ == block.width()) TestRequantize(kernel, args, sums, random);
+    kernel.gemm(args);
+    EXPECT_TRUE(c.SurroundingsIntact());
+    for (int r = 0; r < rows_; ++r) {
+      for (int j = 0; j < n_; ++j) {  // modulo 2^32
+        ASSERT_EQ(c[r * block.width() + j], Wrapped(sums[r * n_ + j])) << "row " << r << " column " << j;
       }
     }
   }
 
  private:
+  void TestRequantize(const GemmS8Kernel& kernel, const GemmS8Args& args, const std::vector<int64_t>& sums,
+                      Random& random) const {
+    int64_t usual = 0;
+    for (const int64_t sum : sums) usual = std::max(usual, std::min<int64_t>(std::abs(sum), INT32_MAX));
+    const SimpleColumns columns(random, n_, usual);
+    const int64_t stride = n_ + random.Int(0, 3);
+    GuardedBuffer<int8_t> output((rows_ - 1) * stride + n_, seed_ % 2 == 0 ? Flush::kEnd : Flush::kStart);
+    const std::vector<int8_t> before = output.values();
+    kernel.requantize(args, columns.Args(rows_, output.data(), stride));
+    EXPECT_TRUE(output.SurroundingsIntact());
+    for (int64_t i = 0; i < output.size(); ++i) {
+      const int64_t r = i / stride, j = i % stride;
+      const int32_t expected = j < n_ ? columns.Expected(static_cast<int>(j), sums[r * n_ + j]) : before[i];
+      ASSERT_EQ(output[i], expected) << "output: row " << r << " column " << j;
+    }
+  }
+
   std::string Describe(const GemmS8Kernel& kernel) const {
     std::ostringstream text;
     text << kernel.name << " rows " << rows_ << " n " << n_ << " segments " << segment_count_ << "x" << segment_length_

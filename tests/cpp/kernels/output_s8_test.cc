@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/gemm_s8_tester.h"
+#include "kernels/requantize_oracle.h"
 #include "kernels/select_kernel.h"
 
 namespace dgms::testing {
@@ -25,31 +26,6 @@ class OutputS8 : public ::testing::TestWithParam<const OutputS8Kernel*> {};
 
 INSTANTIATE_TEST_SUITE_P(Kernels, OutputS8, ::testing::ValuesIn(Kernels()),
                          [](const auto& test) { return std::string(test.param->name); });
-
-// Per-column arrays as the contract has them: n entries, and slack that may be read.
-template <typename T>
-GuardedBuffer<T> Columns(std::vector<T> values) {
-  values.resize(values.size() + kColumnSlack);
-  return GuardedBuffer<T>(values);
-}
-
-int32_t Wrapped(int64_t value) { return static_cast<int32_t>(static_cast<uint64_t>(value)); }
-
-// floor(x / 2^shift) without relying on how shifts treat signs.
-int64_t FloorShift(int64_t x, int shift) {
-  const int64_t divisor = int64_t{1} << shift;
-  return x / divisor - (x % divisor < 0 ? 1 : 0);
-}
-
-// The words of kernel_s8.h, literally.
-int32_t ExpectedRequantized(int32_t sum, int32_t bias, int32_t multiplier, int left, int right, int32_t zero,
-                            int32_t min, int32_t max) {
-  const int64_t x = Wrapped(int64_t{Wrapped(int64_t{sum} + bias)} * (int64_t{1} << left));
-  const int64_t high = FloorShift(x * multiplier + (int64_t{1} << 30), 31);
-  const double exact = static_cast<double>(high) / std::pow(2.0, right);
-  const int64_t y = Wrapped(static_cast<int64_t>(std::round(exact)) + zero);  // round: halves away from zero
-  return static_cast<int32_t>(std::min<int64_t>(max, std::max<int64_t>(min, y)));
-}
 
 std::vector<int32_t> Sums(Random& random, int64_t count, int64_t largest) {
   std::vector<int32_t> sums(static_cast<size_t>(count));
