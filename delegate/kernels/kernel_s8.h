@@ -129,8 +129,10 @@ struct DepthwiseS8Args {
   int64_t prepared_taps;
   int64_t first_tap;
   // For DepthwiseRequantizeS8Fn alone.
-  int64_t prepared_lines;  // `prepared` has so many; this call's begin at first_line
+  int64_t prepared_lines;  // of the prepared weights; this call's begin at first_line
   int64_t first_line;
+  int64_t
+      prepared_channels;  // of the prepared weights; the first one here is a multiple of 16, `prepared` its first tap
   int64_t pad_left;
   int64_t line_columns;
 };

@@ -20,6 +20,9 @@ constexpr int64_t kItemsPerThread = 5;
 constexpr int64_t kSums = 8192;
 constexpr int64_t kPreparedBytes = 16384;
 
+// Kernel lines of layers whose weights are prepared for whole lines: no kernel takes more.
+constexpr int kMostPreparedLines = 8;
+
 // What one thread uses for one block of channels.
 struct Scratch {
   alignas(kAlignment) int32_t sums[kSums];
@@ -135,11 +138,11 @@ void Int8DepthwiseConv2D::State::Prepare(const TapRange& lines, DepthwiseS8Args*
 // For whole lines: the weights of all lines and channels, once.
 Status Int8DepthwiseConv2D::State::PrepareAll() {
   const DepthwiseConv2DParams& p = plan.params;
-  if (kernel->requantize == nullptr || !output.simple() || p.dilation_w != 1 || p.kernel_h > kDepthwiseLinesS8) {
+  if (kernel->requantize == nullptr || !output.simple() || p.dilation_w != 1 || p.kernel_h > kMostPreparedLines) {
     return Status::kOk;
   }
   const int64_t channels = RoundUp(plan.channels, kDepthwiseChannelsS8);
-  if (!prepared.Reserve(kDepthwiseLinesS8 * p.kernel_w * channels)) return Status::kOutOfMemory;
+  if (!prepared.Reserve(RoundUp(p.kernel_h, kDepthwiseLinesS8) * p.kernel_w * channels)) return Status::kOutOfMemory;
   kernel->prepare({weights.data(), plan.weight_line_stride(), plan.channels, p.kernel_h, p.kernel_w, plan.channels,
                    prepared.data()});
   return Status::kOk;
@@ -169,6 +172,7 @@ bool Int8DepthwiseConv2D::State::RunWholeLine(const int8_t* input, int8_t* to, i
   args.prepared_taps = args.kernel_w;
   args.prepared_lines = plan.params.kernel_h;
   args.first_line = run.lines.first;
+  args.prepared_channels = plan.channels;
   args.pad_left = plan.w.pad_before;
   args.line_columns = plan.in_w;
   const Int8Output::Target target = {to, nullptr, nullptr, 0};

@@ -206,6 +206,7 @@ class DepthwiseLineS8 : public DepthwiseS8 {
     args.prepared_taps = c.kernel_w;
     args.prepared_lines = c.kernel_h;
     args.first_line = c.first_line;
+    args.prepared_channels = c.channels;
     args.pad_left = c.pad_left;
     args.line_columns = c.columns;
     const SimpleColumns columns(random, static_cast<int>(c.channels), 60000);
@@ -272,6 +273,31 @@ TEST_P(DepthwiseLineS8, ThreeByThree) {
   }
 }
 
+TEST_P(DepthwiseLineS8, FiveByFive) {
+  for (const int64_t stride : {1, 2}) {
+    for (int64_t columns = 5; columns <= 15; ++columns) {
+      for (const int64_t pad : {0, 1, 2}) {
+        for (int64_t first_line = 0; first_line < 5; ++first_line) {
+          for (int64_t lines = 1; lines <= 5 - first_line; ++lines) {
+            LineCase c;
+            c.kernel_w = c.kernel_h = 5;
+            c.stride = stride;
+            c.columns = columns;
+            c.pad_left = pad;
+            c.pad_right = columns % 2 == 0 ? 2 - pad : pad;
+            c.first_line = first_line;
+            c.lines = lines;
+            c.channels = 8 + columns * (columns % 2 == 0 ? 8 : 3);
+            c.extra = columns % 3;
+            c.seed = static_cast<uint64_t>(columns * 100 + lines * 10 + stride);
+            EXPECT_TRUE(Check(c));
+          }
+        }
+      }
+    }
+  }
+}
+
 // Whatever a kernel takes, it does right; the others it leaves alone.
 TEST_P(DepthwiseLineS8, AnyShape) {
   Random random(5);
@@ -279,7 +305,7 @@ TEST_P(DepthwiseLineS8, AnyShape) {
   for (int i = 0; i < 3000; ++i) {
     LineCase c;
     c.kernel_w = random.Int(1, 6);
-    c.kernel_h = random.Int(1, 4);
+    c.kernel_h = random.Int(1, 8);
     c.lines = random.Int(1, c.kernel_h);
     c.first_line = random.Int(0, c.kernel_h - c.lines);
     c.stride = random.Int(1, 3);
