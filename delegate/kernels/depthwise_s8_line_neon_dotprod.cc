@@ -2,12 +2,13 @@
 // and up to three lines, 16 channels at a time, and of five taps and lines, 8 at a time. Of five lines the first four
 // leave their sums in memory for the fifth.
 #include "kernels/depthwise_s8_window_neon.h"
+#include "kernels/requantize_s8_neon.h"
 
 namespace dgms {
 namespace {
 
-// To int8 in fixed point, as output_s8_neon.cc does it for simple columns. Sums begin at the bias; with `add` those in
-// memory, [pixels][channels], are added.
+// To int8 in fixed point (requantize_s8_neon.h). Sums begin at the bias; with `add` those in memory,
+// [pixels][channels], are added.
 template <int vectors, bool ties, bool clamp, bool add>
 class ToBytes {
  public:
@@ -22,10 +23,7 @@ class ToBytes {
         zero_(vdupq_n_s16(static_cast<int16_t>(args.zero))),
         min_(vdupq_n_s8(static_cast<int8_t>(args.min))),
         max_(vdupq_n_s8(static_cast<int8_t>(args.max))) {
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      vst1q_s32(memory->shift + v * kLanes, vnegq_s32(vld1q_s32(args.right + c + v * kLanes)));
-    }
+    StoreShifts<vectors>(args.right + c, memory->shift);
   }
 
   DGMS_INLINE void Begin(int32x4_t (&sums)[vectors]) const {
@@ -37,48 +35,26 @@ class ToBytes {
     KeepLoadsHere();
     int32x4_t factor[vectors];
     if (add) {
-      Load(sums_, factor);
+      LoadColumns(sums_, factor);
       sums_ += vectors * kLanes;
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) sums[v] = vaddq_s32(sums[v], factor[v]);
       KeepLoadsHere();
     }
-    Load(multiplier_, factor);
+    LoadColumns(multiplier_, factor);
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      sums[v] = vqrdmulhq_s32(sums[v], factor[v]);
-      if (ties) sums[v] = vsraq_n_s32(sums[v], sums[v], 31);
-    }
+    for (int v = 0; v < vectors; ++v) sums[v] = Multiplied<ties>(sums[v], factor[v]);
     KeepLoadsHere();
-    Load(shift_, factor);
+    LoadColumns(shift_, factor);
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) sums[v] = vrshlq_s32(sums[v], factor[v]);
-    const int16x8_t low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(sums[0]), sums[1]), zero_);
-    if constexpr (vectors == 4) {
-      const int16x8_t high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(sums[2]), sums[3]), zero_);
-      const int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(low), high);
-      vst1q_s8(output_, clamp ? vminq_s8(vmaxq_s8(bytes, min_), max_) : bytes);
-    } else {
-      const int8x8_t bytes = vqmovn_s16(low);
-      vst1_s8(output_, clamp ? vmin_s8(vmax_s8(bytes, vget_low_s8(min_)), vget_low_s8(max_)) : bytes);
-    }
+    const int8x16_t bytes = Bytes<false>(sums, zero_);
+    StoreBytes<vectors>(output_, clamp ? vminq_s8(vmaxq_s8(bytes, min_), max_) : bytes);
     output_ += step_;
     KeepLoadsHere();
   }
 
  private:
-  static DGMS_INLINE void Load(const int32_t* p, int32x4_t (&to)[vectors]) {
-    if constexpr (vectors == 4) {
-      const int32x4x4_t all = vld1q_s32_x4(p);
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) to[v] = all.val[v];
-    } else {
-      const int32x4x2_t all = vld1q_s32_x2(p);
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) to[v] = all.val[v];
-    }
-  }
-
   const int32_t *bias_, *multiplier_, *shift_, *sums_;
   int8_t* output_;
   const int64_t step_;
@@ -158,7 +134,7 @@ bool PaddingFits(const DepthwiseS8Args& args, int64_t stride) {
 bool s8_depthwise_neon_dotprod_requantize(const DepthwiseS8Args& args, const RequantizeArgs& output) {
   const int64_t stride = args.pixel_stride == args.tap_stride ? 1 : args.pixel_stride == 2 * args.tap_stride ? 2 : 0;
   if (stride == 0 || !PaddingFits(args, stride)) return false;
-  const bool ties = output.min < output.zero, clamp = output.min != INT8_MIN || output.max != INT8_MAX;
+  const bool ties = HasTies(output), clamp = HasClamp(output);
   if (args.kernel_w == 3 && args.prepared_lines <= 3 && args.channels >= 16) {
     kThreeTaps[stride - 1][ties][clamp](args, output);
     return true;

@@ -7,6 +7,7 @@
 // made of the sums where they are.
 #include "kernels/decode_s8_neon.h"
 #include "kernels/places_s8.h"
+#include "kernels/requantize_s8_neon.h"
 
 namespace dgms {
 namespace {
@@ -163,8 +164,7 @@ class ToSums {
   const bool accumulate_;
 };
 
-// To int8 in fixed point, as output_s8_neon.cc does it for simple columns: sums begin at the bias, and all that is left
-// is in registers.
+// To int8 in fixed point (requantize_s8_neon.h): sums begin at the bias, and all that is left is in registers.
 template <int vectors>
 class ToBytes {
  public:
@@ -174,21 +174,19 @@ class ToBytes {
         multiplier_(output.multiplier),
         output_(output.output),
         output_stride_(output.output_row_stride),
-        ties_(output.min < output.zero),
-        clamp_(output.min != INT8_MIN || output.max != INT8_MAX),
+        ties_(HasTies(output)),
+        clamp_(HasClamp(output)),
+        fits_(!args.accumulate && FitsHalves<vectors>(output, args.segment_count * args.segment_length)),
         zero_(static_cast<int16_t>(output.zero)),
         min_(static_cast<int8_t>(output.min)),
         max_(static_cast<int8_t>(output.max)) {
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      vst1q_s32(shift_ + v * kLanes, vnegq_s32(vld1q_s32(output.right + v * kLanes)));
-    }
+    StoreShifts<vectors>(output.right, shift_);
   }
 
   template <int rows>
   DGMS_INLINE void Begin(SumsS8<rows, vectors>& sums) const {
     int32x4_t bias[vectors];
-    Load(bias_, bias);
+    LoadColumns(bias_, bias);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
@@ -202,60 +200,40 @@ class ToBytes {
       ToSums<vectors>::AddFrom(c_, sums);
       c_ += rows * vectors * kLanes;
     }
-    int32x4_t factor[vectors];
-    Load(multiplier_, factor);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sums.v[r][v] = vqrdmulhq_s32(sums.v[r][v], factor[v]);
-    }
-    if (ties_) {
-#pragma GCC unroll 8
-      for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) sums.v[r][v] = vsraq_n_s32(sums.v[r][v], sums.v[r][v], 31);
-      }
-    }
-    Load(shift_, factor);
-    const int16x8_t zero = vdupq_n_s16(zero_);
+    ties_ ? Multiply<true>(sums) : Multiply<false>(sums);
     int8x16_t bytes[rows];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sums.v[r][v] = vrshlq_s32(sums.v[r][v], factor[v]);
-      const int16x8_t low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(sums.v[r][0]), sums.v[r][1]), zero);
-      if constexpr (vectors == 4) {
-        const int16x8_t high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(sums.v[r][2]), sums.v[r][3]), zero);
-        bytes[r] = vqmovn_high_s16(vqmovn_s16(low), high);
-      } else {
-        bytes[r] = vcombine_s8(vqmovn_s16(low), vdup_n_s8(0));
-      }
-    }
+    fits_ ? Shift<true>(sums, bytes) : Shift<false>(sums, bytes);
     if (clamp_) {
       const int8x16_t min = vdupq_n_s8(min_), max = vdupq_n_s8(max_);
 #pragma GCC unroll 8
       for (int r = 0; r < rows; ++r) bytes[r] = vminq_s8(vmaxq_s8(bytes[r], min), max);
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r, output_ += output_stride_) {
-      if constexpr (vectors == 4) {
-        vst1q_s8(output_, bytes[r]);
-      } else {
-        vst1_s8(output_, vget_low_s8(bytes[r]));
-      }
-    }
+    for (int r = 0; r < rows; ++r, output_ += output_stride_) StoreBytes<vectors>(output_, bytes[r]);
   }
 
  private:
-  static DGMS_INLINE void Load(const int32_t* p, int32x4_t (&to)[vectors]) {
-    if constexpr (vectors == 4) {
-      const int32x4x4_t all = vld1q_s32_x4(p);
+  template <bool ties, int rows>
+  DGMS_INLINE void Multiply(SumsS8<rows, vectors>& sums) const {
+    int32x4_t multiplier[vectors];
+    LoadColumns(multiplier_, multiplier);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) to[v] = all.val[v];
-    } else {
-      const int32x4x2_t all = vld1q_s32_x2(p);
+      for (int v = 0; v < vectors; ++v) sums.v[r][v] = Multiplied<ties>(sums.v[r][v], multiplier[v]);
+    }
+  }
+
+  template <bool fits, int rows>
+  DGMS_INLINE void Shift(SumsS8<rows, vectors>& sums, int8x16_t (&bytes)[rows]) const {
+    int32x4_t shift[vectors];
+    LoadColumns(shift_, shift);
+    const int16x8_t zero = vdupq_n_s16(zero_);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) to[v] = all.val[v];
+      for (int v = 0; v < vectors; ++v) sums.v[r][v] = vrshlq_s32(sums.v[r][v], shift[v]);
+      bytes[r] = Bytes<fits>(sums.v[r], zero);
     }
   }
 
@@ -263,7 +241,7 @@ class ToBytes {
   const int32_t *bias_, *multiplier_;
   int8_t* output_;
   const int64_t output_stride_;
-  const bool ties_, clamp_;
+  const bool ties_, clamp_, fits_;
   const int16_t zero_;
   const int8_t min_, max_;
   alignas(16) int32_t shift_[vectors * kLanes];

@@ -5,6 +5,9 @@
 
 #include "kernels/kernel_s8.h"
 #include "kernels/simd_neon.h"
+#if DGMS_AARCH64
+#include "kernels/requantize_s8_neon.h"
+#endif
 
 namespace dgms {
 namespace {
@@ -47,9 +50,9 @@ DGMS_INLINE void ForColumns(int j, int n, const Columns& columns) {
 }
 
 // The low bytes of the lanes of x + zero, clamped.
-struct Bytes {
+struct LowBytes {
   int32x4_t zero, min, max;
-  DGMS_INLINE Bytes(int32_t zero_, int32_t min_, int32_t max_)
+  DGMS_INLINE LowBytes(int32_t zero_, int32_t min_, int32_t max_)
       : zero(vdupq_n_s32(zero_)), min(vdupq_n_s32(min_)), max(vdupq_n_s32(max_)) {}
   DGMS_INLINE int8x8_t operator()(int32x4_t x) const {
     const int16x4_t y = vmovn_s32(vminq_s32(vmaxq_s32(vaddq_s32(x, zero), min), max));
@@ -67,11 +70,7 @@ DGMS_INLINE int32x4_t Rounded(int32x4_t x, float64x2_t low_factor, float64x2_t h
                       vmovn_s64(vcvtaq_s64_f64(vminq_f64(vmaxq_f64(high, least), most))));
 }
 
-// Fixed point, 16 columns. What the contract's general form needs is left out where it changes nothing:
-//   - columns with a left shift or no right shift take the other way (layers with a factor of 1/2 and more);
-//   - the right shift rounds halves up, and away from zero once 1 is taken from negative numbers. `ties` is false where
-//     the outputs are clamped at the zero point (ReLU): negative numbers become that, however they are rounded;
-//   - narrowing saturates, which is all the clamping that a range of -128..127 needs (`clamp` is false).
+// Fixed point, 16 columns, if they are simple (requantize_s8_neon.h).
 constexpr int kWide = 16, kVectors = kWide / kLanes;
 
 bool IsSimple(const RequantizeArgs& args, int j) {
@@ -100,13 +99,10 @@ void RequantizeWide(const RequantizeArgs& args, int j) {
     int32x4_t y[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      y[v] = vqrdmulhq_s32(vaddq_s32(x.val[v], bias.val[v]), multiplier.val[v]);
-      if (ties) y[v] = vsraq_n_s32(y[v], y[v], 31);
+      y[v] = Multiplied<ties>(vaddq_s32(x.val[v], bias.val[v]), multiplier.val[v]);
       y[v] = vrshlq_s32(y[v], right.val[v]);
     }
-    const int16x8_t low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(y[0]), y[1]), zero);
-    const int16x8_t high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(y[2]), y[3]), zero);
-    int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(low), high);
+    int8x16_t bytes = Bytes<false>(y, zero);
     if (clamp) bytes = vminq_s8(vmaxq_s8(bytes, min), max);
     vst1q_s8(output, bytes);
   }
@@ -117,7 +113,7 @@ int RequantizeWideColumns(const RequantizeArgs& args) {
   static constexpr decltype(&RequantizeWide<true, true>) kWays[2][2] = {
       {RequantizeWide<false, false>, RequantizeWide<false, true>},
       {RequantizeWide<true, false>, RequantizeWide<true, true>}};
-  const bool ties = args.min < args.zero, clamp = args.min != INT8_MIN || args.max != INT8_MAX;
+  const bool ties = HasTies(args), clamp = HasClamp(args);
   int j = 0;
   for (; j + kWide <= args.n && IsSimple(args, j); j += kWide) kWays[ties][clamp](args, j);
   return j;
@@ -196,7 +192,7 @@ void DequantizeAlike(const DequantizeArgs& args) {
 }  // namespace
 
 void s8_output_neon_requantize(const RequantizeArgs& args) {
-  const Bytes bytes(args.zero, args.min, args.max);
+  const LowBytes bytes(args.zero, args.min, args.max);
 #if DGMS_AARCH64
   const int first = RequantizeWideColumns(args);
 #else
@@ -219,7 +215,7 @@ void s8_output_neon_requantize(const RequantizeArgs& args) {
 
 void s8_output_neon_rescale(const RescaleArgs& args) {
 #if DGMS_AARCH64
-  const Bytes bytes(args.zero, args.min, args.max);
+  const LowBytes bytes(args.zero, args.min, args.max);
   ForColumns(0, args.n, [&](int j, const auto& columns) {
     const int32x4_t bias = vld1q_s32(args.bias + j);
     const float64x2_t low = vld1q_f64(args.factor + j), high = vld1q_f64(args.factor + j + 2);

@@ -175,8 +175,7 @@ bool Int8DepthwiseConv2D::State::RunWholeLine(const int8_t* input, int8_t* to, i
   args.prepared_channels = plan.channels;
   args.pad_left = plan.w.pad_before;
   args.line_columns = plan.in_w;
-  const Int8Output::Target target = {to, nullptr, nullptr, 0};
-  return kernel->requantize(args, output.Requantizing(target, line * plan.w.output, 0, c, 0));
+  return kernel->requantize(args, output.Requantizing({to}, line * plan.w.output, 0, c, 0));
 }
 
 // One line of the output, channels c..c+count-1. Sums of neighbouring runs wait for one another: they are finished
