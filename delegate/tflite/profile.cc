@@ -28,13 +28,13 @@ std::vector<OpProfile> Profile::Read() const {
 
 std::string Profile::Table() const {
   std::string table =
-      Format("%8s %9s %9s %9s %9s  %-20s %s", "calls", "mean us", "best us", "MMAC", "GMAC/s", "kernel", "output");
+      Format("%8s %9s %9s %9s %9s  %-32s %s", "calls", "mean us", "best us", "MMAC", "GMAC/s", "kernel", "output");
   double mean_sum = 0, best_sum = 0;
   for (const OpProfile& op : Read()) {
     const double mean = static_cast<double>(op.nanoseconds) * 1e-3 / static_cast<double>(op.calls);
     const double best = static_cast<double>(op.fastest_nanoseconds) * 1e-3;
     const double mmacs = static_cast<double>(op.macs) * 1e-6;
-    table += Format("\n%8lld %9.1f %9.1f %9.3f %9.1f  %-20s %s", static_cast<long long>(op.calls), mean, best, mmacs,
+    table += Format("\n%8lld %9.1f %9.1f %9.3f %9.1f  %-32s %s", static_cast<long long>(op.calls), mean, best, mmacs,
                     best > 0 ? mmacs * 1e3 / best : 0.0, op.kernel.c_str(), op.name.c_str());
     mean_sum += mean;
     best_sum += best;
