@@ -1,5 +1,6 @@
-// NEON: tiles of up to 7 rows by 12 columns on 64-bit ARM (21 of 32 registers hold sums), 4 by 8 on 32-bit ARM (8 of
-// 16). Tile order: pack_runs32.
+// NEON: tiles of up to 5 rows by 16 columns on 64-bit ARM (20 of 32 registers hold sums), 4 by 8 on 32-bit ARM (8 of
+// 16). Tile order: pack_runs32. 7 rows by 12 columns have more arithmetic per load, but not per instruction, because
+// one instruction loads four vectors of weights; and 16 divides what networks have of channels.
 //
 // Decoding. A table of 16 floats is seen as four tables of 16 bytes: all first bytes of the floats, all second bytes
 // and so on, which is how an interleaving load of 4 (vld4q_u8) reads its 64 bytes. A vector of 16 codes is looked up
@@ -15,7 +16,7 @@ namespace dgms {
 namespace {
 
 #if DGMS_AARCH64
-constexpr int kMaxVectors = 3;
+constexpr int kMaxVectors = 4;
 #else
 constexpr int kMaxVectors = 2;
 #endif
@@ -54,7 +55,7 @@ class OneTable {
 class ManyTables {
  public:
   ManyTables(const Tables& tables, int width) : tables_(tables.tables) {
-    // 16 weights are a whole number of rows of 4 or 8 columns; of 12 columns it takes three vectors (4 rows).
+    // 16 weights are a whole number of rows of 4, 8 or 16 columns; of 12 columns it takes three vectors (4 rows).
     period_ = width == 12 ? 3 : 1;
     count_ = 0;
     for (int j = 0; j < width; ++j) {
@@ -110,15 +111,28 @@ struct Sums {
   float32x4_t v[rows][vectors];
 };
 
+// sum = operation(sum, its vector of columns) for all sums.
+template <int rows, int vectors, typename Operation>
+DGMS_INLINE void ForAll(Sums<rows, vectors>& sums, const Operation& operation) {
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) sums.v[r][v] = operation(sums.v[r][v], v);
+  }
+}
+
 // One row of the panel; moves on to the next.
 template <int vectors>
 DGMS_INLINE void NextWeights(const float** panel, float32x4_t (&weights)[vectors]) {
 #if DGMS_AARCH64 && !defined(__clang__)
-  // One load of three vectors. GCC then also allocates registers without copying sums about; clang does not.
-  if constexpr (vectors == 3) {
-    const float32x4x3_t all = vld1q_f32_x3(*panel);
-    for (int v = 0; v < 3; ++v) weights[v] = all.val[v];
-    *panel += 3 * kLanes;
+  // One load of them all. GCC then also allocates registers without copying sums about; clang does not.
+  if constexpr (vectors >= 3) {
+    const auto all = [&] {
+      if constexpr (vectors == 3) return vld1q_f32_x3(*panel);
+      if constexpr (vectors == 4) return vld1q_f32_x4(*panel);
+    }();
+    for (int v = 0; v < vectors; ++v) weights[v] = all.val[v];
+    *panel += vectors * kLanes;
     __asm__("" : "+r"(*panel));  // keeps the step in the load: it has no other offset
     return;
   }
@@ -128,9 +142,10 @@ DGMS_INLINE void NextWeights(const float** panel, float32x4_t (&weights)[vectors
   *panel += vectors * kLanes;
 }
 
-// Four places of K: 4 floats of each row meet 4 rows of the panel. `p` is a position in the rows in bytes.
+// Four places of K: 4 floats of each row meet 4 rows of the panel. `p` is a position in the rows in bytes. `first`: the
+// sums begin with the first place's products, which saves setting them to 0.
 // Rows are the outer loop: GCC otherwise copies sums between registers.
-template <int rows, int vectors>
+template <bool first, int rows, int vectors>
 DGMS_INLINE void Step4(Sums<rows, vectors>& sums, const char* const (&a)[rows], ptrdiff_t p, const float** panel) {
   float32x4_t x[rows];
 #pragma GCC unroll 8
@@ -142,7 +157,9 @@ DGMS_INLINE void Step4(Sums<rows, vectors>& sums, const char* const (&a)[rows], 
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sums.v[r][v] = FmaLane(sums.v[r][v], weights[v], x[r], i);
+      for (int v = 0; v < vectors; ++v) {
+        sums.v[r][v] = first && i == 0 ? MultiplyLane0(weights[v], x[r]) : FmaLane(sums.v[r][v], weights[v], x[r], i);
+      }
     }
   }
 }
@@ -164,11 +181,21 @@ DGMS_INLINE void Step1(Sums<rows, vectors>& sums, const char* const (&a)[rows], 
 // each row from the one before, or step every row by itself.
 template <int rows, int vectors>
 DGMS_INLINE void Accumulate(Sums<rows, vectors>& sums, const GemmF32Args& args) {
-  constexpr ptrdiff_t kFloat = sizeof(float);
-  const ptrdiff_t length = args.segment_length * kFloat, fours = length & ~(4 * kFloat - 1);
+  constexpr ptrdiff_t kFloat = sizeof(float), kFour = 4 * kFloat;
+  const ptrdiff_t length = args.segment_length * kFloat, fours = length & ~(kFour - 1);
   const ptrdiff_t stride = args.a_row_stride * kFloat;
   const float* panel = args.panel;
-  for (int64_t s = 0; s < args.segment_count; ++s) {
+  const int64_t segment_count = args.segment_count;
+  if (fours == 0 || segment_count == 0) {
+    ForAll(sums, [](float32x4_t, int) { return vdupq_n_f32(0.0f); });
+  } else {  // the first step will set them, which compilers do not see: they would set them to 0 all the same
+    ForAll(sums, [](float32x4_t, int) {
+      float32x4_t anything;
+      __asm__ volatile("" : "=w"(anything));  // volatile: else one for all, and copies of it
+      return anything;
+    });
+  }
+  for (int64_t s = 0; s < segment_count; ++s) {
     const char* a[rows];
     const char* row = reinterpret_cast<const char*>(args.a + args.segments[s]) + fours;
 #pragma GCC unroll 8
@@ -177,11 +204,18 @@ DGMS_INLINE void Accumulate(Sums<rows, vectors>& sums, const GemmF32Args& args) 
       __asm__("" : "+r"(a[r]));
       row = a[r] + stride;
     }
-    for (ptrdiff_t p = -fours; p != 0; p += 4 * kFloat) {
-      __asm__("" : "+r"(p));
-      Step4<rows, vectors>(sums, a, p, &panel);
+    ptrdiff_t p = -fours;
+    if (p != 0) {
+      if (s == 0) {
+        Step4<true, rows, vectors>(sums, a, p, &panel);
+        p += kFour;
+      }
+      for (; p != 0; p += kFour) {
+        __asm__("" : "+r"(p));
+        Step4<false, rows, vectors>(sums, a, p, &panel);
+      }
     }
-    for (ptrdiff_t p = 0; p < length - fours; p += kFloat) Step1<rows, vectors>(sums, a, p, &panel);
+    for (p = 0; p < length - fours; p += kFloat) Step1<rows, vectors>(sums, a, p, &panel);
   }
 }
 
@@ -206,16 +240,6 @@ DGMS_INLINE void StoreOutput(const Sums<rows, vectors>& sums, float* c, int64_t 
   }
 }
 
-// sum = operation(sum, its vector of columns) for all sums.
-template <int rows, int vectors, typename Operation>
-DGMS_INLINE void ForAll(Sums<rows, vectors>& sums, const Operation& operation) {
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) sums.v[r][v] = operation(sums.v[r][v], v);
-  }
-}
-
 template <int rows, int vectors>
 DGMS_INLINE void Finish(Sums<rows, vectors>& sums, const GemmF32Args& args) {
   const Epilogue& e = args.epilogue;
@@ -227,13 +251,15 @@ DGMS_INLINE void Finish(Sums<rows, vectors>& sums, const GemmF32Args& args) {
   }
   if (args.finish) {
     // Multiplied and added apart: a fused multiply-add would need a copy of the bias for every sum to add to.
-    float32x4_t factor[vectors], bias[vectors];
+    float32x4_t columns[vectors];
+    if (!e.unit_scale) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      factor[v] = vld1q_f32(e.scale + v * kLanes);
-      bias[v] = vld1q_f32(e.bias + v * kLanes);
+      for (int v = 0; v < vectors; ++v) columns[v] = vld1q_f32(e.scale + v * kLanes);
+      ForAll(sums, [&](float32x4_t sum, int v) { return vmulq_f32(sum, columns[v]); });
     }
-    ForAll(sums, [&](float32x4_t sum, int v) { return vaddq_f32(vmulq_f32(sum, factor[v]), bias[v]); });
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) columns[v] = vld1q_f32(e.bias + v * kLanes);
+    ForAll(sums, [&](float32x4_t sum, int v) { return vaddq_f32(sum, columns[v]); });
     if (e.residual != nullptr) {
       last == kLanes ? AddRows(sums, e.residual, e.residual_row_stride, kLanes)
                      : AddRows(sums, e.residual, e.residual_row_stride, last);
@@ -254,11 +280,6 @@ DGMS_INLINE void Finish(Sums<rows, vectors>& sums, const GemmF32Args& args) {
 template <int rows, int vectors>
 void Tile(const GemmF32Args& args) {
   Sums<rows, vectors> sums;
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) sums.v[r][v] = vdupq_n_f32(0.0f);
-  }
   Accumulate<rows, vectors>(sums, args);
   Finish<rows, vectors>(sums, args);
 }
@@ -267,8 +288,7 @@ using TileFn = void (*)(const GemmF32Args&);
 
 #if DGMS_AARCH64
 template <int vectors>
-constexpr TileFn kTiles[] = {Tile<1, vectors>, Tile<2, vectors>, Tile<3, vectors>, Tile<4, vectors>,
-                             Tile<5, vectors>, Tile<6, vectors>, Tile<7, vectors>};
+constexpr TileFn kTiles[] = {Tile<1, vectors>, Tile<2, vectors>, Tile<3, vectors>, Tile<4, vectors>, Tile<5, vectors>};
 #else
 template <int vectors>
 constexpr TileFn kTiles[] = {Tile<1, vectors>, Tile<2, vectors>, Tile<3, vectors>, Tile<4, vectors>};
@@ -349,17 +369,17 @@ void Decode(const uint8_t* packed, int64_t k, int n, const Tables& tables, float
 
 #if DGMS_AARCH64
 
-void f32_7x12_neon_decode(const uint8_t* packed, int64_t k, int n, const Tables& tables, float* panel) {
+void f32_5x16_neon_decode(const uint8_t* packed, int64_t k, int n, const Tables& tables, float* panel) {
   Decode(packed, k, n, tables, panel);
 }
 
-void f32_7x12_neon_gemm(const GemmF32Args& args) {
-  static constexpr const TileFn* kByVectors[] = {kTiles<1>, kTiles<2>, kTiles<3>};
+void f32_5x16_neon_gemm(const GemmF32Args& args) {
+  static constexpr const TileFn* kByVectors[] = {kTiles<1>, kTiles<2>, kTiles<3>, kTiles<4>};
   kByVectors[Vectors(args.n) - 1][args.rows - 1](args);
 }
 
-void f32_7x12_neon_gemv(const GemvF32Args& args) {
-  static constexpr GemvF32Fn kByVectors[] = {Gemv<1>, Gemv<2>, Gemv<3>};
+void f32_5x16_neon_gemv(const GemvF32Args& args) {
+  static constexpr GemvF32Fn kByVectors[] = {Gemv<1>, Gemv<2>, Gemv<3>, Gemv<4>};
   kByVectors[Vectors(args.n) - 1](args);
 }
 

@@ -77,6 +77,7 @@ using DecodeFn = void (*)(const uint8_t* packed, int64_t k, int n, const Tables&
 //   residual      what row r, column j adds is residual[r * residual_row_stride + j], n columns of every row; null:
 //   none.
 //                 It does not overlap the output, which holds partial sums before it is finished.
+//   unit_scale    all of `scale` is 1, so that kernels may leave the product out
 struct Epilogue {
   const float* scale;
   const float* bias;
@@ -84,6 +85,7 @@ struct Epilogue {
   float max;
   const float* residual = nullptr;
   int64_t residual_row_stride = 0;
+  bool unit_scale = false;
 };
 
 // One tile: rows x n outputs of one panel, over one block of K.

@@ -43,6 +43,15 @@ DGMS_INLINE float32x4_t FmaLane(float32x4_t sum, float32x4_t weights, float32x4_
 #endif
 }
 
+// weights * x[0].
+DGMS_INLINE float32x4_t MultiplyLane0(float32x4_t weights, float32x4_t x) {
+#if DGMS_AARCH64
+  return vmulq_laneq_f32(weights, x, 0);
+#else
+  return vmulq_lane_f32(weights, vget_low_f32(x), 0);
+#endif
+}
+
 // sum + *x * weights, rounded once.
 DGMS_INLINE float32x4_t FmaBroadcast(float32x4_t sum, float32x4_t weights, const float* x) {
   return vfmaq_f32(sum, weights, vld1q_dup_f32(x));

@@ -128,7 +128,8 @@ void TransformFilter(const WinogradFilterArgs& args) {
 template <bool full>
 DGMS_INLINE void OutputPixel(const Epilogue& e, Floats sum, int64_t j, int64_t at, Floats min, Floats max, int count,
                              float* output) {
-  Floats value = vfmaq_f32(vld1q_f32(e.bias + j), sum, vld1q_f32(e.scale + j));
+  const Floats bias = vld1q_f32(e.bias + j);
+  Floats value = e.unit_scale ? vaddq_f32(sum, bias) : vfmaq_f32(bias, sum, vld1q_f32(e.scale + j));
   if (e.residual != nullptr) {
     const float* residual = e.residual + at + j;
     value = vaddq_f32(value, full ? vld1q_f32(residual) : LoadFirst(residual, count));

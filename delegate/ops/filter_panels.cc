@@ -125,6 +125,7 @@ Status FilterPanels::FillTables(const CodebookFilter& filter) {
 Status FilterPanels::FillEpilogue(const float* scale, const float* bias) {
   const int64_t size = panels() * kernel_->max_columns;
   if (!scale_.Reserve(size) || !bias_.Reserve(size)) return Status::kOutOfMemory;
+  unit_scale_ = scale == nullptr;
   std::fill(scale_.data(), scale_.data() + size, 1.0f);
   std::fill(bias_.data(), bias_.data() + size, 0.0f);
   for (int64_t i = 0; i < panels(); ++i) {

@@ -44,6 +44,9 @@ class FilterPanels {
   int64_t blocks() const { return block_count_; }
   const Block& block(int64_t index) const { return blocks_[index]; }
 
+  // Whether no column is scaled (Epilogue::unit_scale).
+  bool unit_scale() const { return unit_scale_; }
+
   // The weights of one block, [k][round_up(n, column_unit)], as GemmF32Args::panel wants them. `decoded` has room for
   // round_up(k, k_unit) rows.
   void Decode(const Panel& panel, int64_t block, float* decoded) const;
@@ -78,6 +81,7 @@ class FilterPanels {
   int64_t packed_group_bytes_ = 0;
   int64_t group_size_ = 0;  // channels per codebook, or 0
   bool one_run_ = false;
+  bool unit_scale_ = true;
   Buffer<Block> blocks_;
   Buffer<int64_t> first_place_;  // of each block, among a panel's padded places
   Buffer<uint8_t> packed_;

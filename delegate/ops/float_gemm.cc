@@ -57,6 +57,7 @@ void FloatGemm::RunItem(const RowTiles& tiles, const Maps& maps, const Activatio
   args.panel = decoded;
   args.c_row_stride = filter.channels();
   args.epilogue = {panel.scale, panel.bias, activation.min, activation.max};
+  args.epilogue.unit_scale = filter.unit_scale();
   const float* const input = maps.input + panel.group * group_stride_;
   const float* const residual = maps.residual == nullptr ? nullptr : maps.residual + panel.first_channel;
   float* const output = maps.output + panel.first_channel;

@@ -256,6 +256,7 @@ void Winograd::TransformOutput(const Arrays& arrays, const Block& block, const F
   args.line_stride = out_w_ * out_channels_;
   args.pixel_stride = out_channels_;
   args.epilogue = {panel.scale, panel.bias, arrays.range.min, arrays.range.max};
+  args.epilogue.unit_scale = arrays.filter.unit_scale();
   for (int64_t t = 0; t < block.count; ++t) {
     const Tile tile = TileAt(block.first + t);
     const int64_t at = ((tile.image * out_h_ + tile.y) * out_w_ + tile.x) * out_channels_ + panel.first_channel;

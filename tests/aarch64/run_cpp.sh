@@ -18,9 +18,9 @@ done
 [ ${#cpus[@]} -gt 0 ] || cpus=(cortex-a53 cortex-a76 max)
 # Float kernels use no dot products, so all get the same; int8 matrix kernels go by the instruction set.
 declare -A expected=(
-  [cortex-a53]="neon f32_7x12_neon f32_depthwise_neon s8_4x8_neon s8_depthwise_neon s8_output_neon"
-  [cortex-a76]="neon_dotprod f32_7x12_neon f32_depthwise_neon s8_5x16_neon_dotprod s8_depthwise_neon_dotprod s8_output_neon"
-  [max]="neon_i8mm f32_7x12_neon f32_depthwise_neon s8_8x8_neon_i8mm s8_depthwise_neon_dotprod s8_output_neon"
+  [cortex-a53]="neon f32_5x16_neon f32_depthwise_neon s8_4x8_neon s8_depthwise_neon s8_output_neon"
+  [cortex-a76]="neon_dotprod f32_5x16_neon f32_depthwise_neon s8_5x16_neon_dotprod s8_depthwise_neon_dotprod s8_output_neon"
+  [max]="neon_i8mm f32_5x16_neon f32_depthwise_neon s8_8x8_neon_i8mm s8_depthwise_neon_dotprod s8_output_neon"
 )
 require_setup
 say "building the tests for aarch64"

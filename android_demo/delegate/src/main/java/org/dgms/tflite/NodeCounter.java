@@ -37,7 +37,7 @@ public final class NodeCounter {
     return name;
   }
 
-  /** The kernel of the last call, e.g. {@code "f32_7x12_neon"}. */
+  /** The kernel of the last call, e.g. {@code "f32_5x16_neon"}. */
   public String kernel() {
     return kernel;
   }
