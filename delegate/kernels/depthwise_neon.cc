@@ -1,5 +1,6 @@
-// NEON depthwise convolution: four channels at a time, several output pixels at once, so that a weight is loaded once
-// for all of them and, where the windows of neighbouring pixels overlap, an input once for all taps that meet it.
+// NEON depthwise convolution: eight channels at a time, several output pixels at once, so that a weight is loaded once
+// for all of them and, where the windows of neighbouring pixels overlap, an input once for all taps that meet it. Loads
+// of eight channels step their pointer to the next tap or position by themselves.
 #include "kernels/depthwise_edges.h"
 #include "kernels/kernel.h"
 #include "kernels/simd_neon.h"
@@ -35,113 +36,140 @@ void AnyRun(const DepthwiseF32Args& args) {
   }
 }
 
-// `pixels` output pixels from `first` on, kernel lines of `taps` taps, `stride` taps from one pixel to the next:
-// position x of an input line (counted in taps) serves every pixel i and tap kx with i * stride + kx == x. For one
-// pixel the positions come in the order of its taps, so its sum keeps the order of the contract.
-template <int taps, int stride, int pixels>
-void Windows(const DepthwiseF32Args& args, int64_t first) {
+// `pixels` output pixels from `first` on, `vectors` vectors of channels from channel c on; kernel lines of `taps` taps,
+// `stride` taps from one pixel to the next: position x of an input line (counted in taps) serves every pixel i and tap
+// kx with i * stride + kx == x. For one pixel the positions come in the order of its taps, so its sum keeps the order
+// of the contract.
+template <int taps, int stride, int pixels, int vectors>
+void Windows(const DepthwiseF32Args& args, int64_t first, int64_t c) {
   constexpr int kPositions = (pixels - 1) * stride + taps;
-  const char* input[kPositions];  // one register each; an offset in bytes selects line and channels
-#pragma GCC unroll 32
-  for (int x = 0; x < kPositions; ++x) {
-    input[x] = reinterpret_cast<const char*>(args.input + first * args.pixel_stride + x * args.tap_stride);
-    __asm__("" : "+r"(input[x]));  // else compilers compute them anew for every line
-  }
-  const float32x4_t min = vdupq_n_f32(args.min), max = vdupq_n_f32(args.max);
-  const ptrdiff_t line = args.line_stride * static_cast<ptrdiff_t>(sizeof(float));
+  constexpr ptrdiff_t kFloat = sizeof(float);
   // Copies: the compiler must assume that stores to the output change `args`.
-  const int64_t channels = args.channels, kernel_h = args.kernel_h, output_stride = args.output_stride;
-  const int64_t next_tap = args.weight_tap_stride;
-  const int64_t next_line = args.weight_line_stride - (taps - 1) * next_tap;
-  const float *all_weights = args.weights, *all_bias = args.bias;
-  float* first_output = args.output + first * output_stride;
-  for (int64_t c = 0; c + kLanes <= channels; c += kLanes) {
-    const float32x4_t bias = vld1q_f32(all_bias + c);
-    float32x4_t sum[pixels];
+  const ptrdiff_t next_position = args.tap_stride * kFloat, next_tap = args.weight_tap_stride * kFloat;
+  const int64_t next_line = args.line_stride - kPositions * args.tap_stride;
+  const int64_t next_weights = args.weight_line_stride - taps * args.weight_tap_stride;
+  const int64_t kernel_h = args.kernel_h, output_stride = args.output_stride;
+  const int64_t end = args.channels - args.channels % (vectors * kLanes);
+  const float *all_weights = args.weights, *all_bias = args.bias, *inputs = args.input + first * args.pixel_stride;
+  float* outputs = args.output + first * output_stride;
+  const float32x4_t min = vdupq_n_f32(args.min), max = vdupq_n_f32(args.max);
+  for (; c < end; c += vectors * kLanes) {
+    float32x4_t sum[pixels][vectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) {
+      const float32x4_t bias = vld1q_f32(all_bias + c + v * kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < pixels; ++i) sum[i][v] = bias;
+    }
+    const float *input = inputs + c, *weights = all_weights + c;
+    for (int64_t ky = kernel_h; ky > 0; --ky, input += next_line, weights += next_weights) {
+      float32x4_t w[taps][vectors];
 #pragma GCC unroll 8
-    for (int i = 0; i < pixels; ++i) sum[i] = bias;
-    const float* weights = all_weights + c;
-    ptrdiff_t offset = c * static_cast<ptrdiff_t>(sizeof(float));
-    for (int64_t ky = kernel_h; ky > 0; --ky, weights += next_line, offset += line) {
-      float32x4_t w[taps];
-#pragma GCC unroll 8
-      for (int kx = 0; kx < taps; ++kx) {
-        w[kx] = vld1q_f32(weights);
-        if (kx + 1 < taps) weights += next_tap;
-      }
+      for (int kx = 0; kx < taps; ++kx) LoadNext<vectors>(&weights, next_tap, w[kx]);
 #pragma GCC unroll 32
       for (int x = 0; x < kPositions; ++x) {
-        const float32x4_t value = vld1q_f32(reinterpret_cast<const float*>(input[x] + offset));
-#pragma GCC unroll 8
+        float32x4_t value[vectors];
+        LoadNext<vectors>(&input, next_position, value);
+#pragma GCC unroll 16
         for (int i = 0; i < pixels; ++i) {
           const int kx = x - i * stride;
-          if (kx >= 0 && kx < taps) sum[i] = vfmaq_f32(sum[i], value, w[kx]);
+          if (kx >= 0 && kx < taps) {
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; ++v) sum[i][v] = vfmaq_f32(sum[i][v], value[v], w[kx][v]);
+          }
         }
       }
     }
-    float* output = first_output + c;
-#pragma GCC unroll 8
-    for (int i = 0; i < pixels; ++i, output += output_stride) vst1q_f32(output, Clamp(sum[i], min, max));
+    float* output = outputs + c;
+#pragma GCC unroll 16
+    for (int i = 0; i < pixels; ++i, output += output_stride) {
+#pragma GCC unroll 2
+      for (int v = 0; v < vectors; ++v) vst1q_f32(output + v * kLanes, Clamp(sum[i][v], min, max));
+    }
   }
 }
 
-using WindowsFn = void (*)(const DepthwiseF32Args& args, int64_t first);
+using WindowsFn = void (*)(const DepthwiseF32Args& args, int64_t first, int64_t c);
 
-// Runs of pixels in pieces of `many`, the largest whose positions have registers.
+// Runs of pixels in pieces of `many`, the largest whose positions have registers, from channel c on.
 template <int many>
-DGMS_INLINE void Run(const DepthwiseF32Args& args, const WindowsFn (&windows)[many]) {
+DGMS_INLINE void Run(const DepthwiseF32Args& args, int64_t c, const WindowsFn (&windows)[many]) {
   for (int64_t first = 0; first < args.pixels; first += many) {
     const int64_t left = args.pixels - first;
-    windows[(left < many ? left : many) - 1](args, first);
+    windows[(left < many ? left : many) - 1](args, first, c);
   }
 }
 
-#define DGMS_WINDOWS_4(taps, stride) \
-  Windows<taps, stride, 1>, Windows<taps, stride, 2>, Windows<taps, stride, 3>, Windows<taps, stride, 4>
-#define DGMS_WINDOWS_7(taps, stride) \
-  DGMS_WINDOWS_4(taps, stride), Windows<taps, stride, 5>, Windows<taps, stride, 6>, Windows<taps, stride, 7>
-#define DGMS_WINDOWS_8(taps, stride) DGMS_WINDOWS_7(taps, stride), Windows<taps, stride, 8>
+#define DGMS_WINDOWS_4(taps, stride, vectors)                                                              \
+  Windows<taps, stride, 1, vectors>, Windows<taps, stride, 2, vectors>, Windows<taps, stride, 3, vectors>, \
+      Windows<taps, stride, 4, vectors>
+#define DGMS_WINDOWS_8(taps, stride, vectors)                                                                  \
+  DGMS_WINDOWS_4(taps, stride, vectors), Windows<taps, stride, 5, vectors>, Windows<taps, stride, 6, vectors>, \
+      Windows<taps, stride, 7, vectors>, Windows<taps, stride, 8, vectors>
+#define DGMS_WINDOWS_10(taps, stride, vectors) \
+  DGMS_WINDOWS_8(taps, stride, vectors), Windows<taps, stride, 9, vectors>, Windows<taps, stride, 10, vectors>
+
+// Pairs of vectors first, where there are registers for them, then the vector that is left.
+template <int taps, int stride>
+DGMS_INLINE void RunStride(const DepthwiseF32Args& args) {
+  int64_t c = 0;
+#if DGMS_AARCH64
+  if (args.channels >= 2 * kLanes) {
+    if constexpr (taps <= 3) {
+      static constexpr WindowsFn kPairs[] = {DGMS_WINDOWS_10(taps, stride, 2)};
+      Run(args, 0, kPairs);
+    } else if constexpr (taps <= 5) {
+      static constexpr WindowsFn kPairs[] = {DGMS_WINDOWS_8(taps, stride, 2)};
+      Run(args, 0, kPairs);
+    } else {
+      static constexpr WindowsFn kPairs[] = {DGMS_WINDOWS_4(taps, stride, 2)};
+      Run(args, 0, kPairs);
+    }
+    c = args.channels / (2 * kLanes) * (2 * kLanes);
+  }
+#endif
+  if (args.channels - c < kLanes) return;
+  static constexpr WindowsFn kSingle[] = {DGMS_WINDOWS_4(taps, stride, 1)};
+  Run(args, c, kSingle);
+}
+
+#undef DGMS_WINDOWS_4
+#undef DGMS_WINDOWS_8
+#undef DGMS_WINDOWS_10
+
+// One pixel at a time: the usual kernels at the map's edges, and where pixels share no input.
+template <int taps>
+DGMS_INLINE void RunApart(const DepthwiseF32Args& args) {
+  int64_t c = 0;
+  if (DGMS_AARCH64 && args.channels >= 2 * kLanes) {
+    Run<1>(args, 0, {Windows<taps, 1, 1, 2>});
+    c = args.channels / (2 * kLanes) * (2 * kLanes);
+  }
+  if (args.channels - c >= kLanes) Run<1>(args, c, {Windows<taps, 1, 1, 1>});
+}
 
 // The number of taps has code of its own.
 template <int taps>
 DGMS_INLINE void RunTaps(const DepthwiseF32Args& args) {
-  constexpr bool kManyRegisters = DGMS_AARCH64 && taps <= 5;
   if (args.pixel_stride == args.tap_stride) {
-    if constexpr (kManyRegisters) {
-      static constexpr WindowsFn kStride1[] = {DGMS_WINDOWS_8(taps, 1)};
-      Run(args, kStride1);
-    } else {
-      static constexpr WindowsFn kStride1[] = {DGMS_WINDOWS_4(taps, 1)};
-      Run(args, kStride1);
-    }
+    RunStride<taps, 1>(args);
   } else if (args.pixel_stride == 2 * args.tap_stride) {
-    if constexpr (kManyRegisters) {
-      static constexpr WindowsFn kStride2[] = {DGMS_WINDOWS_7(taps, 2)};
-      Run(args, kStride2);
-    } else {
-      static constexpr WindowsFn kStride2[] = {DGMS_WINDOWS_4(taps, 2)};
-      Run(args, kStride2);
-    }
+    RunStride<taps, 2>(args);
   } else {
-    static constexpr WindowsFn kApart[] = {Windows<taps, 1, 1>};
-    Run(args, kApart);
+    RunApart<taps>(args);
   }
 }
-
-#undef DGMS_WINDOWS_4
-#undef DGMS_WINDOWS_7
-#undef DGMS_WINDOWS_8
 
 void RunInside(const DepthwiseF32Args& args) {
   switch (args.kernel_w) {
     case 2:  // the usual kernels at the map's edges
-      Run<1>(args, {Windows<2, 1, 1>});
+      RunApart<2>(args);
       break;
     case 3:
       RunTaps<3>(args);
       break;
     case 4:
-      Run<1>(args, {Windows<4, 1, 1>});
+      RunApart<4>(args);
       break;
     case 5:
       RunTaps<5>(args);
