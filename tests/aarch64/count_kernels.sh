@@ -18,10 +18,10 @@ row() {  # KIND NUMBER...
     NR == 2 { n = ($1 - first) / calls; printf "%-32s %-20s %10d %10.0f %10.4f %8s\n", what, kernel, work, n, n / work, floor }' <<<"$counts"
 }
 printf '%-32s %-20s %10s %10s %10s %8s\n' "call (see kernel_calls_bench.cc)" kernel work insns insns/work floor
-for k in 64 576; do row decode 12 $k; done
-row gemm 12 576 7 3; row gemm 12 64 7 1; row gemm 12 576 4 3; row gemm 12 147 7 7
-row gemm 8 576 7 3; row gemm 4 576 7 3; row gemm 12 576 1 3
-row gemv 12 512; row gemv 4 512
+for k in 64 512; do row decode 16 $k; done
+row gemm 16 504 5 3; row gemm 16 64 5 1; row gemm 16 504 4 3; row gemm 16 147 5 7
+row gemm 8 576 5 3; row gemm 4 576 5 3; row gemm 16 504 1 3
+row gemv 16 512; row gemv 4 512
 row depthwise 96 54 3 1; row depthwise 96 27 3 2; row depthwise 96 28 5 1; row depthwise 97 12 3 1
 echo "int8 (a dot product does sixteen, a matrix instruction thirty-two)"
 row decode_s8 16 576; row gemm_s8 16 576 40 3; row gemm_s8 16 64 40 1; row gemm_s8 16 147 40 7; row gemm_s8 16 576 4 3; row gemm_s8 16 576 1 1

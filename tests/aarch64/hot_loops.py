@@ -46,9 +46,9 @@ MULTIPLY_ADDS = {
 }
 # Our kernels: the processor that is emulated, and the arguments of kernel_calls_bench.
 KERNELS = (
-    ("cortex-a76", "gemm 12 576 7 3"),
+    ("cortex-a76", "gemm 16 504 5 3"),
     ("cortex-a76", "depthwise 96 54 3 1"),
-    ("cortex-a76", "decode 12 576"),
+    ("cortex-a76", "decode 16 512"),
     ("cortex-a76", "gemm_s8 16 576 40 3"),
     ("cortex-a76", "depthwise_s8 96 54 3 1"),
     ("cortex-a76", "requantize 16 40"),
