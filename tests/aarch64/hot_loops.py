@@ -220,11 +220,16 @@ def _row(what: str, block: Block, folder: Path) -> dict[str, Any]:
 
 
 def _show(rows: Sequence[dict[str, Any]]) -> None:
-    print(f"{'hot loop':<46} {'insns':>5} {'MAC':>5}  " + "  ".join(f"{p:>21}" for p in PROCESSORS))
-    print(f"{'':<46} {'':>5} {'':>5}  " + "  ".join(f"{'cycles  MAC/cycle':>21}" for _ in PROCESSORS))
+    """Prints a Markdown table: for each processor cycles per round, multiply-adds per cycle and what bounds them."""
+    titles = ["hot loop", "instructions", "multiply-adds"]
+    titles += [f"{p}: {what}" for p in PROCESSORS for what in ("cycles", "per cycle", "bound by")]
+    print(f"| {' | '.join(titles)} |")
+    print(f"| --- | ---: | ---: |{' ---: | ---: | --- |' * len(PROCESSORS)}")
     for row in rows:
-        cells = [f"{p['cycles']:>11.1f} {p['multiply_adds_per_cycle']:>9.2f}" for p in row["processors"]]
-        print(f"{row['what']:<46} {row['instructions']:>5} {row['multiply_adds']:>5}  " + "  ".join(cells))
+        cells = [row["what"], str(row["instructions"]), str(row["multiply_adds"])]
+        for p in row["processors"]:
+            cells += [f"{p['cycles']:.1f}", f"{p['multiply_adds_per_cycle']:.2f}", p["bound"]]
+        print(f"| {' | '.join(cells)} |")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
