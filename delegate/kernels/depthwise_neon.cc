@@ -49,13 +49,13 @@ void Windows(const DepthwiseF32Args& args, int64_t first, int64_t c) {
   const int64_t next_line = args.line_stride - kPositions * args.tap_stride;
   const int64_t next_weights = args.weight_line_stride - taps * args.weight_tap_stride;
   const int64_t kernel_h = args.kernel_h, output_stride = args.output_stride;
-  const int64_t end = args.channels - args.channels % (vectors * kLanes);
+  const int64_t end = args.channels / (vectors * kLanes) * (vectors * kLanes);
   const float *all_weights = args.weights, *all_bias = args.bias, *inputs = args.input + first * args.pixel_stride;
   float* outputs = args.output + first * output_stride;
   const float32x4_t min = vdupq_n_f32(args.min), max = vdupq_n_f32(args.max);
   for (; c < end; c += vectors * kLanes) {
     float32x4_t sum[pixels][vectors];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
       const float32x4_t bias = vld1q_f32(all_bias + c + v * kLanes);
 #pragma GCC unroll 16
@@ -74,7 +74,7 @@ void Windows(const DepthwiseF32Args& args, int64_t first, int64_t c) {
         for (int i = 0; i < pixels; ++i) {
           const int kx = x - i * stride;
           if (kx >= 0 && kx < taps) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (int v = 0; v < vectors; ++v) sum[i][v] = vfmaq_f32(sum[i][v], value[v], w[kx][v]);
           }
         }
@@ -83,7 +83,7 @@ void Windows(const DepthwiseF32Args& args, int64_t first, int64_t c) {
     float* output = outputs + c;
 #pragma GCC unroll 16
     for (int i = 0; i < pixels; ++i, output += output_stride) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) vst1q_f32(output + v * kLanes, Clamp(sum[i][v], min, max));
     }
   }
@@ -141,10 +141,16 @@ DGMS_INLINE void RunStride(const DepthwiseF32Args& args) {
 template <int taps>
 DGMS_INLINE void RunApart(const DepthwiseF32Args& args) {
   int64_t c = 0;
-  if (DGMS_AARCH64 && args.channels >= 2 * kLanes) {
-    Run<1>(args, 0, {Windows<taps, 1, 1, 2>});
+#if DGMS_AARCH64
+  if (taps <= 3 && args.channels >= 4 * kLanes) {
+    Run<1>(args, c, {Windows<taps, 1, 1, 4>});
+    c = args.channels / (4 * kLanes) * (4 * kLanes);
+  }
+  if (args.channels - c >= 2 * kLanes) {
+    Run<1>(args, c, {Windows<taps, 1, 1, 2>});
     c = args.channels / (2 * kLanes) * (2 * kLanes);
   }
+#endif
   if (args.channels - c >= kLanes) Run<1>(args, c, {Windows<taps, 1, 1, 1>});
 }
 

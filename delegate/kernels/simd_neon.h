@@ -95,25 +95,34 @@ DGMS_INLINE float32x4_t LoadNext(const float** p, ptrdiff_t step) {
   return v;
 }
 
-// The same for `count` (1 or 2) vectors of four.
+// The same for `count` (1, 2 or 4) vectors of four.
 template <int count>
 DGMS_INLINE void LoadNext(const float** p, ptrdiff_t step, float32x4_t (&v)[count]) {
-  static_assert(count == 1 || count == 2, "vectors of one load");
+  static_assert(count == 1 || count == 2 || count == 4, "vectors of one load");
+#if DGMS_AARCH64 && !defined(__clang__)  // clang has no names for the registers behind the first
+  if constexpr (count == 2) {
+    float32x4x2_t all;
+    __asm__("ld1 {%S0.4s - %T0.4s}, [%1], %2"
+            : "=w"(all), "+r"(*p)
+            : "r"(step), "m"(*reinterpret_cast<const float (*)[count * kLanes]>(*p)));
+    for (int i = 0; i < count; ++i) v[i] = all.val[i];
+    return;
+  }
+  if constexpr (count == 4) {
+    float32x4x4_t all;
+    __asm__("ld1 {%S0.4s - %V0.4s}, [%1], %2"
+            : "=w"(all), "+r"(*p)
+            : "r"(step), "m"(*reinterpret_cast<const float (*)[count * kLanes]>(*p)));
+    for (int i = 0; i < count; ++i) v[i] = all.val[i];
+    return;
+  }
+#endif
   if constexpr (count == 1) {
     v[0] = LoadNext(p, step);
   } else {
-#if DGMS_AARCH64 && !defined(__clang__)  // clang has no name for the second register
-    float32x4x2_t both;
-    __asm__("ld1 {%S0.4s - %T0.4s}, [%1], %2"
-            : "=w"(both), "+r"(*p)
-            : "r"(step), "m"(*reinterpret_cast<const float (*)[2 * kLanes]>(*p)));
-    v[0] = both.val[0];
-    v[1] = both.val[1];
-#else
-    v[0] = vld1q_f32(*p);
-    v[1] = vld1q_f32(*p + kLanes);
+#pragma GCC unroll 4
+    for (int i = 0; i < count; ++i) v[i] = vld1q_f32(*p + i * kLanes);
     *p = reinterpret_cast<const float*>(reinterpret_cast<const char*>(*p) + step);
-#endif
   }
 }
 

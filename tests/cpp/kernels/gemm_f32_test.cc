@@ -216,6 +216,17 @@ TEST_P(GemmF32, Residual) {
   }
 }
 
+// Kernels may leave the product with scales of 1 out: the same bits.
+TEST_P(GemmF32, ScalesOfOne) {
+  for (int n = 1; n <= kernel().max_columns; n += 5) {
+    for (int rows = 1; rows <= kernel().max_rows; ++rows) {
+      GemmF32Tester tester;
+      tester.rows(rows).n(n).segments(1, 12).residual(n % 2 == 0).accumulate(rows % 2 == 0).seed(n);
+      ASSERT_EQ(tester.scales_of_one(true).Test(kernel()), tester.scales_of_one(false).Test(kernel()));
+    }
+  }
+}
+
 TEST_P(GemmF32, LongestBlock) {
   const int64_t k = kPanelFloats / kernel().max_columns;
   GemmF32Tester().rows(kernel().max_rows).n(kernel().max_columns).segments(1, k).Test(kernel());

@@ -87,6 +87,8 @@ class GemmF32Tester {
   GemmF32Tester& finish(bool value) { return finish_ = value, *this; }
   GemmF32Tester& residual(bool value) { return residual_ = value, *this; }
   GemmF32Tester& clamp(float min, float max) { return min_ = min, max_ = max, *this; }
+  // All scales are 1, and the kernel is told so, or not.
+  GemmF32Tester& scales_of_one(bool told) { return scales_of_one_ = true, unit_scale_ = told, *this; }
   GemmF32Tester& tables(int value) { return tables_ = value, *this; }
   GemmF32Tester& seed(uint64_t value) { return seed_ = value, *this; }
 
@@ -111,6 +113,7 @@ class GemmF32Tester {
                             table_of_column);
     const GuardedBuffer<float> panel(block.Decode(), Flush::kEnd, kAlignment);
     std::vector<float> scales = random.Floats(kMaxColumns, 0.5f, 2.0f), biases = random.Floats(kMaxColumns);
+    if (scales_of_one_) std::fill(scales.begin(), scales.end(), 1.0f);
     scales.resize(block.width());
     biases.resize(block.width());
     const GuardedBuffer<float> scale(scales), bias(biases);
@@ -141,7 +144,8 @@ class GemmF32Tester {
                      min_,
                      max_,
                      finish_ && residual_ ? residual.data() : nullptr,
-                     residual_stride};
+                     residual_stride,
+                     unit_scale_};
     kernel.gemm(args);
     EXPECT_TRUE(c.SurroundingsIntact());
 
@@ -186,6 +190,7 @@ class GemmF32Tester {
   int rows_ = 1, n_ = 1, tables_ = 1;
   int64_t segment_count_ = 1, segment_length_ = 1, segment_gap_ = 0, row_gap_ = 0, output_gap_ = 0;
   bool accumulate_ = false, finish_ = true, residual_ = false;
+  bool scales_of_one_ = false, unit_scale_ = false;
   float min_ = -kInfinity, max_ = kInfinity;
   uint64_t seed_ = 1;
 };

@@ -248,6 +248,20 @@ TEST_P(WinogradF32, Product) {
   }
 }
 
+// Kernels may leave the product with scales of 1 out: the same bits.
+TEST_P(WinogradF32, ScalesOfOne) {
+  const int unit = KernelsFor(IsaName(kernel().isa))->gemm->column_unit, n = 2 * unit;
+  Random random(5);
+  const std::vector<float> sums = random.Floats(36 * n), bias = random.Floats(n), ones(n, 1.0f);
+  std::vector<float> outputs[2] = {std::vector<float>(16 * n), std::vector<float>(16 * n)};
+  for (const bool told : {false, true}) {
+    Epilogue epilogue = {ones.data(), bias.data(), -1.0f, 1.0f};
+    epilogue.unit_scale = told;
+    kernel().transform_output({sums.data(), n, 4, 4, n, outputs[told].data(), 4 * n, n, epilogue});
+  }
+  EXPECT_EQ(outputs[0], outputs[1]);
+}
+
 // Clamping lets NaN pass.
 TEST_P(WinogradF32, NanPassesTheBounds) {
   const int unit = KernelsFor(IsaName(kernel().isa))->gemm->column_unit;
