@@ -85,7 +85,7 @@ void Int8Gemm::RunTiles(const RowTiles& tiles, const int8_t* input, const Int8Ou
 void Int8Gemm::RunItem(const RowTiles& tiles, const int8_t* input, const Int8Output::Target& target,
                        const Item& item) const {
   const int64_t together =
-      filter.blocks() == 1 ? tiles.tiles() : kWaitingSums / (filter.kernel().max_rows * filter.kernel().max_columns);
+      filter.blocks() == 1 ? tiles.tiles() : kWaitingSums / (tiles.most_rows() * filter.kernel().max_columns);
   const Int8FilterPanels::Panel panel = filter.panel(item.panel);
   input += panel.group * group_stride_;
   ReleasedState kept;

@@ -23,6 +23,8 @@ class RowTiles {
 
   int64_t total_rows() const { return total_rows_; }
   int64_t tiles() const { return tiles_; }
+  // Of the largest tile; 1 if there are none.
+  int64_t most_rows() const { return tiles_ == 0 ? 1 : CeilDiv(rows_.count[2], tiles_per_line_); }
   int64_t row_stride() const { return rows_.stride[2]; }
 
   // Into how many ranges of tiles the work on `panels` panels is best cut.
