@@ -46,6 +46,7 @@ struct Conv2D::State : LineOp {
   Workspace own;
   Workspace* workspace = &own;
 
+  Status Plan(int64_t batch, int64_t in_h, int64_t in_w, int threads);
   LineShape line_shape() const override;
   int64_t ScratchBytes(int64_t lines) const override;
   void RunLines(const LineRun& run) const override;
@@ -82,21 +83,28 @@ std::unique_ptr<Conv2D> Conv2D::Create(const Conv2DParams& params, const FloatFi
 Conv2D::Conv2D(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Conv2D::~Conv2D() = default;
 
+Status Conv2D::State::Plan(int64_t batch, int64_t in_h, int64_t in_w, int threads) {
+  ready = false;
+  Status status = plan.Plan(batch, in_h, in_w, /*always_copy=*/false);
+  if (status != Status::kOk) return status;
+  use_winograd = winograd_allowed && Winograd::Pays(plan, *winograd_kernel);
+  if (use_winograd) {
+    if (threads < 1) threads = ThreadPool::DefaultThreads();
+    status = winograd.Plan(plan, gemm.filter, *winograd_kernel, std::min(threads, ThreadPool::kMaxThreads));
+    workspace_elements = winograd.workspace_elements();
+  } else {
+    status = gemm.Plan(plan.rows, plan.segments.data(), plan.group_stride());
+    workspace_elements = plan.copy_elements;
+  }
+  return status;
+}
+
+Status Conv2D::CacheFilters(int64_t in_h, int64_t in_w) { return state_->Plan(1, in_h, in_w, 1); }
+
 Status Conv2D::Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace, int threads) {
   State& s = *state_;
-  s.ready = false;
   s.workspace = workspace != nullptr ? workspace : &s.own;
-  Status status = s.plan.Plan(batch, in_h, in_w, /*always_copy=*/false);
-  if (status != Status::kOk) return status;
-  s.use_winograd = s.winograd_allowed && Winograd::Pays(s.plan, *s.winograd_kernel);
-  if (s.use_winograd) {
-    if (threads < 1) threads = ThreadPool::DefaultThreads();
-    status = s.winograd.Plan(s.plan, s.gemm.filter, *s.winograd_kernel, std::min(threads, ThreadPool::kMaxThreads));
-    s.workspace_elements = s.winograd.workspace_elements();
-  } else {
-    status = s.gemm.Plan(s.plan.rows, s.plan.segments.data(), s.plan.group_stride());
-    s.workspace_elements = s.plan.copy_elements;
-  }
+  Status status = s.Plan(batch, in_h, in_w, threads);
   if (status == Status::kOk && s.workspace_elements > 0 && !s.workspace->Reserve(s.workspace_elements)) {
     status = Status::kOutOfMemory;
   }
@@ -174,7 +182,7 @@ void Conv2D::SetActivation(Activation activation) { state_->gemm.range = RangeOf
 
 int64_t Conv2D::output_h() const { return state_->plan.h.output; }
 int64_t Conv2D::output_w() const { return state_->plan.w.output; }
-size_t Conv2D::packed_bytes() const { return state_->gemm.filter.bytes(); }
+size_t Conv2D::packed_bytes() const { return state_->gemm.filter.bytes() + state_->winograd.cached_bytes(); }
 size_t Conv2D::workspace_bytes() const { return static_cast<size_t>(state_->workspace_elements) * sizeof(float); }
 const char* Conv2D::kernel_name() const {
   return state_->use_winograd ? state_->winograd_kernel->name : state_->gemm.filter.kernel().name;

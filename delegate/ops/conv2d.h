@@ -24,6 +24,9 @@ struct Conv2DParams {
   int groups = 1;        // divides both channel counts; the filter has in_channels / groups input channels
   int64_t in_channels = 0, out_channels = 0;
   Activation activation = Activation::kNone;
+  // Keeps transformed filters in memory, 16 bytes for each weight, where they would be written there in every Run:
+  // Winograd's method, many tiles (ops/winograd.h). Results are the same bit for bit.
+  bool cache_filters = false;
 };
 
 class Conv2D {
@@ -50,6 +53,9 @@ class Conv2D {
   Status Run(const float* input, const float* residual, float* output, ThreadPool& pool);
   Status Run(const float* input, float* output, ThreadPool& pool) { return Run(input, nullptr, output, pool); }
 
+  // Fills the cache of `cache_filters` as Reshape would for maps of this size, so that packed_bytes() counts it before.
+  Status CacheFilters(int64_t in_h, int64_t in_w);
+
   // Itself line by line, after Reshape; null where it runs in another way (Winograd's, or as one row).
   const LineOp* line_op() const;
 
@@ -58,7 +64,7 @@ class Conv2D {
 
   int64_t output_h() const;
   int64_t output_w() const;
-  size_t packed_bytes() const;     // weights, tables, scales and biases that stay in memory
+  size_t packed_bytes() const;     // weights, tables, scales, biases and cached filters: what stays in memory
   size_t workspace_bytes() const;  // of the last Reshape
   const char* kernel_name() const;
 

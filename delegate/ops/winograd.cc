@@ -58,6 +58,12 @@ bool AreFewTiles(int64_t tiles, const WinogradF32Kernel& kernel) {
   return kernel.multiply_group != nullptr && FewTilesCost(tiles, kernel) < ManyTilesCost(tiles, kernel);
 }
 
+// Asks for part i of so many of what will be read next: cached filters come from far away.
+void Prefetch(const float* p, int64_t floats, int64_t i, int64_t parts) {
+  constexpr int64_t kLine = kAlignment / sizeof(float);
+  for (int64_t at = floats * i / parts; at < floats * (i + 1) / parts; at += kLine) __builtin_prefetch(p + at);
+}
+
 int64_t Positions(int64_t floats) { return kWinogradPositions * (floats + kApart); }
 
 }  // namespace
@@ -133,7 +139,12 @@ Status Winograd::Plan(const Conv2DPlan& plan, const FilterPanels& filter, const 
   block_elements_ = few_tiles_ ? block_tiles_ / kWinogradGroup * GroupElements() : kWinogradPositions * input_stride_;
   input_elements_ = round_ * block_elements_;
   lanes_ = threads;
-  sums_at_ = few_tiles_ ? 0 : Positions(range_channels_ * width);
+  if (!few_tiles_ && plan.params.cache_filters) {
+    const Status status = FillCache(filter);
+    if (status != Status::kOk) return status;
+  }
+  const bool transforms = !few_tiles_ && cache_.bytes() == 0;
+  sums_at_ = transforms ? TransformedElements(filter) : 0;
   lane_elements_ = sums_at_ + Positions(block_tiles_ * width);
   return Status::kOk;
 }
@@ -202,21 +213,39 @@ void Winograd::TransformInput(const Arrays& arrays, int64_t first_tile, int64_t 
   }
 }
 
-// Decodes and transforms packed blocks first_block..end_block-1 of a panel: [position][channel][column].
-void Winograd::TransformFilter(const FilterPanels& filter, const FilterPanels::Panel& panel, int64_t first_block,
-                               int64_t end_block, float* transformed) const {
+int64_t Winograd::TransformedElements(const FilterPanels& filter) const {
+  return Positions(range_channels_ * filter.kernel().max_columns);
+}
+
+// Decodes and transforms a panel's filters of one range of input channels: [position][channel][column].
+void Winograd::TransformFilter(const FilterPanels& filter, const FilterPanels::Panel& panel, int64_t range,
+                               float* transformed) const {
   alignas(kAlignment) float decoded[kPanelFloats];
   const int64_t width = RoundUp(panel.n, filter.kernel().column_unit);
   WinogradFilterArgs args = {};
   args.taps = decoded;
   args.output = transformed;
   args.position_stride = range_channels_ * width + kApart;
-  for (int64_t b = first_block; b < end_block; ++b) {
+  for (int64_t b = RangeStart(filter, range); b < RangeStart(filter, range + 1); ++b) {
     filter.Decode(panel, b, decoded);
     args.count = filter.block(b).segment_length * width;
     kernel_->transform_filter(args);
     args.output += args.count;
   }
+}
+
+Status Winograd::FillCache(const FilterPanels& filter) {
+  if (cache_.bytes() > 0) return Status::kOk;  // it depends on the filter alone
+  const CheckedSize elements = CheckedSize(filter.panels()) * ranges_ * TransformedElements(filter);
+  if (!elements.FitsFloats() || !cache_.Reserve(elements.value())) return Status::kOutOfMemory;
+  float* transformed = cache_.data();
+  for (int64_t i = 0; i < filter.panels(); ++i) {
+    const FilterPanels::Panel panel = filter.panel(i);
+    for (int64_t r = 0; r < ranges_; ++r, transformed += TransformedElements(filter)) {
+      TransformFilter(filter, panel, r, transformed);
+    }
+  }
+  return Status::kOk;
 }
 
 // sums[position][tile][column] (+)= the products over some input channels.
@@ -233,8 +262,9 @@ void Winograd::Multiply(const FilterPanels& filter, const Block& block, int widt
   args.c_row_stride = width;
   args.accumulate = first_channel > 0;
   const int64_t row_tiles = CeilDiv(block.count, gemm.max_rows);
+  const int64_t panel_stride = range_channels_ * width + kApart;
   for (int64_t position = 0; position < kWinogradPositions; ++position) {
-    args.panel = transformed + position * (range_channels_ * width + kApart);
+    args.panel = transformed + position * panel_stride;
     const float* a = block.input + position * input_stride_ + first_channel;
     float* c = sums + position * (block_tiles_ * width + kApart);
     for (int64_t i = 0; i < row_tiles; ++i) {
@@ -242,6 +272,9 @@ void Winograd::Multiply(const FilterPanels& filter, const Block& block, int widt
       args.rows = static_cast<int>(block.count * (i + 1) / row_tiles - row);
       args.a = a + row * in_channels_;
       args.c = c + row * width;
+      if (cache_.bytes() > 0 && position + 1 < kWinogradPositions) {
+        Prefetch(args.panel + panel_stride, channels * width, i, row_tiles);
+      }
       gemm.gemm(args);
     }
   }
@@ -291,15 +324,20 @@ void Winograd::MultiplyGroups(const FilterPanels& filter, const Block& block, co
 }
 
 // The same, many tiles.
-void Winograd::MultiplyBlock(const FilterPanels& filter, const Block& block, const FilterPanels::Panel& panel,
-                             float* lane) const {
+void Winograd::MultiplyBlock(const FilterPanels& filter, const Block& block, int64_t index, float* lane) const {
+  const FilterPanels::Panel panel = filter.panel(index);
   const int width = static_cast<int>(RoundUp(panel.n, filter.kernel().column_unit));
   for (int64_t r = 0; r < ranges_; ++r) {
     const int64_t first = RangeStart(filter, r), end = RangeStart(filter, r + 1);
     const int64_t channel = filter.block(first).offset;
     const int64_t channels = filter.block(end - 1).offset + filter.block(end - 1).segment_length - channel;
-    TransformFilter(filter, panel, first, end, lane);
-    Multiply(filter, block, width, channel, channels, lane, lane + sums_at_);
+    const float* transformed = lane;
+    if (cache_.bytes() > 0) {
+      transformed = cache_.data() + (index * ranges_ + r) * TransformedElements(filter);
+    } else {
+      TransformFilter(filter, panel, r, lane);
+    }
+    Multiply(filter, block, width, channel, channels, transformed, lane + sums_at_);
   }
 }
 
@@ -308,7 +346,7 @@ void Winograd::MultiplyPanel(const Arrays& arrays, const Block& block, int64_t i
   if (few_tiles_) {
     MultiplyGroups(arrays.filter, block, panel, lane + sums_at_);
   } else {
-    MultiplyBlock(arrays.filter, block, panel, lane);
+    MultiplyBlock(arrays.filter, block, index, lane);
   }
   TransformOutput(arrays, block, panel, lane + sums_at_);
 }

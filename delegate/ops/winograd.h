@@ -4,7 +4,8 @@
 //   many tiles   the transformed filters of some input channels are written to memory, and multiplied with all tiles by
 //                the matrix kernel;
 //   few tiles    they never leave the registers: tiles go in groups of four, and each group transforms them again.
-// The map's size decides, and the instruction set (WinogradF32Kernel's costs).
+// The map's size decides, and the instruction set (WinogradF32Kernel's costs). Conv2DParams::cache_filters keeps the
+// transformed filters of many tiles; with few tiles there is nothing to keep, and reading it would take longer.
 //
 // Rounding. Let W be the sum over input channels of (sum of the filter's |w|) * (largest |x| of the tile's 6x6 patch).
 // An output's error is at most about 160 n eps/2 W, 160 being what the matrices' absolute values allow and n the
@@ -39,10 +40,12 @@ class Winograd {
   // images has no say in it, so that a batch gives what its images give alone.
   static bool Pays(const Conv2DPlan& plan, const WinogradF32Kernel& kernel);
 
-  // Plans for the input that `plan` is for.
+  // Plans for the input that `plan` is for, and fills the cache that plan.params.cache_filters asks for. It stays from
+  // then on, whatever the later maps.
   //   threads   how many threads work at the same time, at most
   Status Plan(const Conv2DPlan& plan, const FilterPanels& filter, const WinogradF32Kernel& kernel, int threads);
 
+  size_t cached_bytes() const { return cache_.bytes(); }
   int64_t workspace_elements() const { return input_elements_ + lanes_ * lane_elements_; }
 
   // output = clamp(convolution + bias + residual), the residual being null or like the output.
@@ -70,11 +73,12 @@ class Winograd {
   int64_t GroupElements() const;
   void MultiplyGroups(const FilterPanels& filter, const Block& block, const FilterPanels::Panel& panel,
                       float* sums) const;
-  void MultiplyBlock(const FilterPanels& filter, const Block& block, const FilterPanels::Panel& panel,
-                     float* lane) const;
+  void MultiplyBlock(const FilterPanels& filter, const Block& block, int64_t panel, float* lane) const;
   void MultiplyPanel(const Arrays& arrays, const Block& block, int64_t panel, float* lane) const;
-  void TransformFilter(const FilterPanels& filter, const FilterPanels::Panel& panel, int64_t first_block,
-                       int64_t end_block, float* transformed) const;
+  void TransformFilter(const FilterPanels& filter, const FilterPanels::Panel& panel, int64_t range,
+                       float* transformed) const;
+  Status FillCache(const FilterPanels& filter);
+  int64_t TransformedElements(const FilterPanels& filter) const;
   void Multiply(const FilterPanels& filter, const Block& block, int width, int64_t first_channel, int64_t channels,
                 const float* transformed, float* sums) const;
   void TransformOutput(const Arrays& arrays, const Block& block, const FilterPanels::Panel& panel,
@@ -95,6 +99,7 @@ class Winograd {
   int64_t lanes_ = 0;  // threads that can work at the same time; each has its own transformed filters and sums
   int64_t lane_elements_ = 0;
   int64_t sums_at_ = 0;  // in a lane's memory, behind the transformed filters
+  Buffer<float> cache_;  // [panel][range][position][channel][column]: all transformed filters, or nothing
 };
 
 }  // namespace dgms

@@ -30,7 +30,9 @@ class State {
   }
 
   const Options& options() const { return options_; }
-  BuildSettings build_settings() const { return {kernels_, options_.num_threads, options_.dynamic_int8}; }
+  BuildSettings build_settings() const {
+    return {kernels_, options_.num_threads, options_.dynamic_int8, options_.cache_filters};
+  }
   Profile& profile() { return profile_; }
 
   // The thread pool, started when first needed; null if memory runs out.

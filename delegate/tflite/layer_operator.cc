@@ -237,9 +237,18 @@ template <typename Op, typename Params, typename... Arguments>
 std::unique_ptr<Operator> CreateWindow(const LayerMatch& match, const Shape& input_dims, Params params,
                                        const BuildSettings& settings, Status* status, const Arguments&... arguments) {
   if (!SetParams(match, input_dims, &params)) return nullptr;
+  if constexpr (std::is_same_v<Op, Conv2D>) params.cache_filters = settings.cache_filters;
   std::unique_ptr<Op> op = Op::Create(params, arguments..., *settings.kernels, status);
-  return op == nullptr ? nullptr
-                       : std::make_unique<WindowOp<Op>>(std::move(op), match, input_dims[3], settings.threads);
+  if (op == nullptr) return nullptr;
+  if constexpr (std::is_same_v<Op, Conv2D>) {
+    // Now, so that it counts in what is reported of the claim. The shape may be another in the end, and be refused
+    // then.
+    if (settings.cache_filters && op->CacheFilters(input_dims[1], input_dims[2]) == Status::kOutOfMemory) {
+      *status = Status::kOutOfMemory;
+      return nullptr;
+    }
+  }
+  return std::make_unique<WindowOp<Op>>(std::move(op), match, input_dims[3], settings.threads);
 }
 
 template <typename Op, typename... Arguments>

@@ -21,8 +21,9 @@ using Shape = std::vector<int>;
 // How operators are built: the delegate's kernels and those of its options that concern them.
 struct BuildSettings {
   const KernelSet* kernels = nullptr;
-  int threads = 1;            // of the pool that operators will run on
-  bool dynamic_int8 = false;  // float layers quantise their activations at run time, where their weights allow it
+  int threads = 1;             // of the pool that operators will run on
+  bool dynamic_int8 = false;   // float layers quantise their activations at run time, where their weights allow it
+  bool cache_filters = false;  // of Conv2DParams
 };
 
 class Operator {

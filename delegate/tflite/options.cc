@@ -67,6 +67,9 @@ std::string SetOption(const std::string& key, const char* value, Options* option
     const bool known = options->dynamic_int8 || std::strcmp(value, "float32") == 0;
     return known ? "" : "`activations` must be 'float32' or 'dynamic_int8'";
   }
+  if (key == DGMS_OPTION_CACHE_FILTERS) {
+    return ParseBool(value, &options->cache_filters) ? "" : "`cache_filters` must be 0 or 1";
+  }
   if (key == DGMS_OPTION_CLAIM) {
     const bool graph = std::strcmp(value, "graph") == 0;
     options->claim = graph ? ClaimScope::kGraph : ClaimScope::kCodebook;
@@ -78,7 +81,7 @@ std::string SetOption(const std::string& key, const char* value, Options* option
   }
   if (key == DGMS_OPTION_LOG) return ParseBool(value, &options->log) ? "" : "`log` must be 0 or 1";
   if (key == DGMS_OPTION_PROFILE) return ParseBool(value, &options->profile) ? "" : "`profile` must be 0 or 1";
-  return "the options are num_threads, activations, claim, isa, log and profile";
+  return "the options are num_threads, activations, cache_filters, claim, isa, log and profile";
 }
 
 }  // namespace

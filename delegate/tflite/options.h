@@ -13,6 +13,7 @@ struct Options {
   int num_threads = 1;        // 1 to ThreadPool::kMaxThreads; "-1" is resolved already
   std::string isa = "auto";   // "auto" or the name of a kernel set; whether this build and CPU have it is checked later
   bool dynamic_int8 = false;  // "activations": float operators quantise their activations at run time
+  bool cache_filters = false;
   ClaimScope claim = ClaimScope::kGraph;
   bool log = false;
   bool profile = false;

@@ -43,6 +43,8 @@ def create(pairs: list[tuple[bytes | None, bytes | None]] | None, count: int | N
         {"num_threads": "64"},
         {"activations": "float32"},
         {"activations": "dynamic_int8"},
+        {"cache_filters": "0"},
+        {"cache_filters": "true"},
         {"claim": "graph"},
         {"claim": "codebook"},
         {"isa": "auto"},
@@ -69,6 +71,7 @@ def test_accepted(options: dict[str, str]) -> None:
         ({"num_threads": "2.0"}, "`num_threads` must be"),
         ({"activations": "int8"}, "`activations` must be 'float32' or 'dynamic_int8'"),
         ({"activations": ""}, "`activations` must be 'float32' or 'dynamic_int8'"),
+        ({"cache_filters": "yes"}, "`cache_filters` must be 0 or 1. Received: 'cache_filters' = 'yes'"),
         ({"claim": "all"}, "`claim` must be 'graph' or 'codebook'. Received: 'claim' = 'all'"),
         ({"isa": "altivec"}, "`isa` must be one that this machine and this build have: 'auto', 'portable'"),
         ({"isa": ""}, "`isa` must be"),
@@ -76,7 +79,7 @@ def test_accepted(options: dict[str, str]) -> None:
         ({"profile": "2"}, "`profile` must be 0 or 1"),
         (
             {"threads": "2"},
-            "the options are num_threads, activations, claim, isa, log and profile. Received: 'threads' = '2'",
+            "the options are num_threads, activations, cache_filters, claim, isa, log and profile. Received: 'threads' = '2'",
         ),
         ({"": "2"}, "the options are"),
         ({"NUM_THREADS": "2"}, "the options are"),
@@ -174,3 +177,18 @@ for threads in (1, 2, 5):
         pytest.skip("needs /proc")
     done = run_script(script)
     assert done.stdout.split() == ["0", "0", "1", "0", "4", "0"], done.stderr
+
+
+def test_cached_filters_are_counted_and_change_no_result() -> None:
+    rng = np.random.default_rng(0)
+    model = conv_model(shape=(1, 40, 40, 32), filters=32)
+    x = rng.standard_normal(model.shape).astype(np.float32)
+    packed, results = [], []
+    for value in ("0", "1"):
+        with captured_stderr() as lines:
+            delegate = litert.load_delegate(library(), {"cache_filters": value, "log": "1"})
+            interpreter = litert.Interpreter(model_content=model.file.bytes(), experimental_delegates=[delegate])
+            results.append(run(interpreter, x)[0])
+        packed.append(int(next(match[1] for line in lines if (match := re.search(r"packed (\d+) bytes", line)))))
+    assert packed[1] - packed[0] >= 36 * 32 * 32 * 4
+    np.testing.assert_array_equal(*results)

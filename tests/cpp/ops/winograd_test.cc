@@ -163,6 +163,55 @@ TEST(Winograd, FewTiles) {
   EXPECT_GT(used, 12);
 }
 
+// Filters that are kept give the same bits, cost what they take, and are kept for maps of many tiles alone.
+TEST(Winograd, CachedFilters) {
+  Random random(23);
+  Conv2DCase c = Square(3, 1, Padding::kSame, 30, 80, 70);
+  const FilterData filter = MakeFilter(random, c.params);
+  for (const KernelSet* kernels : AllKernelSets()) {
+    SCOPED_TRACE(IsaName(kernels->isa));
+    c.params.cache_filters = false;
+    const auto plain = Conv2D::Create(c.params, filter.Source(), filter.Bias(), *kernels);
+    c.params.cache_filters = true;
+    const auto cached = Conv2D::Create(c.params, filter.Source(), filter.Bias(), *kernels);
+    ASSERT_NE(cached, nullptr);
+    const size_t packed = plain->packed_bytes();
+    EXPECT_EQ(cached->packed_bytes(), packed) << "the size of the map is not known yet";
+    EXPECT_EQ(cached->CacheFilters(4, 4), Status::kOk);
+    EXPECT_EQ(cached->packed_bytes(), packed) << "the direct convolution keeps nothing";
+    for (const int64_t size : {30, 8, 33}) {
+      ASSERT_EQ(plain->Reshape(2, size, size, nullptr, 2), Status::kOk);
+      if (size == 30) {
+        EXPECT_EQ(cached->CacheFilters(size, size), Status::kOk);
+      }
+      const size_t all = cached->packed_bytes();
+      EXPECT_GE(all - packed, 36u * 80 * 70 * sizeof(float));
+      ASSERT_EQ(cached->Reshape(2, size, size, nullptr, 2), Status::kOk);
+      EXPECT_EQ(cached->packed_bytes(), all);
+      EXPECT_EQ(plain->packed_bytes(), packed);
+      const std::vector<float> input = random.Floats(2 * size * size * 80);
+      const auto pool = ThreadPool::Create(2);
+      const std::vector<float> expected = RunGuarded(*plain, input, 2 * size * size * 70, *pool);
+      EXPECT_EQ(RunGuarded(*cached, input, 2 * size * size * 70, *pool), expected);
+    }
+  }
+}
+
+TEST(Winograd, CacheWithoutMemory) {
+  Random random(24);
+  Conv2DCase c = Square(3, 1, Padding::kSame, 30, 64, 64);
+  c.params.cache_filters = true;
+  const FilterData filter = MakeFilter(random, c.params);
+  const auto op = Conv2D::Create(c.params, filter.Source(), filter.Bias(), *BestKernels());
+  SetAllocationHook([](size_t bytes) { return bytes < 36 * 64 * 64 * sizeof(float); });
+  EXPECT_EQ(op->CacheFilters(30, 30), Status::kOutOfMemory);
+  EXPECT_EQ(op->Reshape(1, 30, 30), Status::kOutOfMemory);
+  SetAllocationHook(nullptr);
+  const auto pool = ThreadPool::Create(1);
+  EXPECT_EQ(op->Run(nullptr, nullptr, *pool), Status::kNotReady);
+  EXPECT_EQ(op->Reshape(1, 30, 30), Status::kOk);
+}
+
 // Data that the method is worst at: everything positive (transforms cancel what the sum does not), signs that alternate
 // from pixel to pixel, and magnitudes that differ by 12 orders within a patch.
 TEST(Winograd, AdversarialData) {

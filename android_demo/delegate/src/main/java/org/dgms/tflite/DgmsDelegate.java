@@ -50,11 +50,13 @@ public final class DgmsDelegate implements Delegate, AutoCloseable {
 
     private int numThreads = -1;
     private Activations activations = Activations.FLOAT32;
+    private boolean cachingFilters;
     private boolean profiling;
     private boolean logging;
 
     /**
-     * The defaults: the delegate chooses the number of threads, float activations, no profiling, no logging.
+     * The defaults: the delegate chooses the number of threads, float activations, filters as they are
+     * stored, no profiling, no logging.
      */
     public Options() {}
 
@@ -87,6 +89,16 @@ public final class DgmsDelegate implements Delegate, AutoCloseable {
       return this;
     }
 
+    /**
+     * Sets whether float 3x3 convolutions over large maps keep their filters in memory as they multiply them, 16
+     * bytes for each weight, instead of decoding and transforming them in every run: memory for speed, with the
+     * same results. The default is not.
+     */
+    public Options setCachingFilters(boolean cachingFilters) {
+      this.cachingFilters = cachingFilters;
+      return this;
+    }
+
     /** Sets whether every operator is measured ({@link DgmsDelegate#counters}); the default is not. */
     public Options setProfiling(boolean profiling) {
       this.profiling = profiling;
@@ -110,6 +122,11 @@ public final class DgmsDelegate implements Delegate, AutoCloseable {
     /** What layers with float activations compute with. */
     public Activations getActivations() {
       return activations;
+    }
+
+    /** Whether large float convolutions keep their filters as they multiply them. */
+    public boolean isCachingFilters() {
+      return cachingFilters;
     }
 
     /** Whether every operator is measured. */
@@ -168,10 +185,11 @@ public final class DgmsDelegate implements Delegate, AutoCloseable {
       throw new IllegalArgumentException("`options` must not be null. Received: null");
     }
     Library.require();
-    String[] keys = {"num_threads", "activations", "profile", "log"};
+    String[] keys = {"num_threads", "activations", "cache_filters", "profile", "log"};
     String[] values = {
       Integer.toString(options.numThreads),
       options.activations.text,
+      text(options.cachingFilters),
       text(options.profiling),
       text(options.logging)
     };

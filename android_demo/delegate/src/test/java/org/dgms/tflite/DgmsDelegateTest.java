@@ -43,11 +43,14 @@ public class DgmsDelegateTest {
     assertEquals(Activations.FLOAT32, options.getActivations());
     assertFalse(options.isProfiling());
     assertFalse(options.isLogging());
+    assertFalse(options.isCachingFilters());
     options.setNumThreads(3).setActivations(Activations.DYNAMIC_INT8).setProfiling(true).setLogging(true);
+    options.setCachingFilters(true);
     assertEquals(3, options.getNumThreads());
     assertEquals(Activations.DYNAMIC_INT8, options.getActivations());
     assertTrue(options.isProfiling());
     assertTrue(options.isLogging());
+    assertTrue(options.isCachingFilters());
   }
 
   @Test
@@ -86,7 +89,7 @@ public class DgmsDelegateTest {
     assertTrue(message, message.endsWith("Received: 'isa' = 'sse9'"));
     error = assertThrows(InvocationTargetException.class,
         () -> create.invoke(null, new String[] {"f\u00e4rbe"}, new String[] {"1"}));
-    assertEquals("the options are num_threads, activations, claim, isa, log and profile. Received: 'f??rbe' = '1'",
+    assertEquals("the options are num_threads, activations, cache_filters, claim, isa, log and profile. Received: 'f??rbe' = '1'",
         error.getCause().getMessage());
   }
 
