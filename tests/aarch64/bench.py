@@ -137,7 +137,7 @@ def _header(cpu: str) -> str:
 
 def _line(row: dict[str, Any]) -> str:
     cells = [row["network"], row["label"], *(f"{row[name] / 1e6:.1f}" for name in ("delegate", "xnnpack", "floor"))]
-    cells.append(f"{row['ratio']:.2f}")
+    cells.append(f"{row['ratio']:.3f}")
     cells += ["", ""] if row["target"] is None else [f"{row['target']:.2f}", "reached" if row["reached"] else "missed"]
     return f"| {' | '.join(cells)} |"
 
