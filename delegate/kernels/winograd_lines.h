@@ -24,14 +24,18 @@ DGMS_INLINE void InputLine(const Floats (&d)[6], Floats (&t)[6]) {
   t[5] = MinusProduct(Splat(2.5f), d[3], Add(d[1], d[5]));
 }
 
+// Two of the six below: those of the points +point and -point. 3 operations.
+DGMS_INLINE void FilterPair(float square, float point, Floats g0, Floats g1, Floats g2, Floats* plus, Floats* minus) {
+  const Floats even = MultiplyAdd(Splat(square), g2, g0);
+  *plus = MultiplyAdd(Splat(point), g1, even);
+  *minus = MinusProduct(Splat(point), g1, even);
+}
+
 // G times three values: 6 operations.
 DGMS_INLINE void FilterLine(Floats g0, Floats g1, Floats g2, Floats (&u)[6]) {
-  const Floats even_a = MultiplyAdd(Splat(0.5f), g2, g0), even_b = MultiplyAdd(Splat(2.0f), g2, g0);
   u[0] = g0;
-  u[1] = MultiplyAdd(Splat(kPointA), g1, even_a);
-  u[2] = MinusProduct(Splat(kPointA), g1, even_a);
-  u[3] = MultiplyAdd(Splat(kPointB), g1, even_b);
-  u[4] = MinusProduct(Splat(kPointB), g1, even_b);
+  FilterPair(0.5f, kPointA, g0, g1, g2, &u[1], &u[2]);
+  FilterPair(2.0f, kPointB, g0, g1, g2, &u[3], &u[4]);
   u[5] = g2;
 }
 

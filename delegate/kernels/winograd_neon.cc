@@ -97,28 +97,36 @@ void TransformPatch(const WinogradInputArgs& args) {
 
 // ---- filters ----
 
+// The second pass over one line of three vectors: six positions.
+DGMS_INLINE void StoreFilterLine(const Floats (&line)[3], ptrdiff_t position, float** output) {
+  Floats u[kPatch];
+  FilterLine(line[0], line[1], line[2], u);
+#pragma GCC unroll 6
+  for (int x = 0; x < kPatch; ++x) StoreNext(output, position, u[x]);
+}
+
+// Lines go in pairs from the first pass to the second: all six at once would not fit the registers.
 void TransformFilter(const WinogradFilterArgs& args) {
+  constexpr float kSquare[2] = {0.5f, 2.0f}, kPoint[2] = {kPointA, kPointB};
   const ptrdiff_t next_tap = Bytes(args.count), position = Bytes(args.position_stride);
   for (int64_t i = 0; i < args.count; i += kLanes) {
     const float* taps = args.taps + i;
-    Floats g[3][3], t[kPatch][3];
+    float* output = args.output + i;
+    Floats g[3][3];
 #pragma GCC unroll 9
     for (int tap = 0; tap < 9; ++tap) g[tap / 3][tap % 3] = LoadNext(&taps, next_tap);
+    StoreFilterLine(g[0], position, &output);
+#pragma GCC unroll 2
+    for (int pair = 0; pair < 2; ++pair) {
+      Floats plus[3], minus[3];
 #pragma GCC unroll 3
-    for (int x = 0; x < 3; ++x) {
-      Floats column[kPatch];
-      FilterLine(g[0][x], g[1][x], g[2][x], column);
-#pragma GCC unroll 6
-      for (int y = 0; y < kPatch; ++y) t[y][x] = column[y];
+      for (int x = 0; x < 3; ++x) {
+        FilterPair(kSquare[pair], kPoint[pair], g[0][x], g[1][x], g[2][x], &plus[x], &minus[x]);
+      }
+      StoreFilterLine(plus, position, &output);
+      StoreFilterLine(minus, position, &output);
     }
-    float* output = args.output + i;
-#pragma GCC unroll 6
-    for (int y = 0; y < kPatch; ++y) {
-      Floats u[kPatch];
-      FilterLine(t[y][0], t[y][1], t[y][2], u);
-#pragma GCC unroll 6
-      for (int x = 0; x < kPatch; ++x) StoreNext(&output, position, u[x]);
-    }
+    StoreFilterLine(g[2], position, &output);
   }
 }
 
