@@ -73,7 +73,9 @@ class Interpreter(RuntimeInterpreter):
         self._delegated = self._delegate_indices() if delegate else frozenset()
 
     def _delegate_indices(self) -> frozenset[int]:
-        return frozenset(op["index"] for op in self._get_ops_details() if op["op_name"] == _DELEGATE_OP)
+        # By the runtime's own module: `_get_ops_details` describes every tensor as well, 4 ms of a MobileNetV2's start.
+        nodes = self._interpreter
+        return frozenset(i for i in range(nodes.NumNodes()) if nodes.NodeName(i) == _DELEGATE_OP)
 
     def delegated_nodes(self) -> int:
         """How many nodes of the delegate are in the graph: 0 when it claimed nothing (or was not loaded).
