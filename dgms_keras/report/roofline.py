@@ -86,7 +86,10 @@ def save_roofline(path: str | os.PathLike[str], results: Sequence[dict[str, Any]
     columns = min(2, len(results))
     rows = math.ceil(len(results) / columns)
     figure = Figure(figsize=(0.6 + 6.2 * columns, 0.9 + 4.6 * rows), layout="constrained")
-    figure.suptitle("Layers of networks under their roofs; a mark's area is the layer's share of the time", fontsize=12)
+    line = "\n" if columns == 1 else "; "  # one panel is narrower than the title
+    figure.suptitle(
+        f"Layers of networks under their roofs{line}a mark's area is the layer's share of the time", fontsize=12
+    )
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, data in zip(axes, results, strict=False):
         _draw(ax, data)
