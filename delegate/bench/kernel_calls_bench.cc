@@ -6,6 +6,8 @@
 //        kernel_calls_bench ISA CALLS gemv      COLUMNS K
 //        kernel_calls_bench ISA CALLS depthwise CHANNELS PIXELS SIZE STRIDE (SIZE x SIZE taps)
 //        kernel_calls_bench ISA CALLS decode_s8, gemm_s8 or depthwise_s8, with the same numbers: the int8 kernels
+//        kernel_calls_bench ISA CALLS packed_s8 COLUMNS K ROWS SEGMENTS     (packed rows, multiplied by COLUMNS)
+//        kernel_calls_bench ISA CALLS pack_s8   COLUMNS K ROWS SEGMENTS     (work: as if multiplied by COLUMNS)
 //        kernel_calls_bench ISA CALLS requantize COLUMNS ROWS               (work: outputs)
 // Prints the kernel's name, the multiply-adds (decode: weights) of one call, and a checksum.
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <limits>
 #include <random>
 #include <string>
@@ -24,6 +27,7 @@
 #include "kernels/pack_weights.h"
 #include "kernels/select_kernel.h"
 #include "ops/memory.h"
+#include "ops/shapes.h"
 
 namespace dgms {
 namespace {
@@ -161,6 +165,47 @@ int GemmS8(const GemmS8Kernel& kernel, int calls, bool decode_alone, int n, int6
   return Report(kernel.name, rows * n * k, sums, rows * width);
 }
 
+// Packs rows, or multiplies packed ones with a panel.
+int PackedS8(const GemmS8Kernel& kernel, int calls, bool pack_alone, int n, int64_t k, int rows,
+             int64_t segment_count) {
+  if (kernel.packed == nullptr || RoundUp(k, kernel.k_unit) * kernel.max_columns > kPanelBytes) {
+    std::fprintf(stderr, "%s packs no rows, or %lld places are more than a block has\n", kernel.name,
+                 static_cast<long long>(k));
+    return 2;
+  }
+  const PackedGemmS8& packed = *kernel.packed;
+  const int64_t tile_bytes = packed.tile_rows * RoundUp(k, kPackedPlaces);
+  const int64_t tiles = CeilDiv(rows, packed.tile_rows), length = k / segment_count;
+  const std::vector<int8_t> a(static_cast<size_t>(rows * k), 3);
+  std::vector<int64_t> segments;
+  for (int64_t s = 0; s < segment_count; ++s) segments.push_back(s * length);
+  Buffer<int8_t> packed_rows;
+  if (!packed_rows.Reserve(tiles * tile_bytes)) return 1;
+  const auto pack = [&] {
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int8_t* row[kMaxPackedRows];
+      const int64_t first = tile * packed.tile_rows, count = std::min<int64_t>(packed.tile_rows, rows - first);
+      for (int64_t r = 0; r < count; ++r) row[r] = a.data() + (first + r) * k;
+      packed.pack({static_cast<int>(count), row, segments.data(), segment_count, length,
+                   packed_rows.data() + tile * tile_bytes});
+    }
+  };
+  if (pack_alone) {
+    Repeat(calls, pack);
+    return Report(kernel.name, rows * n * k, packed_rows.data(), 16);
+  }
+  pack();
+  alignas(kAlignment) static int8_t panel[kPanelBytes];
+  std::fill(std::begin(panel), std::end(panel), static_cast<int8_t>(1));
+  const int width = static_cast<int>(RoundUp(n, kernel.column_unit));
+  Buffer<int32_t> sums;
+  if (!sums.Reserve(int64_t{rows} * width)) return 1;
+  const PackedGemmS8Args args = {rows,        width, packed_rows.data(), tile_bytes, RoundUp(k, kernel.k_unit), panel,
+                                 sums.data(), false};
+  Repeat(calls, [&] { packed.gemm(args); });
+  return Report(kernel.name, rows * n * k, sums.data(), rows * width);
+}
+
 int DepthwiseS8(const DepthwiseS8Kernel& kernel, int calls, int64_t channels, int64_t pixels, int64_t size,
                 int64_t stride) {
   const int64_t width = (pixels - 1) * stride + size;
@@ -205,7 +250,8 @@ int Requantize(const OutputS8Kernel& kernel, int calls, int n, int rows) {
 
 int Main(int argc, char** argv) {
   const std::string kind = argc > 3 ? argv[3] : "";
-  const bool four = kind == "gemm" || kind == "depthwise" || kind == "gemm_s8" || kind == "depthwise_s8";
+  const bool four = kind == "gemm" || kind == "depthwise" || kind == "gemm_s8" || kind == "depthwise_s8" ||
+                    kind == "packed_s8" || kind == "pack_s8";
   const int64_t numbers = four ? 4 : 2;
   const KernelSet* kernels = argc > 1 ? KernelsFor(argv[1]) : nullptr;
   if (argc != 4 + numbers || kernels == nullptr) {
@@ -224,6 +270,12 @@ int Main(int argc, char** argv) {
     const int rows = static_cast<int>(std::clamp<int64_t>(n[2], 1, kernel.max_rows));
     const int columns = static_cast<int>(std::clamp<int64_t>(n[0], 1, kernel.max_columns));
     return GemmS8(kernel, calls, kind == "decode_s8", columns, n[1], rows, std::max<int64_t>(1, n[3]));
+  }
+  if (kind == "packed_s8" || kind == "pack_s8") {
+    const GemmS8Kernel& kernel = *kernels->gemm_s8;
+    const int columns = static_cast<int>(std::clamp<int64_t>(n[0], 1, kernel.max_columns));
+    return PackedS8(kernel, calls, kind == "pack_s8", columns, n[1], static_cast<int>(n[2]),
+                    std::max<int64_t>(1, n[3]));
   }
   const GemmF32Kernel& kernel = *kernels->gemm;
   if (n[0] < 1 || n[0] > kernel.max_columns || n[1] < 1 ||

@@ -51,23 +51,9 @@ LayerOp Wrap(std::unique_ptr<Op> op, const Probe* probe) {
 }
 
 // The float op, or the int8 one: `arguments` is what its Create takes beside parameters.
-template <typename Op, typename... Arguments>
-LayerOp MakeConv(const Layer& layer, Workspace* workspace, const Probe* probe, const Arguments&... arguments) {
-  Conv2DParams p;
-  p.kernel_h = p.kernel_w = layer.kernel;
-  p.stride_h = p.stride_w = layer.stride;
-  p.padding = Padding::kSame;
-  p.in_channels = layer.in_channels;
-  p.out_channels = layer.out_channels;
-  p.activation = Activation::kRelu;
-  auto op = Op::Create(p, arguments...);
-  op->Reshape(1, layer.in_size, layer.in_size, workspace);
-  return Wrap(std::move(op), probe);
-}
-
-template <typename Op, typename... Arguments>
-LayerOp MakeDepthwise(const Layer& layer, Workspace* workspace, const Probe* probe, const Arguments&... arguments) {
-  DepthwiseConv2DParams p;
+template <typename Op, typename Params, typename... Arguments>
+LayerOp MakeWindow(const Layer& layer, Params p, Workspace* workspace, const Probe* probe,
+                   const Arguments&... arguments) {
   p.kernel_h = p.kernel_w = layer.kernel;
   p.stride_h = p.stride_w = layer.stride;
   p.padding = Padding::kSame;
@@ -76,6 +62,18 @@ LayerOp MakeDepthwise(const Layer& layer, Workspace* workspace, const Probe* pro
   auto op = Op::Create(p, arguments...);
   op->Reshape(1, layer.in_size, layer.in_size, workspace);
   return Wrap(std::move(op), probe);
+}
+
+template <typename Op, typename... Arguments>
+LayerOp MakeConv(const Layer& layer, const Arguments&... arguments) {
+  Conv2DParams p;
+  p.out_channels = layer.out_channels;
+  return MakeWindow<Op>(layer, p, arguments...);
+}
+
+template <typename Op, typename... Arguments>
+LayerOp MakeDepthwise(const Layer& layer, const Arguments&... arguments) {
+  return MakeWindow<Op>(layer, DepthwiseConv2DParams(), arguments...);
 }
 
 template <typename Op, typename... Arguments>
@@ -136,6 +134,7 @@ inline LayerOp MakeLayerOp(const Layer& layer, Activations activations, int bits
   Requantization fixed;
   fixed.factor = factor.data();
   fixed.fixed_point = !dense;
+  if (!dense) fixed.output_zero = INT8_MIN;  // of a layer with RELU6: its outputs are the zero point or above
   for (float& s : scale) s /= 127;
   const Dequantization dynamic = {scale.data(), bias.data(), RangeOf(Activation::kRelu)};
   const Int8LayerOutput output =

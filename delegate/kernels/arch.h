@@ -25,6 +25,11 @@
 #define DGMS_AMX 0
 #endif
 
+// Whether kernels of 64-bit ARM may be assembly where compilers make worse of intrinsics (CMakeLists.txt).
+#ifndef DGMS_NEON_ASSEMBLY
+#define DGMS_NEON_ASSEMBLY 1
+#endif
+
 // NEON kernels exist on both ARM families.
 #define DGMS_NEON (DGMS_AARCH64 || DGMS_ARM32)
 

@@ -32,6 +32,16 @@ inline uint32_t UpToEightCodes(const uint8_t* codes, int64_t i, int64_t count) {
   return word;
 }
 
+// Calls use(0, the code at i), use(1, the next one) ... for `count` codes, which are read by eights.
+template <typename Use>
+inline void ForEachCode(const uint8_t* codes, int64_t i, int64_t count, const Use& use) {
+  for (int64_t n = 0; n < count; n += 8) {
+    const int64_t run = count - n < 8 ? count - n : 8;
+    uint32_t word = UpToEightCodes(codes, i + n, run);
+    for (int64_t p = 0; p < run; ++p, word >>= 4) use(n + p, static_cast<int>(word & 15));
+  }
+}
+
 // The nibbles of a word as bytes, in the same order. They are moved apart in fours, then in pairs, then all.
 inline uint64_t NibblesToBytes(uint32_t nibbles) {
   uint64_t x = nibbles;

@@ -39,52 +39,51 @@ void AnyRun(const DepthwiseF32Args& args) {
 // `pixels` output pixels from `first` on, `vectors` vectors of channels from channel c on; kernel lines of `taps` taps,
 // `stride` taps from one pixel to the next: position x of an input line (counted in taps) serves every pixel i and tap
 // kx with i * stride + kx == x. For one pixel the positions come in the order of its taps, so its sum keeps the order
-// of the contract.
-template <int taps, int stride, int pixels, int vectors>
+// of the contract. `left`: the first position is outside of the line, as is the last with `right`: left out.
+template <int taps, int stride, int pixels, int vectors, bool left = false, bool right = false>
 void Windows(const DepthwiseF32Args& args, int64_t first, int64_t c) {
-  constexpr int kPositions = (pixels - 1) * stride + taps;
+  constexpr int kPositions = (pixels - 1) * stride + taps, kBegin = left ? 1 : 0, kEnd = kPositions - (right ? 1 : 0);
   constexpr ptrdiff_t kFloat = sizeof(float);
   // Copies: the compiler must assume that stores to the output change `args`.
   const ptrdiff_t next_position = args.tap_stride * kFloat, next_tap = args.weight_tap_stride * kFloat;
-  const int64_t next_line = args.line_stride - kPositions * args.tap_stride;
-  const int64_t next_weights = args.weight_line_stride - taps * args.weight_tap_stride;
-  const int64_t kernel_h = args.kernel_h, output_stride = args.output_stride;
+  const ptrdiff_t next_line = args.line_stride * kFloat - (kEnd - kBegin - 1) * next_position;
+  const ptrdiff_t next_weights = args.weight_line_stride * kFloat - (taps - 1) * next_tap;
+  const ptrdiff_t next_pixel = args.output_stride * kFloat;
+  const int64_t kernel_h = args.kernel_h;
   const int64_t end = args.channels / (vectors * kLanes) * (vectors * kLanes);
-  const float *all_weights = args.weights, *all_bias = args.bias, *inputs = args.input + first * args.pixel_stride;
-  float* outputs = args.output + first * output_stride;
+  const float *all_weights = args.weights, *bias = args.bias + c;
+  const float* inputs = args.input + first * args.pixel_stride + kBegin * args.tap_stride;
+  float* outputs = args.output + first * args.output_stride;
   const float32x4_t min = vdupq_n_f32(args.min), max = vdupq_n_f32(args.max);
-  for (; c < end; c += vectors * kLanes) {
+  for (; c < end; c += vectors * kLanes, bias += vectors * kLanes) {
     float32x4_t sum[pixels][vectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      const float32x4_t bias = vld1q_f32(all_bias + c + v * kLanes);
 #pragma GCC unroll 16
-      for (int i = 0; i < pixels; ++i) sum[i][v] = bias;
-    }
+    for (int i = 0; i < pixels; ++i) LoadAgain(bias, sum[i]);
     const float *input = inputs + c, *weights = all_weights + c;
-    for (int64_t ky = kernel_h; ky > 0; --ky, input += next_line, weights += next_weights) {
-      float32x4_t w[taps][vectors];
+    for (int64_t ky = kernel_h; ky > 0; --ky) {
+      Registers<vectors> w[taps];
 #pragma GCC unroll 8
-      for (int kx = 0; kx < taps; ++kx) LoadNext<vectors>(&weights, next_tap, w[kx]);
+      for (int kx = 0; kx < taps; ++kx) w[kx] = LoadNext<vectors>(&weights, kx + 1 < taps ? next_tap : next_weights);
 #pragma GCC unroll 32
-      for (int x = 0; x < kPositions; ++x) {
-        float32x4_t value[vectors];
-        LoadNext<vectors>(&input, next_position, value);
+      for (int x = kBegin; x < kEnd; ++x) {
+        const Registers<vectors> value = LoadNext<vectors>(&input, x + 1 < kEnd ? next_position : next_line);
 #pragma GCC unroll 16
         for (int i = 0; i < pixels; ++i) {
           const int kx = x - i * stride;
           if (kx >= 0 && kx < taps) {
 #pragma GCC unroll 4
-            for (int v = 0; v < vectors; ++v) sum[i][v] = vfmaq_f32(sum[i][v], value[v], w[kx][v]);
+            for (int v = 0; v < vectors; ++v) sum[i][v] = vfmaq_f32(sum[i][v], value.val[v], w[kx].val[v]);
           }
         }
       }
     }
     float* output = outputs + c;
 #pragma GCC unroll 16
-    for (int i = 0; i < pixels; ++i, output += output_stride) {
+    for (int i = 0; i < pixels; ++i) {
+      Registers<vectors> clamped;
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) vst1q_f32(output + v * kLanes, Clamp(sum[i][v], min, max));
+      for (int v = 0; v < vectors; ++v) clamped.val[v] = Clamp(sum[i][v], min, max);
+      StoreNext<vectors>(&output, next_pixel, clamped);
     }
   }
 }
@@ -100,14 +99,40 @@ DGMS_INLINE void Run(const DepthwiseF32Args& args, int64_t c, const WindowsFn (&
   }
 }
 
-#define DGMS_WINDOWS_4(taps, stride, vectors)                                                              \
-  Windows<taps, stride, 1, vectors>, Windows<taps, stride, 2, vectors>, Windows<taps, stride, 3, vectors>, \
-      Windows<taps, stride, 4, vectors>
-#define DGMS_WINDOWS_8(taps, stride, vectors)                                                                  \
-  DGMS_WINDOWS_4(taps, stride, vectors), Windows<taps, stride, 5, vectors>, Windows<taps, stride, 6, vectors>, \
-      Windows<taps, stride, 7, vectors>, Windows<taps, stride, 8, vectors>
-#define DGMS_WINDOWS_10(taps, stride, vectors) \
-  DGMS_WINDOWS_8(taps, stride, vectors), Windows<taps, stride, 9, vectors>, Windows<taps, stride, 10, vectors>
+#define DGMS_WINDOWS_4(taps, stride, ...)                                                                              \
+  Windows<taps, stride, 1, __VA_ARGS__>, Windows<taps, stride, 2, __VA_ARGS__>, Windows<taps, stride, 3, __VA_ARGS__>, \
+      Windows<taps, stride, 4, __VA_ARGS__>
+#define DGMS_WINDOWS_8(taps, stride, ...)                                           \
+  DGMS_WINDOWS_4(taps, stride, __VA_ARGS__), Windows<taps, stride, 5, __VA_ARGS__>, \
+      Windows<taps, stride, 6, __VA_ARGS__>, Windows<taps, stride, 7, __VA_ARGS__>, \
+      Windows<taps, stride, 8, __VA_ARGS__>
+#define DGMS_WINDOWS_10(taps, stride, ...)                                          \
+  DGMS_WINDOWS_8(taps, stride, __VA_ARGS__), Windows<taps, stride, 9, __VA_ARGS__>, \
+      Windows<taps, stride, 10, __VA_ARGS__>
+
+#if DGMS_AARCH64
+// A whole line of 3 taps in pairs of vectors, its edges as well: at most one tap is outside on either side.
+template <int stride>
+void RunLineOf3(const DepthwiseF32Args& args, bool left, bool right) {
+  static constexpr WindowsFn kWindows[2][2][10] = {
+      {{DGMS_WINDOWS_10(3, stride, 2, false, false)}, {DGMS_WINDOWS_10(3, stride, 2, false, true)}},
+      {{DGMS_WINDOWS_10(3, stride, 2, true, false)}, {DGMS_WINDOWS_10(3, stride, 2, true, true)}}};
+  for (int64_t first = 0; first < args.pixels; first += 10) {
+    const int64_t pixels = args.pixels - first < 10 ? args.pixels - first : 10;
+    kWindows[left && first == 0][right && first + pixels == args.pixels][pixels - 1](args, first, 0);
+  }
+}
+
+// The channels that this did; 0 if it is not for this line.
+int64_t RunLineOf3(const DepthwiseF32Args& args) {
+  const int64_t stride = args.pixel_stride / args.tap_stride;
+  const int64_t right = (args.pixels - 1) * stride + 3 - (args.pad_left + args.line_columns);  // taps outside
+  if (args.line_columns == 0 || args.pad_left > 1 || right > 1 || args.channels < 2 * kLanes) return 0;
+  if (stride > 2) return 0;
+  (stride == 1 ? RunLineOf3<1> : RunLineOf3<2>)(args, args.pad_left == 1, right == 1);
+  return args.channels / (2 * kLanes) * (2 * kLanes);
+}
+#endif
 
 // Pairs of vectors first, where there are registers for them, then the vector that is left.
 template <int taps, int stride>
@@ -192,6 +217,18 @@ void RunInside(const DepthwiseF32Args& args) {
 
 }  // namespace
 
-void f32_depthwise_neon(const DepthwiseF32Args& args) { ForEachRun(args, RunInside); }
+void f32_depthwise_neon(const DepthwiseF32Args& args) {
+  DepthwiseF32Args rest = args;
+#if DGMS_AARCH64
+  const int64_t done = args.kernel_w == 3 ? RunLineOf3(args) : 0;
+  if (done == args.channels) return;
+  rest.input += done;
+  rest.weights += done;
+  rest.bias += done;
+  rest.output += done;
+  rest.channels -= done;
+#endif
+  ForEachRun(rest, RunInside);
+}
 
 }  // namespace dgms

@@ -17,7 +17,9 @@ void f32_6x16_avx2_decode(const uint8_t* packed, int64_t k, int n, const Tables&
   Decode(packed, k, n, tables, panel);
 }
 
-void f32_6x16_avx2_gemm(const GemmF32Args& args) { (args.n <= kLanes ? kTiles<1> : kTiles<2>)[args.rows - 1](args); }
+void f32_6x16_avx2_gemm(const GemmF32Args& args) {
+  args.n <= kLanes ? RunTiles(args, kTiles<1>) : RunTiles(args, kTiles<2>);
+}
 
 void f32_6x16_avx2_gemv(const GemvF32Args& args) { Gemv(args); }
 

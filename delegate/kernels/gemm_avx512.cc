@@ -19,7 +19,9 @@ void f32_14x32_avx512_decode(const uint8_t* packed, int64_t k, int n, const Tabl
   Decode(packed, k, n, tables, panel);
 }
 
-void f32_14x32_avx512_gemm(const GemmF32Args& args) { (args.n <= kLanes ? kTiles<1> : kTiles<2>)[args.rows - 1](args); }
+void f32_14x32_avx512_gemm(const GemmF32Args& args) {
+  args.n <= kLanes ? RunTiles(args, kTiles<1>) : RunTiles(args, kTiles<2>);
+}
 
 void f32_14x32_avx512_gemv(const GemvF32Args& args) { Gemv(args); }
 

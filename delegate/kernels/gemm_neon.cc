@@ -1,14 +1,16 @@
-// NEON: tiles of up to 5 rows by 16 columns on 64-bit ARM (20 of 32 registers hold sums), 4 by 8 on 32-bit ARM (8 of
-// 16). Tile order: pack_runs32. 7 rows by 12 columns have more arithmetic per load, but not per instruction, because
-// one instruction loads four vectors of weights; and 16 divides what networks have of channels.
+// NEON: tiles of up to 5 rows by 16 columns on 64-bit ARM (gemm_tile_neon.h has the usual ones in assembly), 4 by 8 on
+// 32-bit ARM (8 of 16). Tile order: pack_runs32. 7 rows by 12 columns have more arithmetic per load, but not per
+// instruction, because one instruction loads four vectors of weights; and 16 divides what networks have of channels.
 //
 // Decoding. A table of 16 floats is seen as four tables of 16 bytes: all first bytes of the floats, all second bytes
 // and so on, which is how an interleaving load of 4 (vld4q_u8) reads its 64 bytes. A vector of 16 codes is looked up
 // in each of the four (one TBL each), which gives the four bytes of 16 weights in four vectors, and an interleaving
 // store of 4 (vst4q_u8) puts them together again: 16 floats in memory, in the order of the codes. That is 13
-// instructions (17 with the loop) for the 32 weights of 16 packed bytes, and no dependence on what the columns are: a
+// instructions (15 with the loop) for the 32 weights of 16 packed bytes, and no dependence on what the columns are: a
 // run of 32 weights is the next 32 of the block, read row by row. (An extended table of 256 pairs, one 8-byte load for
 // two weights, takes 45; building the floats with ZIPs instead of the interleaving store takes 31.)
+#include "kernels/gemm_tile_neon.h"
+#include "kernels/gemm_tiles.h"
 #include "kernels/kernel.h"
 #include "kernels/simd_neon.h"
 
@@ -97,10 +99,13 @@ inline bool SharesTable(const Tables& tables, int width) {
 template <typename Decoder>
 DGMS_INLINE void DecodeRuns(Decoder& decoder, const uint8_t* packed, int64_t weights, float* to) {
   const uint8x16_t low = vdupq_n_u8(15);
-  for (const float* const end = to + weights; to != end; to += kRun, packed += kRun / 2) {
+  for (; weights > 0; weights -= kRun, packed += kRun / 2) {
     const uint8x16_t codes = vld1q_u8(packed);
     decoder.Decode16(vandq_u8(codes, low), to);
-    decoder.Decode16(vshrq_n_u8(codes, 4), to + 16);
+    to += 16;
+    __asm__("" : "+r"(to));  // keeps the step in the interleaving store, which has no other offset
+    decoder.Decode16(vshrq_n_u8(codes, 4), to);
+    to += 16;
   }
 }
 
@@ -142,10 +147,9 @@ DGMS_INLINE void NextWeights(const float** panel, float32x4_t (&weights)[vectors
   *panel += vectors * kLanes;
 }
 
-// Four places of K: 4 floats of each row meet 4 rows of the panel. `p` is a position in the rows in bytes. `first`: the
-// sums begin with the first place's products, which saves setting them to 0.
+// Four places of K: 4 floats of each row meet 4 rows of the panel. `p` is a position in the rows in bytes.
 // Rows are the outer loop: GCC otherwise copies sums between registers.
-template <bool first, int rows, int vectors>
+template <int rows, int vectors>
 DGMS_INLINE void Step4(Sums<rows, vectors>& sums, const char* const (&a)[rows], ptrdiff_t p, const float** panel) {
   float32x4_t x[rows];
 #pragma GCC unroll 8
@@ -157,9 +161,7 @@ DGMS_INLINE void Step4(Sums<rows, vectors>& sums, const char* const (&a)[rows], 
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) {
-        sums.v[r][v] = first && i == 0 ? MultiplyLane0(weights[v], x[r]) : FmaLane(sums.v[r][v], weights[v], x[r], i);
-      }
+      for (int v = 0; v < vectors; ++v) sums.v[r][v] = FmaLane(sums.v[r][v], weights[v], x[r], i);
     }
   }
 }
@@ -186,15 +188,6 @@ DGMS_INLINE void Accumulate(Sums<rows, vectors>& sums, const GemmF32Args& args) 
   const ptrdiff_t stride = args.a_row_stride * kFloat;
   const float* panel = args.panel;
   const int64_t segment_count = args.segment_count;
-  if (fours == 0 || segment_count == 0) {
-    ForAll(sums, [](float32x4_t, int) { return vdupq_n_f32(0.0f); });
-  } else {  // the first step will set them, which compilers do not see: they would set them to 0 all the same
-    ForAll(sums, [](float32x4_t, int) {
-      float32x4_t anything;
-      __asm__ volatile("" : "=w"(anything));  // volatile: else one for all, and copies of it
-      return anything;
-    });
-  }
   for (int64_t s = 0; s < segment_count; ++s) {
     const char* a[rows];
     const char* row = reinterpret_cast<const char*>(args.a + args.segments[s]) + fours;
@@ -205,15 +198,9 @@ DGMS_INLINE void Accumulate(Sums<rows, vectors>& sums, const GemmF32Args& args) 
       row = a[r] + stride;
     }
     ptrdiff_t p = -fours;
-    if (p != 0) {
-      if (s == 0) {
-        Step4<true, rows, vectors>(sums, a, p, &panel);
-        p += kFour;
-      }
-      for (; p != 0; p += kFour) {
-        __asm__("" : "+r"(p));
-        Step4<false, rows, vectors>(sums, a, p, &panel);
-      }
+    for (; p != 0; p += kFour) {
+      __asm__("" : "+r"(p));
+      Step4<rows, vectors>(sums, a, p, &panel);
     }
     for (p = 0; p < length - fours; p += kFloat) Step1<rows, vectors>(sums, a, p, &panel);
   }
@@ -251,15 +238,15 @@ DGMS_INLINE void Finish(Sums<rows, vectors>& sums, const GemmF32Args& args) {
   }
   if (args.finish) {
     // Multiplied and added apart: a fused multiply-add would need a copy of the bias for every sum to add to.
-    float32x4_t columns[vectors];
     if (!e.unit_scale) {
+      float32x4_t columns[vectors];
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) columns[v] = vld1q_f32(e.scale + v * kLanes);
       ForAll(sums, [&](float32x4_t sum, int v) { return vmulq_f32(sum, columns[v]); });
-    }
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) columns[v] = vld1q_f32(e.bias + v * kLanes);
-    ForAll(sums, [&](float32x4_t sum, int v) { return vaddq_f32(sum, columns[v]); });
+      for (int v = 0; v < vectors; ++v) columns[v] = vld1q_f32(e.bias + v * kLanes);
+      ForAll(sums, [&](float32x4_t sum, int v) { return vaddq_f32(sum, columns[v]); });
+    }
     if (e.residual != nullptr) {
       last == kLanes ? AddRows(sums, e.residual, e.residual_row_stride, kLanes)
                      : AddRows(sums, e.residual, e.residual_row_stride, last);
@@ -280,15 +267,43 @@ DGMS_INLINE void Finish(Sums<rows, vectors>& sums, const GemmF32Args& args) {
 template <int rows, int vectors>
 void Tile(const GemmF32Args& args) {
   Sums<rows, vectors> sums;
+  const bool from_bias = args.finish && args.epilogue.unit_scale;  // as the tiles in assembly
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) {
+    const float32x4_t start = from_bias ? vld1q_f32(args.epilogue.bias + v * kLanes) : vdupq_n_f32(0.0f);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) sums.v[r][v] = start;
+  }
   Accumulate<rows, vectors>(sums, args);
   Finish<rows, vectors>(sums, args);
 }
 
-using TileFn = void (*)(const GemmF32Args&);
-
 #if DGMS_AARCH64
 template <int vectors>
 constexpr TileFn kTiles[] = {Tile<1, vectors>, Tile<2, vectors>, Tile<3, vectors>, Tile<4, vectors>, Tile<5, vectors>};
+
+#if DGMS_NEON_ASSEMBLY
+// All 16 columns: tiles in assembly, of 5 rows and then of 4, or 1 to 3 rows before them where those do not add up (1,
+// 2, 3, 6, 7 and 11 rows).
+void RunWideTiles(const GemmF32Args& args) {
+  TileRun run(args);
+  int64_t tiles = (args.rows + 4) / 5, fives = args.rows - 4 * tiles;
+  if (fives < 0) {
+    const int64_t rows = args.rows % 4;
+    GemmF32Args first = args;
+    first.rows = rows;
+    kTiles<kMaxVectors>[rows - 1](first);
+    run.a += rows * args.a_row_stride;
+    run.c += rows * args.c_row_stride;
+    if (run.residual != nullptr) run.residual += rows * args.epilogue.residual_row_stride;
+    tiles = args.rows / 4, fives = 0;
+  }
+  for (tiles -= fives; fives > 0; --fives) WideTile<5>(args, run);
+  for (; tiles > 0; --tiles) WideTile<4>(args, run);
+}
+#else
+void RunWideTiles(const GemmF32Args& args) { RunTiles(args, kTiles<kMaxVectors>); }
+#endif
 #else
 template <int vectors>
 constexpr TileFn kTiles[] = {Tile<1, vectors>, Tile<2, vectors>, Tile<3, vectors>, Tile<4, vectors>};
@@ -374,8 +389,17 @@ void f32_5x16_neon_decode(const uint8_t* packed, int64_t k, int n, const Tables&
 }
 
 void f32_5x16_neon_gemm(const GemmF32Args& args) {
-  static constexpr const TileFn* kByVectors[] = {kTiles<1>, kTiles<2>, kTiles<3>, kTiles<4>};
-  kByVectors[Vectors(args.n) - 1][args.rows - 1](args);
+  if (args.n == kMaxVectors * kLanes) return RunWideTiles(args);
+  switch (Vectors(args.n)) {
+    case 1:
+      return RunTiles(args, kTiles<1>);
+    case 2:
+      return RunTiles(args, kTiles<2>);
+    case 3:
+      return RunTiles(args, kTiles<3>);
+    default:
+      return RunTiles(args, kTiles<4>);
+  }
 }
 
 void f32_5x16_neon_gemv(const GemvF32Args& args) {
@@ -390,8 +414,7 @@ void f32_4x8_neon_decode(const uint8_t* packed, int64_t k, int n, const Tables& 
 }
 
 void f32_4x8_neon_gemm(const GemmF32Args& args) {
-  static constexpr const TileFn* kByVectors[] = {kTiles<1>, kTiles<2>};
-  kByVectors[Vectors(args.n) - 1][args.rows - 1](args);
+  Vectors(args.n) == 1 ? RunTiles(args, kTiles<1>) : RunTiles(args, kTiles<2>);
 }
 
 void f32_4x8_neon_gemv(const GemvF32Args& args) {

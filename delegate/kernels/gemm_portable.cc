@@ -1,4 +1,5 @@
 // The portable kernels: plain C++, right everywhere. Tile order: pack_rows (see pack_weights.h).
+#include "kernels/gemm_tiles.h"
 #include "kernels/kernel.h"
 
 namespace dgms {
@@ -61,17 +62,8 @@ void f32_4x8_portable_decode(const uint8_t* packed, int64_t k, int n, const Tabl
 }
 
 void f32_4x8_portable_gemm(const GemmF32Args& args) {
-  static_assert(kRows == 4, "one case per number of rows");
-  switch (args.rows) {
-    case 1:
-      return Tile<1>(args);
-    case 2:
-      return Tile<2>(args);
-    case 3:
-      return Tile<3>(args);
-    default:
-      return Tile<4>(args);
-  }
+  static constexpr TileFn kTiles[kRows] = {Tile<1>, Tile<2>, Tile<3>, Tile<4>};
+  RunTiles(args, kTiles);
 }
 
 void f32_4x8_portable_gemv(const GemvF32Args& args) {

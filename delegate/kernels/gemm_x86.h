@@ -4,6 +4,7 @@
 #ifndef DGMS_KERNELS_GEMM_X86_H_
 #define DGMS_KERNELS_GEMM_X86_H_
 
+#include "kernels/gemm_tiles.h"
 #include "kernels/kernel.h"
 
 namespace dgms {
@@ -155,8 +156,6 @@ void Tile(const GemmF32Args& args) {
   }
   Finish(args, sums);
 }
-
-using TileFn = void (*)(const GemmF32Args&);
 
 // ---- one row, decoding in registers
 // -----------------------------------------------------------------------------------

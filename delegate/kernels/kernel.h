@@ -5,7 +5,7 @@
 //   code        index of a weight's value, 0..15, whatever the file's bit width is (2, 3 and 4 bits share every
 //   kernel). table       16 floats: the codebook of one group of output channels, zero-filled above 2^bits.
 //   panel       1..max_columns neighbouring output channels ("columns") of one filter.
-//   tile        1..max_rows output pixels ("rows") of a panel: what one call of `gemm` computes.
+//   tile        1..max_rows output pixels ("rows") of a panel: what `gemm` computes at a time.
 //   block       a range of K. One call of `decode` and `gemm` works on one block of one panel.
 //
 // A convolution runs as: for each panel, for each block of K: decode the block's weights once into a small buffer that
@@ -17,8 +17,8 @@
 //   - NOTHING is read or written outside the ranges stated here: the tests place every buffer against guard pages.
 //   - An output's value may depend on the data and on the block boundaries only, never on `rows`, on `n` or on which
 //     tile or panel it falls into: this is what makes results bit-identical for any number of threads. In `gemm` each
-//     output is therefore a chain over k in increasing order starting from 0, and then added to `c` where
-//     `accumulate` is set.
+//     output is therefore a chain over k in increasing order, starting from 0, or, where `unit_scale` is set and the
+//     kernel prefers it, from the bias; and then added to `c` where `accumulate` is set.
 //   - NaN and infinities propagate: clamping returns NaN for NaN. A zero activation times an infinite weight is NaN.
 //   - Kernel files (one per instruction set, compiled with flags that the machine may not have) contain plain code in
 //     anonymous namespaces and the functions that kernels.inc names. They include no header with inline functions
@@ -77,7 +77,7 @@ using DecodeFn = void (*)(const uint8_t* packed, int64_t k, int n, const Tables&
 //   residual      what row r, column j adds is residual[r * residual_row_stride + j], n columns of every row; null:
 //   none.
 //                 It does not overlap the output, which holds partial sums before it is finished.
-//   unit_scale    all of `scale` is 1, so that kernels may leave the product out
+//   unit_scale    all of `scale` is 1, so that kernels may leave the product out, and add the bias at any time
 struct Epilogue {
   const float* scale;
   const float* bias;
@@ -88,13 +88,13 @@ struct Epilogue {
   bool unit_scale = false;
 };
 
-// One tile: rows x n outputs of one panel, over one block of K.
+// rows x n outputs of one panel, over one block of K. The kernel cuts the rows into tiles.
 //   k runs over segment_count segments of segment_length each. Row r, segment s, place p of the input is
 //       a[r * a_row_stride + segments[s] + p]
 //   and meets panel[(s * segment_length + p) * round_up(n, column_unit) + column].
 struct GemmF32Args {
-  int rows;  // 1..max_rows
-  int n;     // 1..max_columns; only these columns of c are read and written
+  int64_t rows;  // >= 1
+  int n;         // 1..max_columns; only these columns of c are read and written
   const float* a;
   int64_t a_row_stride;
   const int64_t* segments;  // offsets in floats
@@ -126,7 +126,7 @@ using GemvF32Fn = void (*)(const GemvF32Args& args);
 struct GemmF32Kernel {
   const char* name;
   Isa isa;
-  int max_rows;
+  int max_rows;     // of a tile: whole tiles are fastest
   int max_columns;  // a multiple of column_unit
   int column_unit;
   int k_unit;

@@ -23,10 +23,12 @@
 namespace dgms {
 
 struct RequantizeArgs;  // below
+struct DequantizeArgs;
 
 inline constexpr int kPanelBytes = 32768;  // of a decoded block at most
 inline constexpr int kRunS8 = 32;          // weights per 16 packed bytes
 inline constexpr int kMaxUnitS8 = 8;       // no kernel's k_unit is larger
+inline constexpr int kShortS8 = 352;       // a K of one segment is short up to this many places
 // Entries that the output kernels may read (not use) beyond the last column of per-column arrays.
 inline constexpr int kColumnSlack = 16;
 
@@ -76,10 +78,65 @@ using GemmS8Fn = void (*)(const GemmS8Args& args);
 // width and columns without a left shift and with a right one.
 using GemmRequantizeS8Fn = void (*)(const GemmS8Args& args, const RequantizeArgs& output);
 
+// All sums of one row by a packed panel of one segment: what `decode` and `gemm` make of all of its blocks, which are
+// one run. Only for panels of max_columns columns with one table.
+struct GemvS8Args {
+  const int8_t* a;        // k activations, nothing beyond
+  int64_t k;              // >= 1
+  const uint8_t* packed;  // round_up(k, k_unit) * max_columns / 2 bytes
+  const int8_t* table;    // 16 entries
+  bool flip;              // as the kernel's
+  int32_t* c;             // [max_columns], 64-byte aligned
+};
+using GemvS8Fn = void (*)(const GemvS8Args& args);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Products of packed rows: where many panels meet the same rows, these are first brought into the order of one kernel,
+// `tile_rows` at a time. A row's segments follow one another without gaps, so one segment of K weights is the filter's
+// shape, whatever the rows' segments are.
+inline constexpr int kPackedPlaces = 8;    // packed rows are padded with zeros to a multiple of so many places
+inline constexpr int kMaxPackedRows = 16;  // no kernel's tile_rows is larger
+
+struct PackRowsS8Args {
+  int rows;                  // 1..tile_rows
+  const int8_t* const* row;  // [rows]: where each begins; its segment s, place p is row[r][segments[s] + p]
+  const int64_t* segments;
+  int64_t segment_count;
+  int64_t segment_length;
+  int8_t* packed;  // tile_rows * round_up(segment_count * segment_length, kPackedPlaces) bytes, 16-byte aligned
+};
+using PackRowsS8Fn = void (*)(const PackRowsS8Args& args);
+
+// Sums over one block of K, whose first place is a multiple of kPackedPlaces, of many tiles.
+struct PackedGemmS8Args {
+  int rows;              // >= 1: those of the tiles one after the other; the last tile has what is left
+  int width;             // a multiple of column_unit, at most max_columns
+  const int8_t* packed;  // the first tile's, at the block's first place
+  int64_t tile_stride;   // bytes from a tile to the next
+  int64_t places;        // of the block: a multiple of k_unit
+  const int8_t* panel;
+  int32_t* c;  // row r, column j: c[r * width + j]; 64-byte aligned
+  bool accumulate;
+};
+using PackedGemmS8Fn = void (*)(const PackedGemmS8Args& args);
+// The same over the last block of K, and at once `requantize`, as GemmRequantizeS8Fn.
+using PackedRequantizeS8Fn = void (*)(const PackedGemmS8Args& args, const RequantizeArgs& output);
+// Or `dequantize`; output.rows is args.rows.
+using PackedDequantizeS8Fn = void (*)(const PackedGemmS8Args& args, const DequantizeArgs& output);
+
+struct PackedGemmS8 {
+  int tile_rows;
+  PackRowsS8Fn pack;
+  PackedGemmS8Fn gemm;
+  PackedRequantizeS8Fn requantize;
+  PackedDequantizeS8Fn dequantize;
+};
+
 struct GemmS8Kernel {
   const char* name;
   Isa isa;
   int max_rows;
+  int long_rows;  // at most this many is best where K is not short; at most max_rows
   int max_columns;
   int column_unit;
   int k_unit;
@@ -87,6 +144,8 @@ struct GemmS8Kernel {
   DecodeS8Fn decode;
   GemmS8Fn gemm;
   GemmRequantizeS8Fn requantize;  // null: there is none
+  GemvS8Fn gemv;                  // null: there is none
+  const PackedGemmS8* packed;     // null: there is none
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -147,12 +206,37 @@ using DepthwiseS8Fn = void (*)(const DepthwiseS8Args& args);
 //   - output's columns have no left shift, but a right one.
 using DepthwiseRequantizeS8Fn = bool (*)(const DepthwiseS8Args& args, const RequantizeArgs& output);
 
+// Neighbouring lines of one image's output, to int8: output lines first_line..first_line + lines - 1, of which
+// output.output is the first, `pixels` pixels each, one line after the other. What is said of DepthwiseRequantizeS8Fn's
+// `output` holds here, too. Lines and columns outside of the map add nothing; lines that no tap needs are not read.
+// Kernels of at most kDepthwisePreparedLinesS8 lines and kDepthwisePreparedTapsS8 taps, which reach over at most
+// kDepthwisePreparedReachS8 columns.
+inline constexpr int kDepthwisePreparedLinesS8 = 8, kDepthwisePreparedTapsS8 = 8, kDepthwisePreparedReachS8 = 32;
+struct DepthwiseLinesS8Args {
+  const int8_t* input;  // line 0, column 0, the first of these channels
+  int64_t in_h, in_w;
+  int64_t line_stride;
+  int64_t column_stride;
+  int64_t kernel_h, kernel_w;
+  int64_t stride_h, stride_w;
+  int64_t dilation_h, dilation_w;
+  int64_t pad_top, pad_left;
+  int64_t first_line, lines;  // >= 1
+  int64_t pixels;             // >= 1, of a line of the output
+  int64_t channels;           // >= 1
+  int32_t zero;
+  const int8_t* prepared;  // of the first channel here, a multiple of kDepthwiseChannelsS8, the first line and tap
+  int64_t prepared_channels;
+};
+using DepthwiseLinesS8Fn = void (*)(const DepthwiseLinesS8Args& args, const RequantizeArgs& output);
+
 struct DepthwiseS8Kernel {
   const char* name;
   Isa isa;
   DepthwiseS8Fn run;
   PrepareDepthwiseS8Fn prepare;        // null: nothing to prepare
   DepthwiseRequantizeS8Fn requantize;  // null: there is none
+  DepthwiseLinesS8Fn lines;            // null: there is none; else prepared weights are for it alone
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -263,13 +347,15 @@ struct QuantizeS8Kernel {
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
-#define DGMS_GEMM_S8(name, isa, max_rows, max_columns, column_unit, k_unit, flip, requantize)                  \
+#define DGMS_GEMM_S8(name, isa, max_rows, long_rows, max_columns, column_unit, k_unit, flip, requantize, gemv, \
+                     packed_rows)                                                                              \
   void name##_decode(const uint8_t* packed, int64_t places, int width, const TablesS8& tables, int8_t* panel); \
   void name##_gemm(const GemmS8Args& args);                                                                    \
+  static_assert((long_rows) <= (max_rows), "rows of " #name);                                                  \
   static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);      \
   static_assert((column_unit) % 4 == 0, "columns of " #name);                                                  \
   static_assert((column_unit) * (k_unit) % kRunS8 == 0 && (k_unit) <= kMaxUnitS8, "whole runs in " #name);
-#define DGMS_DEPTHWISE_S8(name, isa, prepare, requantize) void name(const DepthwiseS8Args& args);
+#define DGMS_DEPTHWISE_S8(name, isa, prepare, requantize, lines) void name(const DepthwiseS8Args& args);
 #define DGMS_OUTPUT_S8(name, isa)                     \
   void name##_requantize(const RequantizeArgs& args); \
   void name##_rescale(const RescaleArgs& args);       \
@@ -279,10 +365,13 @@ struct QuantizeS8Kernel {
   void name##_quantize(const QuantizeArgs& args);
 #include "kernels/kernels_s8.inc"
 #if DGMS_X86_64
+void s8_gemv_avx512_vnni(const GemvS8Args& args);
 void s8_depthwise_avx512_vnni_prepare(const PrepareDepthwiseS8Args& args);
+void s8_depthwise_avx512_vnni_lines(const DepthwiseLinesS8Args& args, const RequantizeArgs& output);
 #endif
 #if DGMS_AARCH64
 void s8_5x16_neon_dotprod_requantize(const GemmS8Args& args, const RequantizeArgs& output);
+extern const PackedGemmS8 s8_6x16_packed_neon_dotprod;
 void s8_depthwise_neon_dotprod_prepare(const PrepareDepthwiseS8Args& args);
 bool s8_depthwise_neon_dotprod_requantize(const DepthwiseS8Args& args, const RequantizeArgs& output);
 #endif

@@ -26,20 +26,30 @@ DGMS_INLINE void Widen(int8x16_t x, int32x4_t (&wide)[kVectors]) {
   wide[3] = vmovl_high_s16(high);
 }
 
-// The integer parts of eight sums, with as many bits of their fractions as fit 16, become bytes by a shift that
-// saturates.
-DGMS_INLINE int8x8_t IntegerPart(int32x4_t low, int32x4_t high) {
-  const int16x8_t top = vuzp2q_s16(vreinterpretq_s16_s32(low), vreinterpretq_s16_s32(high));
-  return vqshrn_n_s16(top, FixedSumS8::kFraction - 16);
+// The integer parts of 16 sums, with as many bits of their fractions as fit 16, become bytes by a shift that saturates.
+DGMS_INLINE int8x16_t IntegerPart(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d) {
+  constexpr int kShift = FixedSumS8::kFraction - 16;
+  const auto top = [](int32x4_t low, int32x4_t high) {
+    return vuzp2q_s16(vreinterpretq_s16_s32(low), vreinterpretq_s16_s32(high));
+  };
+  return vqshrn_high_n_s16(vqshrn_n_s16(top(a, b), kShift), top(c, d), kShift);
+}
+
+// The first 16 bits of eight sums' fractions.
+DGMS_INLINE uint16x8_t FractionPart(int32x4_t low, int32x4_t high) {
+  constexpr int kLeftOut = FixedSumS8::kFraction - 16;
+  const uint16x4_t first = vshrn_n_u32(vreinterpretq_u32_s32(low), kLeftOut);
+  return vshrn_high_n_u32(first, vreinterpretq_u32_s32(high), kLeftOut);
 }
 
 template <int a_step, int b_step>
 void AddS8RowsNeon(const AddS8Args& args, const FixedSumS8& fixed) {
   const int32x4_t a_factor = vdupq_n_s32(fixed.a_step), b_factor = vdupq_n_s32(fixed.b_step);
   const int32x4_t start = vdupq_n_s32(fixed.start);
+  const uint16_t unsure = static_cast<uint16_t>(fixed.unsure >> 16);
   const int8x16_t min = vdupq_n_s8(static_cast<int8_t>(args.min)), max = vdupq_n_s8(static_cast<int8_t>(args.max));
   const auto piece = [&](const int8_t* x, const int8_t* y, int8_t* results, int count) DGMS_INLINED {
-    uint32x4_t least = vdupq_n_u32(UINT32_MAX);
+    uint16x8_t least = vdupq_n_u16(UINT16_MAX);
     for (int i = 0; i < count; i += kShortPiece) {
       int32x4_t a[kVectors], b[kVectors];
       Widen(LoadOrRepeat<a_step>(x + a_step * i), a);
@@ -47,12 +57,12 @@ void AddS8RowsNeon(const AddS8Args& args, const FixedSumS8& fixed) {
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
         a[v] = vmlaq_s32(vmlaq_s32(start, a[v], a_factor), b[v], b_factor);
-        least = vminq_u32(least, vshlq_n_u32(vreinterpretq_u32_s32(a[v]), 32 - FixedSumS8::kFraction));
       }
-      const int8x16_t bytes = vcombine_s8(IntegerPart(a[0], a[1]), IntegerPart(a[2], a[3]));
+      least = vminq_u16(least, vminq_u16(FractionPart(a[0], a[1]), FractionPart(a[2], a[3])));
+      const int8x16_t bytes = IntegerPart(a[0], a[1], a[2], a[3]);
       vst1q_s8(results + i, vminq_s8(vmaxq_s8(bytes, min), max));
     }
-    if (vminvq_u32(least) < fixed.unsure) AddS8Exactly<a_step, b_step>(args, x, y, results, count);
+    if (vminvq_u16(least) <= unsure) AddS8Exactly<a_step, b_step>(args, x, y, results, count);
   };
   ForEachBytePiece<a_step, b_step>(args.operands, piece);
 }

@@ -44,6 +44,7 @@ void s8_quantize_neon_quantize(const QuantizeArgs& args) {
   const int16x8_t zero = vdupq_n_s16(static_cast<int16_t>(args.zero));
   const int8x16_t flip = vdupq_n_s8(args.flip ? INT8_MIN : 0);
   int64_t i = 0;
+#pragma GCC unroll 2
   for (; i + kWide <= args.count; i += kWide) {
     const float32x4x4_t x = vld1q_f32_x4(args.input + i);
     int32x4_t q[4];

@@ -18,6 +18,16 @@
 // 8 bits, so both are clamped to the same end. Therefore the integer nearest to float q is the contract's unless float
 // q is less than that from a half. Then, about one number in 6000, the kernels take the 64-bit way for the few rows
 // that they have in hand; likewise for columns with r = 0 or a left shift.
+//
+// Instead of comparing float q with its nearest integer, kernels may turn it into fixed point: t is the integer nearest
+// to float Q, Q = fma(float(x), float(m) * 2^(16 - 31 - r), S), S = (zero + 1/2 +- 2^-(r+1)) * 2^16 + kMargin. In units
+// of 2^-16, up to |p| = 257 the roundings of x and m are at most 1.01 each, that of S (less than 2^23) 0.25, that of Q,
+// which may be the sum of two floats, 1 each, that of t 0.5: less than kMargin. So t - kMargin is less than kMargin
+// from E = (q + zero + 1/2) * 2^16, and the output, before it is clamped, is floor(E / 2^16). Where the low 16 bits of
+// t are kUnsure = 2 * kMargin or more, E is between the same two multiples of 2^16 as t, whose high 16 bits are then
+// the output. Otherwise, about one number in 5500, they may not be. Beyond |p| = 257 both are clamped to the same end:
+// Q is no further from its value than one part in 2^21, and where it does not fit 32 bits the conversion gives
+// 0x80000000, whose low bits are less than kUnsure.
 #ifndef DGMS_KERNELS_REQUANTIZE_S8_H_
 #define DGMS_KERNELS_REQUANTIZE_S8_H_
 
@@ -26,6 +36,15 @@ namespace {
 
 // A float q that is less than this from an integer surely rounds to the contract's.
 constexpr float kSurelyRounded = 0.5f - 0.00008f;
+
+// Of the fixed point.
+constexpr int kFractionBits = 16;
+constexpr int kMargin = 6;
+constexpr int kUnsure = 2 * kMargin;
+// S without its last term; exact.
+constexpr float FixedStart(int zero) {
+  return static_cast<float>(zero) * (1 << kFractionBits) + ((1 << (kFractionBits - 1)) + kMargin);
+}
 
 }  // namespace
 }  // namespace dgms

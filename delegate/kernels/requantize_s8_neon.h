@@ -20,8 +20,9 @@ DGMS_INLINE bool HasClamp(const RequantizeArgs& args) { return args.min != INT8_
 // Four columns of a row, with or without their bias, before the shift.
 template <bool ties>
 DGMS_INLINE int32x4_t Multiplied(int32x4_t x, int32x4_t multiplier) {
-  const int32x4_t y = vqrdmulhq_s32(x, multiplier);
-  return ties ? vsraq_n_s32(y, y, 31) : y;
+  int32x4_t y = vqrdmulhq_s32(x, multiplier);
+  if (ties) __asm__("ssra %0.4s, %0.4s, #31" : "+w"(y));  // in place: of vsraq_n_s32 compilers make copies
+  return y;
 }
 
 // Eight outputs as halves, from numbers after the shift.
@@ -58,6 +59,17 @@ DGMS_INLINE void LoadColumns(const int32_t* p, int32x4_t (&to)[4]) {
 }
 DGMS_INLINE void LoadColumns(const int32_t* p, int32x4_t (&to)[2]) {
   const int32x4x2_t all = vld1q_s32_x2(p);
+#pragma GCC unroll 2
+  for (int v = 0; v < 2; ++v) to[v] = all.val[v];
+}
+
+DGMS_INLINE void LoadColumns(const float* p, float32x4_t (&to)[4]) {
+  const float32x4x4_t all = vld1q_f32_x4(p);
+#pragma GCC unroll 4
+  for (int v = 0; v < 4; ++v) to[v] = all.val[v];
+}
+DGMS_INLINE void LoadColumns(const float* p, float32x4_t (&to)[2]) {
+  const float32x4x2_t all = vld1q_f32_x2(p);
 #pragma GCC unroll 2
   for (int v = 0; v < 2; ++v) to[v] = all.val[v];
 }

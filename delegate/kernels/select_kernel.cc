@@ -28,11 +28,13 @@ constexpr const DenseKernel* kDense[] = {
 #include "kernels/kernels.inc"
 };
 
-#define DGMS_GEMM_S8(name, isa, max_rows, max_columns, column_unit, k_unit, flip, requantize)    \
-  constexpr GemmS8Kernel name##_kernel = {#name,  isa,  max_rows,      max_columns, column_unit, \
-                                          k_unit, flip, name##_decode, name##_gemm, requantize};
-#define DGMS_DEPTHWISE_S8(name, isa, prepare, requantize) \
-  constexpr DepthwiseS8Kernel name##_kernel = {#name, isa, name, prepare, requantize};
+#define DGMS_GEMM_S8(name, isa, max_rows, long_rows, max_columns, column_unit, k_unit, flip, requantize, gemv, \
+                     packed_rows)                                                                              \
+  constexpr GemmS8Kernel name##_kernel = {#name,       isa,    max_rows,   long_rows,     max_columns,         \
+                                          column_unit, k_unit, flip,       name##_decode, name##_gemm,         \
+                                          requantize,  gemv,   packed_rows};
+#define DGMS_DEPTHWISE_S8(name, isa, prepare, requantize, lines) \
+  constexpr DepthwiseS8Kernel name##_kernel = {#name, isa, name, prepare, requantize, lines};
 #define DGMS_OUTPUT_S8(name, isa) \
   constexpr OutputS8Kernel name##_kernel = {#name, isa, name##_requantize, name##_rescale, name##_dequantize};
 #define DGMS_QUANTIZE_S8(name, isa) \

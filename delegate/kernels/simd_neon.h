@@ -43,15 +43,6 @@ DGMS_INLINE float32x4_t FmaLane(float32x4_t sum, float32x4_t weights, float32x4_
 #endif
 }
 
-// weights * x[0].
-DGMS_INLINE float32x4_t MultiplyLane0(float32x4_t weights, float32x4_t x) {
-#if DGMS_AARCH64
-  return vmulq_laneq_f32(weights, x, 0);
-#else
-  return vmulq_lane_f32(weights, vget_low_f32(x), 0);
-#endif
-}
-
 // sum + *x * weights, rounded once.
 DGMS_INLINE float32x4_t FmaBroadcast(float32x4_t sum, float32x4_t weights, const float* x) {
   return vfmaq_f32(sum, weights, vld1q_dup_f32(x));
@@ -95,35 +86,70 @@ DGMS_INLINE float32x4_t LoadNext(const float** p, ptrdiff_t step) {
   return v;
 }
 
+// Neighbouring vectors of four, which one instruction loads or stores: in neighbouring registers.
+template <int count>
+struct RegistersOf;
+template <>
+struct RegistersOf<1> {
+  struct Type {
+    float32x4_t val[1];
+  };
+};
+template <>
+struct RegistersOf<2> {
+  using Type = float32x4x2_t;
+};
+template <>
+struct RegistersOf<4> {
+  using Type = float32x4x4_t;
+};
+template <int count>
+using Registers = typename RegistersOf<count>::Type;
+
 // The same for `count` (1, 2 or 4) vectors of four.
 template <int count>
-DGMS_INLINE void LoadNext(const float** p, ptrdiff_t step, float32x4_t (&v)[count]) {
-  static_assert(count == 1 || count == 2 || count == 4, "vectors of one load");
+DGMS_INLINE Registers<count> LoadNext(const float** p, ptrdiff_t step) {
+  Registers<count> v;
 #if DGMS_AARCH64 && !defined(__clang__)  // clang has no names for the registers behind the first
   if constexpr (count == 2) {
-    float32x4x2_t all;
     __asm__("ld1 {%S0.4s - %T0.4s}, [%1], %2"
-            : "=w"(all), "+r"(*p)
+            : "=w"(v), "+r"(*p)
             : "r"(step), "m"(*reinterpret_cast<const float (*)[count * kLanes]>(*p)));
-    for (int i = 0; i < count; ++i) v[i] = all.val[i];
-    return;
+    return v;
   }
   if constexpr (count == 4) {
-    float32x4x4_t all;
     __asm__("ld1 {%S0.4s - %V0.4s}, [%1], %2"
-            : "=w"(all), "+r"(*p)
+            : "=w"(v), "+r"(*p)
             : "r"(step), "m"(*reinterpret_cast<const float (*)[count * kLanes]>(*p)));
-    for (int i = 0; i < count; ++i) v[i] = all.val[i];
-    return;
+    return v;
   }
 #endif
   if constexpr (count == 1) {
-    v[0] = LoadNext(p, step);
+    v.val[0] = LoadNext(p, step);
   } else {
 #pragma GCC unroll 4
-    for (int i = 0; i < count; ++i) v[i] = vld1q_f32(*p + i * kLanes);
+    for (int i = 0; i < count; ++i) v.val[i] = vld1q_f32(*p + i * kLanes);
     *p = reinterpret_cast<const float*>(reinterpret_cast<const char*>(*p) + step);
   }
+  return v;
+}
+
+// Loads vectors that other registers hold already: compilers would copy them, vector by vector.
+template <int count>
+DGMS_INLINE void LoadAgain(const float* p, float32x4_t (&v)[count]) {
+#if DGMS_AARCH64
+  if constexpr (count % 2 == 0) {
+#pragma GCC unroll 2
+    for (int i = 0; i < count; i += 2, p += 2 * kLanes) {
+      __asm__ volatile("ldp %q0, %q1, [%2]"
+                       : "=w"(v[i]), "=w"(v[i + 1])
+                       : "r"(p), "m"(*reinterpret_cast<const float (*)[2 * kLanes]>(p)));
+    }
+    return;
+  }
+#endif
+#pragma GCC unroll 4
+  for (int i = 0; i < count; ++i) v[i] = vld1q_f32(p + i * kLanes);
 }
 
 // Stores four floats and moves on, likewise.
@@ -134,6 +160,27 @@ DGMS_INLINE void StoreNext(float** p, ptrdiff_t step, float32x4_t v) {
   vst1q_f32(*p, v);
   *p = reinterpret_cast<float*>(reinterpret_cast<char*>(*p) + step);
 #endif
+}
+
+template <int count>
+DGMS_INLINE void StoreNext(float** p, ptrdiff_t step, Registers<count> v) {
+#if DGMS_AARCH64 && !defined(__clang__)
+  if constexpr (count == 2) {
+    __asm__("st1 {%S2.4s - %T2.4s}, [%1], %3"
+            : "=m"(*reinterpret_cast<float (*)[count * kLanes]>(*p)), "+r"(*p)
+            : "w"(v), "r"(step));
+    return;
+  }
+  if constexpr (count == 4) {
+    __asm__("st1 {%S2.4s - %V2.4s}, [%1], %3"
+            : "=m"(*reinterpret_cast<float (*)[count * kLanes]>(*p)), "+r"(*p)
+            : "w"(v), "r"(step));
+    return;
+  }
+#endif
+#pragma GCC unroll 4
+  for (int i = 0; i < count; ++i) vst1q_f32(*p + i * kLanes, v.val[i]);
+  *p = reinterpret_cast<float*>(reinterpret_cast<char*>(*p) + step);
 }
 
 // The first n (1..4) floats at p; zeros behind them. Reads nothing else.

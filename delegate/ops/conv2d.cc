@@ -50,9 +50,6 @@ struct Conv2D::State : LineOp {
   LineShape line_shape() const override;
   int64_t ScratchBytes(int64_t lines) const override;
   void RunLines(const LineRun& run) const override;
-
- private:
-  PaddedInput LinesToCopy(const LineRange& lines) const;
 };
 
 std::unique_ptr<Conv2D> Conv2D::Create(const Conv2DParams& params, const FloatFilter& filter, const float* bias,
@@ -140,21 +137,9 @@ LineShape Conv2D::State::line_shape() const {
   return shape;
 }
 
-// The padded copy of the input under some lines of the output.
-PaddedInput Conv2D::State::LinesToCopy(const LineRange& lines) const {
-  const LineWindow window = WindowOf(plan.h, plan.params);
-  const LineRange under = window.Under(lines);
-  PaddedInput copy = plan.copy;
-  copy.batch = 1;
-  copy.in_h = under.count();
-  copy.pad_top = under.first - (lines.first * window.stride - window.pad_before);
-  copy.rows = (lines.count() - 1) * window.stride + window.extent;
-  return copy;
-}
-
 int64_t Conv2D::State::ScratchBytes(int64_t lines) const {
   if (!plan.copied) return 0;
-  const PaddedInput copy = LinesToCopy({0, lines});
+  const PaddedInput copy = plan.CopyUnder({0, lines});
   return copy.rows * copy.columns * copy.channels * static_cast<int64_t>(sizeof(float));
 }
 
@@ -162,14 +147,11 @@ void Conv2D::State::RunLines(const LineRun& run) const {
   const float* input = static_cast<const float*>(run.input);
   if (plan.copied) {
     float* const copy = static_cast<float*>(run.scratch);
-    LinesToCopy(run.lines).Copy(input, copy);
+    plan.CopyUnder(run.lines).Copy(input, copy);
     input = copy;
   }
-  RowLayout rows = plan.rows;  // the copy's lines have the planned length
-  rows.count[0] = 1;
-  rows.count[1] = run.lines.count();
   const float* const residual = static_cast<const float*>(run.residual);
-  gemm.RunRows(rows, input, residual, residual != nullptr ? run.sum_range : gemm.range,
+  gemm.RunRows(plan.RowsOf(run.lines), input, residual, residual != nullptr ? run.sum_range : gemm.range,
                static_cast<float*>(run.output));
 }
 

@@ -15,15 +15,9 @@
 
 namespace dgms {
 
-struct Conv2DParams {
-  int kernel_h = 1, kernel_w = 1;
-  int stride_h = 1, stride_w = 1;
-  int dilation_h = 1, dilation_w = 1;
-  Padding padding = Padding::kValid;
-  ExplicitPadding pads;  // of zeros
-  int groups = 1;        // divides both channel counts; the filter has in_channels / groups input channels
-  int64_t in_channels = 0, out_channels = 0;
-  Activation activation = Activation::kNone;
+struct Conv2DParams : WindowParams {
+  int groups = 1;  // divides both channel counts; the filter has in_channels / groups input channels
+  int64_t out_channels = 0;
   // Keeps transformed filters in memory, 16 bytes for each weight, where they would be written there in every Run:
   // Winograd's method, many tiles (ops/winograd.h). Results are the same bit for bit.
   bool cache_filters = false;

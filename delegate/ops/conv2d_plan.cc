@@ -52,4 +52,19 @@ Status Conv2DPlan::Plan(int64_t new_batch, int64_t in_h, int64_t in_w, bool alwa
   return Status::kOk;
 }
 
+PaddedInput Conv2DPlan::CopyUnder(const LineRange& lines) const {
+  const LineWindow window = WindowOf(h, params);
+  const LineRange under = window.Under(lines);
+  PaddedInput part = copy;
+  part.batch = 1;
+  part.in_h = under.count();
+  part.pad_top = under.first - (lines.first * window.stride - window.pad_before);
+  part.rows = (lines.count() - 1) * window.stride + window.extent;
+  return part;
+}
+
+RowLayout Conv2DPlan::RowsOf(const LineRange& lines) const {
+  return {{1, lines.count(), rows.count[2]}, {0, rows.stride[1], rows.stride[2]}};
+}
+
 }  // namespace dgms

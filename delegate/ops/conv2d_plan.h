@@ -6,6 +6,7 @@
 
 #include "ops/conv2d.h"
 #include "ops/filter_panels.h"
+#include "ops/line_op.h"
 #include "ops/memory.h"
 #include "ops/padded_input.h"
 #include "ops/row_tiles.h"
@@ -39,6 +40,11 @@ struct Conv2DPlan {
 
   // Plans for an input of [batch, in_h, in_w, in_channels]; fills all of the above.
   Status Plan(int64_t batch, int64_t in_h, int64_t in_w, bool always_copy);
+
+  // The part of the copy that some lines of one image's output read, from the lines of the input under them.
+  PaddedInput CopyUnder(const LineRange& lines) const;
+  // Where the rows of those lines are, in it or (without a copy) in the lines of the input under them.
+  RowLayout RowsOf(const LineRange& lines) const;
 };
 
 }  // namespace dgms

@@ -51,8 +51,8 @@ Status DepthwiseConv2D::State::Decode(const FloatFilter& filter, const float* la
     float* line = weights.data() + t * channels;
     for (int64_t first = 0; first < channels; first += group) {
       const float* values = codebook.codebooks + (first / group << codebook.bits);
-      const int64_t end = channels - first < group ? channels : first + group;
-      for (int64_t c = first; c < end; ++c) line[c] = values[CodeAt(codebook.codes, t * channels + c)];
+      ForEachCode(codebook.codes, t * channels + first, std::min(group, channels - first),
+                  [&](int64_t c, int code) { line[first + c] = values[code]; });
     }
     for (int64_t c = 0; codebook.scale != nullptr && c < channels; ++c) line[c] *= codebook.scale[c];
   }

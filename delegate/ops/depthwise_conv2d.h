@@ -15,15 +15,8 @@
 
 namespace dgms {
 
-struct DepthwiseConv2DParams {
-  int kernel_h = 1, kernel_w = 1;
-  int stride_h = 1, stride_w = 1;
-  int dilation_h = 1, dilation_w = 1;
-  Padding padding = Padding::kValid;
-  ExplicitPadding pads;  // of zeros
-  int64_t in_channels = 0;
+struct DepthwiseConv2DParams : WindowParams {
   int depth_multiplier = 1;  // output channel = input channel * depth_multiplier + m
-  Activation activation = Activation::kNone;
 };
 
 class DepthwiseConv2D {

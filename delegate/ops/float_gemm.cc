@@ -70,7 +70,7 @@ void FloatGemm::RunItem(const RowTiles& tiles, const Maps& maps, const Activatio
     args.segment_length = block.segment_length;
     args.accumulate = b > 0;
     args.finish = b + 1 == filter.blocks();
-    tiles.ForEach(item.first_tile, item.end_tile, [&](int64_t offset, int64_t row, int rows) {
+    tiles.ForEachRun(item.first_tile, item.end_tile, [&](int64_t offset, int64_t row, int64_t rows) {
       args.rows = rows;
       args.a = input + offset;
       args.c = output + row * args.c_row_stride;

@@ -5,6 +5,7 @@
 #include "kernels/pack_weights.h"
 #include "ops/conv2d_plan.h"
 #include "ops/int8_gemm.h"
+#include "ops/packed_int8_gemm.h"
 #include "ops/quantize_rows.h"
 #include "ops/shapes.h"
 
@@ -13,14 +14,19 @@ namespace dgms {
 namespace {
 
 // What the parts of the work cost, in float multiply-adds of the same time (AVX-512 and AMX, MobileNetV2's layers):
-// products of integers take an eighth, and each value that is quantised, or made of a sum, or decoded takes several.
-constexpr int64_t kMacsPerMac = 8, kQuantizeMacs = 6, kFinishMacs = 10, kDecodeMacs = 2;
+// products of integers take a sixteenth, each value that is quantised, or made of a sum, or decoded takes several, and
+// a panel takes some time to begin with.
+constexpr int64_t kMacsPerMac = 16, kQuantizeMacs = 6, kFinishMacs = 10, kDecodeMacs = 3, kPanelMacs = 10000;
 
 }  // namespace
 
 struct Int8Conv2D::State : LineOp {
   Conv2DPlan plan;
   Int8Gemm gemm;
+  PackedInt8Gemm packed_gemm;
+  bool may_pack = false;   // the filter is one that packed rows want
+  bool packs = false;      // the planned rows are packed
+  int64_t rows = 0;        // of the planned product
   int32_t input_zero = 0;  // int8 activations only
   int64_t images = 0;      // run at a time: all, or (by_image) one
   int64_t line = 0;        // elements of a line of the input
@@ -48,13 +54,22 @@ struct Int8Conv2D::State : LineOp {
   RowLayout LineRows(int64_t count) const;
 
   Status Plan(int64_t batch, int64_t in_h, int64_t in_w);
+  Status PlanProduct(const RowLayout& rows);
+  int64_t PackedBytes(int64_t rows) const { return packs ? packed_gemm.ScratchBytes(rows) : 0; }
+  CheckedSize ActivationBytes() const;
   CheckedSize WorkspaceBytes() const;
+  void Multiply(const int8_t* input, const Int8Output::Target& target, ThreadPool& pool) const;
   void RunByLine(const float* input, const float* residual, float* output, ThreadPool& pool) const;
   void RunByImage(const float* input, const float* residual, float* output, ThreadPool& pool) const;
 
   LineShape line_shape() const override;
   int64_t ScratchBytes(int64_t lines) const override;
   void RunLines(const LineRun& run) const override;
+  int64_t LineBytes(int64_t lines) const;
+  void RunInt8Lines(const LineRun& run) const;
+  void RunFloatLines(const LineRun& run) const;
+  void MultiplyLines(const LineRun& run, const RowLayout& line_rows, const int8_t* input,
+                     const Int8Output::Target& target) const;
 };
 
 std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const Int8Filter& filter,
@@ -72,7 +87,12 @@ std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const
     return nullptr;
   }
   Int8Gemm& gemm = state->gemm;
-  *status = gemm.filter.Init(state->plan.FilterShape(), filter, kernels);
+  FilterMatrix shape = state->plan.FilterShape();
+  if (PackedInt8Gemm::Pays(*kernels.gemm_s8, shape)) {
+    shape = PackedInt8Gemm::OneSegment(shape);
+    state->may_pack = true;
+  }
+  *status = gemm.filter.Init(shape, filter, kernels);
   if (*status != Status::kOk) return nullptr;
   if (output.int8 != nullptr) state->input_zero = output.int8->input_zero;
   *status = gemm.output.Init(output, params.out_channels, gemm.filter.column_sums(),
@@ -117,18 +137,46 @@ Status Int8Conv2D::State::Plan(int64_t batch, int64_t in_h, int64_t in_w) {
     status = plan.Plan(1, in_h, in_w, /*always_copy=*/false);
     if (status != Status::kOk) return status;
   }
+  status = PlanProduct(by_line() ? LineRows(batch * plan.h.output) : plan.rows);
+  if (status != Status::kOk) return status;
   const CheckedSize bytes = WorkspaceBytes();
   if (!bytes.FitsFloats()) return Status::kInvalidArgument;
-  if (!workspace->Reserve(CeilDiv(bytes.value(), sizeof(float)))) return Status::kOutOfMemory;
-  return gemm.Plan(by_line() ? LineRows(batch * plan.h.output) : plan.rows, plan.segments.data(), plan.group_stride());
+  return workspace->Reserve(CeilDiv(bytes.value(), sizeof(float))) ? Status::kOk : Status::kOutOfMemory;
 }
 
-CheckedSize Int8Conv2D::State::WorkspaceBytes() const {
+Status Int8Conv2D::State::PlanProduct(const RowLayout& layout) {
+  packs = false;
+  const FilterMatrix shape = plan.FilterShape();
+  const CheckedSize count = CheckedSize(layout.count[0]) * layout.count[1] * layout.count[2];
+  if (!count.ok()) return Status::kInvalidArgument;
+  rows = count.value();
+  if (may_pack && (shape.segment_count > 1 || PackedInt8Gemm::Pays(gemm.filter, rows))) {
+    packs = true;
+    return packed_gemm.Plan(gemm.filter, layout, {plan.segments.data(), shape.segment_count, shape.segment_length});
+  }
+  return gemm.Plan(layout, plan.segments.data(), plan.group_stride());
+}
+
+// The quantised or padded input.
+CheckedSize Int8Conv2D::State::ActivationBytes() const {
   if (by_line()) {
     const int64_t lines = plan.batch * plan.h.output;
     return CheckedSize(HeadBytes(lines)) + lines * line;
   }
   return CheckedSize(by_image() ? plan.h.input * line : 0) + plan.copy_elements;
+}
+
+// Behind it, the packed rows.
+CheckedSize Int8Conv2D::State::WorkspaceBytes() const {
+  const CheckedSize activations = ActivationBytes();
+  if (!packs || !activations.FitsFloats()) return activations;
+  return CheckedSize(RoundUp(activations.value(), kAlignment)) + PackedBytes(rows);
+}
+
+void Int8Conv2D::State::Multiply(const int8_t* input, const Int8Output::Target& target, ThreadPool& pool) const {
+  if (!packs) return gemm.Run(input, target, pool);
+  int8_t* const scratch = reinterpret_cast<int8_t*>(workspace->data()) + RoundUp(ActivationBytes().value(), kAlignment);
+  packed_gemm.Run(gemm, input, target, scratch, pool);
 }
 
 Status Int8Conv2D::Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace) {
@@ -147,7 +195,7 @@ void Int8Conv2D::State::RunByLine(const float* input, const float* residual, flo
     const Lines own = {lines.scales + first, lines.zeros + first, lines.values + first * line};
     QuantizeRows(*quantize_kernel, LinesOf(input + image * plan.h.input * line, plan.h.output, own), pool);
   }
-  gemm.Run(lines.values, {output, lines.zeros, lines.scales, plan.w.output, residual}, pool);
+  Multiply(lines.values, {output, lines.zeros, lines.scales, plan.w.output, residual}, pool);
 }
 
 void Int8Conv2D::State::RunByImage(const float* input, const float* residual, float* output, ThreadPool& pool) const {
@@ -163,7 +211,7 @@ void Int8Conv2D::State::RunByImage(const float* input, const float* residual, fl
       plan.copy.Copy(seen, quantized + elements, static_cast<int8_t>(zero), /*flip=*/false, pool);
       seen = quantized + elements;
     }
-    gemm.Run(seen, {output, &zero, &scale, rows, residual}, pool);
+    Multiply(seen, {output, &zero, &scale, rows, residual}, pool);
     if (residual != nullptr) residual += outputs;
   }
 }
@@ -186,25 +234,48 @@ Status Int8Conv2D::Run(const void* input, const float* residual, void* output, T
     s.plan.copy.Copy(seen, copy, static_cast<int8_t>(s.input_zero), s.flip(), pool);
     seen = copy;
   }
-  s.gemm.Run(seen, {output}, pool);
+  s.Multiply(seen, {output}, pool);
   return Status::kOk;
 }
 
 LineShape Int8Conv2D::State::line_shape() const {
-  const int64_t outputs = plan.params.out_channels;
+  const int64_t bytes = dynamic() ? sizeof(float) : 1;  // of an activation
+  const int64_t outputs = plan.w.output * plan.params.out_channels;
   LineShape shape;
   shape.window = WindowOf(plan.h, plan.params);
   shape.batch = plan.batch;
-  shape.in_line_bytes = line * static_cast<int64_t>(sizeof(float));
-  shape.out_line_bytes = plan.w.output * outputs * static_cast<int64_t>(sizeof(float));
-  shape.macs = line * kQuantizeMacs + plan.w.output * outputs * (kFinishMacs + gemm.filter.k() / kMacsPerMac);
-  shape.setup_macs = outputs * gemm.filter.k() * kDecodeMacs;
+  shape.in_line_bytes = line * bytes;
+  shape.out_line_bytes = outputs * bytes;
+  shape.macs = outputs * (kFinishMacs + gemm.filter.k() / kMacsPerMac) + (dynamic() ? line * kQuantizeMacs : 0);
+  shape.setup_macs = plan.params.out_channels * gemm.filter.k() * kDecodeMacs + gemm.filter.panels() * kPanelMacs;
   return shape;
 }
 
-int64_t Int8Conv2D::State::ScratchBytes(int64_t lines) const { return HeadBytes(lines) + lines * line; }
+// What lines take as the product wants them, without packed rows.
+int64_t Int8Conv2D::State::LineBytes(int64_t lines) const {
+  if (dynamic()) return RoundUp(HeadBytes(lines) + lines * line, kAlignment);
+  if (!plan.copied) return 0;
+  const PaddedInput copy = plan.CopyUnder({0, lines});
+  return RoundUp(copy.rows * copy.columns * copy.channels, kAlignment);
+}
 
-void Int8Conv2D::State::RunLines(const LineRun& run) const {
+int64_t Int8Conv2D::State::ScratchBytes(int64_t lines) const {
+  return LineBytes(lines) + PackedBytes(lines * plan.w.output);
+}
+
+void Int8Conv2D::State::RunLines(const LineRun& run) const { dynamic() ? RunFloatLines(run) : RunInt8Lines(run); }
+
+void Int8Conv2D::State::RunInt8Lines(const LineRun& run) const {
+  const int8_t* input = static_cast<const int8_t*>(run.input);
+  if (plan.copied) {
+    int8_t* const copy = static_cast<int8_t*>(run.scratch);
+    plan.CopyUnder(run.lines).Copy(input, copy, static_cast<int8_t>(input_zero), flip());
+    input = copy;
+  }
+  MultiplyLines(run, plan.RowsOf(run.lines), input, {run.output});
+}
+
+void Int8Conv2D::State::RunFloatLines(const LineRun& run) const {
   const int64_t count = run.lines.count();
   const Lines lines = LinesAt(run.scratch, count);
   const QuantizeRowsArgs rows = LinesOf(static_cast<const float*>(run.input), count, lines);
@@ -214,10 +285,17 @@ void Int8Conv2D::State::RunLines(const LineRun& run) const {
     target.residual = static_cast<const float*>(run.residual);
     target.range = &run.sum_range;
   }
-  gemm.RunRows(LineRows(count), lines.values, target);
+  MultiplyLines(run, LineRows(count), lines.values, target);
 }
 
-const LineOp* Int8Conv2D::line_op() const { return state_->ready && state_->by_line() ? state_.get() : nullptr; }
+void Int8Conv2D::State::MultiplyLines(const LineRun& run, const RowLayout& line_rows, const int8_t* input,
+                                      const Int8Output::Target& target) const {
+  if (!packs) return gemm.RunRows(line_rows, input, target);
+  int8_t* const scratch = static_cast<int8_t*>(run.scratch) + LineBytes(run.lines.count());
+  packed_gemm.RunRows(gemm, line_rows, input, target, scratch);
+}
+
+const LineOp* Int8Conv2D::line_op() const { return state_->ready && !state_->by_image() ? state_.get() : nullptr; }
 
 bool Int8Conv2D::dynamic() const { return state_->dynamic(); }
 void Int8Conv2D::SetActivation(Activation activation) { state_->gemm.output.SetRange(RangeOf(activation)); }

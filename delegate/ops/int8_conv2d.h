@@ -39,7 +39,7 @@ class Int8Conv2D {
   Status Run(const void* input, const float* residual, void* output, ThreadPool& pool);
   Status Run(const void* input, void* output, ThreadPool& pool) { return Run(input, nullptr, output, pool); }
 
-  // Itself line by line, after Reshape; null where lines are not quantised by themselves.
+  // Itself line by line, after Reshape; null where float lines are not quantised by themselves.
   const LineOp* line_op() const;
 
   // Replaces the activation for later runs, if dynamic(): that of an addition which became the residual, say.

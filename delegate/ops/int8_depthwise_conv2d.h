@@ -10,6 +10,7 @@
 #include "ops/depthwise_conv2d.h"
 #include "ops/filter.h"
 #include "ops/int8_output.h"
+#include "ops/line_op.h"
 #include "ops/memory.h"
 #include "ops/status.h"
 #include "ops/thread_pool.h"
@@ -29,6 +30,9 @@ class Int8DepthwiseConv2D {
   Status Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace = nullptr);
 
   Status Run(const int8_t* input, int8_t* output, ThreadPool& pool);
+
+  // Itself line by line, after Reshape; null with a depth multiplier.
+  const LineOp* line_op() const;
 
   int64_t output_h() const;
   int64_t output_w() const;

@@ -33,7 +33,8 @@ Status Int8FilterPanels::Init(const FilterMatrix& shape, const Int8Filter& filte
   }
   panels_per_group_ = CeilDiv(shape.columns, kernel.max_columns);
   const int64_t limit = kPanelBytes / kernel.max_columns / kernel.k_unit * kernel.k_unit;
-  const Status status = PlanFilterBlocks(shape.segment_count, shape.segment_length, limit, kernel.k_unit,
+  const int64_t unit = kernel.packed != nullptr ? kPackedPlaces : kernel.k_unit;  // where a block may begin
+  const Status status = PlanFilterBlocks(shape.segment_count, shape.segment_length, limit, unit,
                                          /*pad_segments=*/true, &blocks_, &block_count_);
   if (status != Status::kOk) return status;
   if (!first_place_.Reserve(block_count_) || !column_sums_.Reserve(channels())) return Status::kOutOfMemory;

@@ -25,9 +25,14 @@ struct ReleasedState {
 
 }  // namespace
 
+int Int8Gemm::MostRows() const {
+  const bool is_short = filter.shape().segment_count == 1 && filter.shape().segment_length <= kShortS8;
+  return is_short ? filter.kernel().max_rows : filter.kernel().long_rows;
+}
+
 Status Int8Gemm::Plan(const RowLayout& rows, const int64_t* segments, int64_t group_stride) {
   group_stride_ = group_stride;
-  if (filter.kernel().max_rows > kMaxRows || !tiles_.Plan(rows, filter.kernel().max_rows)) {
+  if (MostRows() > kMaxRows || !tiles_.Plan(rows, MostRows())) {
     return Status::kInvalidArgument;
   }
   const CheckedSize outputs = CheckedSize(tiles_.total_rows()) * filter.channels();
@@ -82,12 +87,26 @@ void Int8Gemm::RunTiles(const RowTiles& tiles, const int8_t* input, const Int8Ou
   }
 }
 
+// One row by one panel without a decoded panel, where the kernel and the panel allow that.
+bool Int8Gemm::RunGemv(const int8_t* a, const Int8Output::Target& target, const Int8FilterPanels::Panel& panel) const {
+  const GemmS8Kernel& kernel = filter.kernel();
+  if (kernel.gemv == nullptr || filter.shape().segment_count > 1 || panel.width != kernel.max_columns ||
+      panel.packed == nullptr || panel.tables.column_table != nullptr) {
+    return false;
+  }
+  alignas(kAlignment) int32_t sums[kMaxColumns];
+  kernel.gemv({a + segments_[0], filter.k(), panel.packed, panel.tables.tables, kernel.flip, sums});
+  output.Finish(target, 0, 1, panel.first_channel, panel.n, sums, panel.width);
+  return true;
+}
+
 void Int8Gemm::RunItem(const RowTiles& tiles, const int8_t* input, const Int8Output::Target& target,
                        const Item& item) const {
   const int64_t together =
       filter.blocks() == 1 ? tiles.tiles() : kWaitingSums / (tiles.most_rows() * filter.kernel().max_columns);
   const Int8FilterPanels::Panel panel = filter.panel(item.panel);
   input += panel.group * group_stride_;
+  if (tiles.total_rows() == 1 && RunGemv(input, target, panel)) return;
   ReleasedState kept;
   for (int64_t first = item.first; first < item.end; first += together) {
     RunTiles(tiles, input, target, panel, first, std::min(item.end, first + together), &kept.state);
@@ -110,7 +129,7 @@ void Int8Gemm::Run(const int8_t* input, const Int8Output::Target& target, Thread
 
 void Int8Gemm::RunRows(const RowLayout& rows, const int8_t* input, const Int8Output::Target& target) const {
   RowTiles tiles;
-  tiles.Plan(rows, filter.kernel().max_rows);  // fewer rows than planned, whose number did not overflow
+  tiles.Plan(rows, MostRows());  // fewer rows than planned, whose number did not overflow
   for (int64_t i = 0; i < filter.panels(); ++i) RunItem(tiles, input, target, {i, 0, tiles.tiles()});
 }
 

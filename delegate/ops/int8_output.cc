@@ -74,15 +74,13 @@ Status Int8Output::Init(const Int8LayerOutput& layer, int64_t channels, const in
   return Status::kOk;
 }
 
-void Int8Output::FinishDynamic(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n,
-                               const int32_t* sums, int64_t sums_row_stride) const {
+DequantizeArgs Int8Output::Dequantizing(const Target& target, int64_t first_row, int rows, int64_t first_channel,
+                                        int n) const {
   const int64_t c = first_channel;
   DequantizeArgs args = {};
   const int64_t entry = first_row / target.rows_each, at = first_row * channels_ + c;
   args.rows = rows;
   args.n = n;
-  args.sums = sums;
-  args.sums_row_stride = sums_row_stride;
   args.zero = target.zeros + entry;
   args.scale = target.scales + entry;
   args.first_rows = (entry + 1) * target.rows_each - first_row;
@@ -96,14 +94,17 @@ void Int8Output::FinishDynamic(const Target& target, int64_t first_row, int rows
   args.output = static_cast<float*>(target.output) + at;
   args.residual = target.residual == nullptr ? nullptr : target.residual + at;
   args.output_row_stride = args.residual_row_stride = channels_;
-  kernel_->dequantize(args);
+  return args;
 }
 
 void Int8Output::Finish(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n,
                         const int32_t* sums, int64_t sums_row_stride) const {
   const int64_t c = first_channel, at = first_row * channels_ + c;
   if (dynamic_) {
-    FinishDynamic(target, first_row, rows, first_channel, n, sums, sums_row_stride);
+    DequantizeArgs args = Dequantizing(target, first_row, rows, first_channel, n);
+    args.sums = sums;
+    args.sums_row_stride = sums_row_stride;
+    kernel_->dequantize(args);
   } else if (!fixed_point_) {
     kernel_->rescale({rows, n, sums, sums_row_stride, integer_bias_.data() + c, factor_.data() + c, zero_, min_, max_,
                       static_cast<int8_t*>(target.output) + at, channels_});

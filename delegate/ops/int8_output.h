@@ -76,13 +76,12 @@ class Int8Output {
   // Whether a kernel may make the outputs itself (GemmS8Kernel::requantize), and what it needs; `sums` are left out.
   bool simple() const { return simple_; }
   RequantizeArgs Requantizing(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
+  // The same for PackedGemmS8::dequantize, if dynamic().
+  DequantizeArgs Dequantizing(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
 
   size_t bytes() const;
 
  private:
-  void FinishDynamic(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n,
-                     const int32_t* sums, int64_t sums_row_stride) const;
-
   const OutputS8Kernel* kernel_ = nullptr;
   bool dynamic_ = false, fixed_point_ = false;
   bool simple_ = false;  // fixed point, and all channels with a right shift alone

@@ -14,14 +14,25 @@ namespace {
 // A map at least so large has left a core's second-level cache, at least in part, when the next operator reads it.
 constexpr int64_t kFarBytes = 512 * 1024;
 
-// What it costs to write a byte of such a map and to read it again, in multiply-adds: MobileNetV2's first blocks take
-// 70 ps longer per byte than their arithmetic, at 80 multiply-adds per ns (AVX-512, maps of 1.2 to 4.8 MB).
-constexpr int64_t kMacsPerByte = 4;
+// What it costs at least to read a byte of such a map, and to write one, in multiply-adds: an operator takes the longer
+// of that and its arithmetic (AVX-512, 80 multiply-adds per ns, MobileNetV2's first block: 4.8 MB in float are written
+// in 400 us by the expansion, read in 245 us by the depthwise layer; in int8 arithmetic takes longer than a quarter of
+// it).
+constexpr int64_t kReadMacs = 4, kWriteMacs = 7;
+
+// What it costs threads to meet after an operator, and to begin the next one with nothing fetched ahead; and for each
+// byte of a line of the map between, as those where their parts of it meet come from the other core's cache, and are
+// taken away from it the next time. Together 3 us in int8 at any size of map, in float 5 us at 14x14x384 and 10 us at
+// 14x14x576 (two threads; what they take longer than half of one's time).
+constexpr int64_t kMeetingMacs = 160000, kSharedMacs = 16;
 
 // Strips must do so many times more than they cost to set up (which is decoding weights); and need not do more than so
 // many times more.
 constexpr int64_t kLeastPerSetup = 16;
-constexpr int64_t kEnoughPerSetup = 32;
+constexpr int64_t kEnoughPerSetup = 64;
+
+// Threads share the lines of a map, and each decodes all weights, if that takes so many times less than the arithmetic.
+constexpr int64_t kLeastToShareLines = 4;
 
 // So many strips per thread are enough for threads to help each other at the end.
 constexpr int64_t kStripsPerThread = 4;
@@ -61,8 +72,15 @@ StripCost CostOf(const LineOp* const* ops, int count, int64_t lines) {
 int64_t StripsOfImage(const LineOp* const* ops, int count, int threads, int64_t strip_bytes) {
   const LineShape last = ops[count - 1]->line_shape();
   const int64_t out_h = last.window.out_h;
-  int64_t fitting = 1;  // lines
-  while (fitting < out_h && CostOf(ops, count, fitting + 1).bytes() <= strip_bytes) ++fitting;
+  int64_t fitting = 1, most = out_h;  // lines
+  while (fitting < most) {
+    const int64_t middle = (fitting + most + 1) / 2;
+    if (CostOf(ops, count, middle).bytes() <= strip_bytes) {
+      fitting = middle;
+    } else {
+      most = middle - 1;
+    }
+  }
   int64_t strips = CeilDiv(out_h, fitting);
   if (threads == 1) return strips;
   // Threads share strips, as many for each; but those may not become small.
@@ -72,6 +90,76 @@ int64_t StripsOfImage(const LineOp* const* ops, int count, int threads, int64_t 
                                   out_h / std::max<int64_t>(1, enough));
   strips = std::max(strips, shared / threads * threads);
   return last.batch % threads == 0 ? strips : std::min(out_h, CeilDiv(strips, threads) * threads);
+}
+
+// Which strips lane `lane` begins with.
+int64_t FirstStrip(int64_t strips, int64_t lane, int64_t lanes) { return strips * lane / lanes; }
+
+// The lines of strips first..end-1 of an image.
+LineRange LinesOf(int64_t out_h, int64_t image_strips, int64_t first, int64_t end) {
+  return {out_h * first / image_strips, out_h * end / image_strips};
+}
+
+// What one thread computes for these lines of the last output, without setting up.
+int64_t MacsOf(const LineOp* const* ops, int count, LineRange lines) {
+  int64_t macs = 0;
+  for (int i = count - 1; i >= 0; --i) {
+    const LineShape shape = ops[i]->line_shape();
+    macs += shape.macs * lines.count();
+    lines = shape.window.Under(lines);
+  }
+  return macs;
+}
+
+// What the thread computes that has most to do: also weights that it decodes for every strip, lines that others
+// compute, too, and lines that it has more than others.
+int64_t LongestLane(const LineOp* const* ops, int count, int64_t image_strips, int threads) {
+  const LineShape last = ops[count - 1]->line_shape();
+  const int64_t strips = image_strips * last.batch, lanes = std::min<int64_t>(threads, strips);
+  int64_t setup_macs = 0, most = 0;
+  for (int i = 0; i < count; ++i) setup_macs += ops[i]->line_shape().setup_macs;
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    const int64_t end = FirstStrip(strips, lane + 1, lanes);
+    int64_t macs = 0;
+    for (int64_t first = FirstStrip(strips, lane, lanes); first < end;) {
+      const int64_t in_image = first % image_strips, together = std::min(end - first, image_strips - in_image);
+      macs += MacsOf(ops, count, LinesOf(last.window.out_h, image_strips, in_image, in_image + together));
+      macs += setup_macs * together;
+      first += together;
+    }
+    most = std::max(most, macs);
+  }
+  return most;
+}
+
+// What the members take one by one, of the thread that has most to do. The first one's input and the last one's output
+// are where they are in any case.
+int64_t OneByOne(const LineOp* const* ops, int count, int threads) {
+  int64_t shared = 0, each = 0;  // by threads, and by each of them
+  int64_t far_bytes = 0;         // of the map before
+  for (int i = 0; i < count; ++i) {
+    const LineShape shape = ops[i]->line_shape();
+    const int64_t macs = shape.batch * shape.window.out_h * shape.macs,
+                  bytes = shape.window.out_h * shape.out_line_bytes;
+    int64_t memory = far_bytes * kReadMacs;
+    far_bytes = i + 1 < count && bytes >= kFarBytes ? shape.batch * bytes : 0;
+    memory += far_bytes * kWriteMacs;
+    shared += std::max(macs, memory);
+    // Threads share the weights of small maps, but the lines of others.
+    (macs < kLeastToShareLines * shape.setup_macs ? shared : each) += shape.setup_macs;
+    if (threads > 1 && i + 1 < count) each += kMeetingMacs + shape.out_line_bytes * kSharedMacs;
+  }
+  return shared / threads + each;
+}
+
+// How much less time a chain takes than its members one by one, in multiply-adds of one thread; below 0: more.
+int64_t Gain(const LineOp* const* ops, int count, int threads) {
+  const int64_t strips = StripsOfImage(ops, count, threads, LineChain::StripBytes());
+  const StripCost cost = CostOf(ops, count, CeilDiv(ops[count - 1]->line_shape().window.out_h, strips));
+  if (cost.bytes() > LineChain::StripBytes()) return -1;
+  if (threads == 1 && cost.macs < kLeastPerSetup * cost.setup_macs) return -1;
+  if (cost.macs * strips < kMinParallelMacs) threads = 1;
+  return OneByOne(ops, count, threads) - LongestLane(ops, count, strips, threads);
 }
 
 }  // namespace
@@ -88,23 +176,21 @@ int64_t LineChain::StripBytes() {
 
 void LineChain::SetAlwaysPays(bool always) { always_pays.store(always); }
 
-int LineChain::BestLength(const LineOp* const* ops, int count, int threads) {
-  if (always_pays.load(std::memory_order_relaxed)) return count;
-  LineShape after = ops[count - 1]->line_shape();
-  const int64_t out_h = after.window.out_h;
-  int64_t shared = 0;  // lines of a map that two threads compute where their strips meet
-  for (int length = 1; length < count; ++length) {
-    const LineOp* const* const first = ops + (count - 1 - length);
-    const LineShape shape = (*first)->line_shape();
-    shared = shared * after.window.stride + std::max<int64_t>(0, after.window.extent - after.window.stride);
-    after = shape;
-    const int64_t bytes = shape.window.out_h * shape.out_line_bytes;
-    if (bytes < kFarBytes || shared * shape.macs * (threads - 1) > bytes * kMacsPerByte) return length;
-    const int64_t strips = StripsOfImage(first, length + 1, threads, StripBytes());
-    const StripCost cost = CostOf(first, length + 1, CeilDiv(out_h, strips));
-    if (cost.bytes() > StripBytes() || cost.macs < kLeastPerSetup * cost.setup_macs) return length;
+Status LineChain::BestLengths(const LineOp* const* ops, int count, int threads, int* lengths) {
+  Buffer<int64_t> gains;  // of the best way to run the operators up to there
+  if (!gains.Reserve(count + 1)) return Status::kOutOfMemory;
+  gains[0] = 0;
+  for (int end = 1; end <= count; ++end) {
+    gains[end] = gains[end - 1];
+    lengths[end - 1] = 1;
+    for (int length = 2; length <= std::min(end, kMostMembers); ++length) {
+      const int64_t gain = gains[end - length] + Gain(ops + (end - length), length, threads);
+      if (gain <= gains[end] && !always_pays.load(std::memory_order_relaxed)) continue;
+      gains[end] = gain;
+      lengths[end - 1] = length;
+    }
   }
-  return count;
+  return Status::kOk;
 }
 
 Status LineChain::Plan(const Member* members, int count, int threads, int64_t strip_bytes) {
@@ -161,13 +247,13 @@ void LineChain::RunStrip(const Maps& maps, int64_t lane, int64_t strip) {
   const int64_t image = strip / image_strips_, in_image = strip % image_strips_;
   Held* const held = held_.data() + lane * count_;
   LineRange* const missing = missing_.data() + lane * count_;
-  char* const memory = maps.workspace + lane * lane_bytes_;
+  char* const memory = maps.workspace + lane * maps.lane_stride;
   const bool goes_on = lane_[lane].next == strip && in_image > 0;
   lane_[lane].next = strip + 1;
 
   // What is missing of each map, from the last to the first: the lines under what is missing of the next.
   // Strips are as equal as possible.
-  missing[count_ - 1] = {out_h_ * in_image / image_strips_, out_h_ * (in_image + 1) / image_strips_};
+  missing[count_ - 1] = LinesOf(out_h_, image_strips_, in_image, in_image + 1);
   for (int i = count_ - 2; i >= 0; --i) {
     const LineRange wanted = stages_[i + 1].shape.window.Under(missing[i + 1]);
     if (!goes_on) held[i] = {};
@@ -212,11 +298,12 @@ void LineChain::RunLane(const Maps& maps, int64_t lane) {
   }
 }
 
-void LineChain::Run(const void* input, const void* const* residuals, void* output, float* workspace, ThreadPool& pool) {
-  const Maps maps = {input, residuals, output, reinterpret_cast<char*>(workspace)};
+void LineChain::Run(const void* input, const void* const* residuals, void* output, void* workspace, int64_t lane_stride,
+                    ThreadPool& pool) {
+  const Maps maps = {input, residuals, output, static_cast<char*>(workspace), lane_stride};
   for (int64_t i = 0; i < lanes_; ++i) {
-    lane_[i].next_own.store(strips_ * i / lanes_, std::memory_order_relaxed);
-    lane_[i].end_own = strips_ * (i + 1) / lanes_;
+    lane_[i].next_own.store(FirstStrip(strips_, i, lanes_), std::memory_order_relaxed);
+    lane_[i].end_own = FirstStrip(strips_, i + 1, lanes_);
     lane_[i].next = -1;
   }
   pool.Run(lanes_, [&](int64_t lane) { RunLane(maps, lane); }, parallel_);

@@ -31,11 +31,16 @@ class LineChain {
     ActivationRange sum_range = {};
   };
 
-  // How many of the operators at the end of ops[0..count-1], each of which reads the one before, had better run as one
-  // chain: 1..count; 1 means none. Ask again for the operators before those.
-  static int BestLength(const LineOp* const* ops, int count, int threads);
+  // No chain gets longer: of a network that is one long row, all ends and lengths would be looked at.
+  static constexpr int kMostMembers = 16;
 
-  // For tests, in which maps are small: the best length is the greatest. Set it while nothing is planned.
+  // How operators in a row, each of which alone reads the one before, are best run: lengths[i] is how many the chain
+  // that ends with ops[i] has (1: none), if ops[0..i] run as well as they can. So the last chain has lengths[count - 1]
+  // members, and so on for the operators before those.
+  static Status BestLengths(const LineOp* const* ops, int count, int threads, int* lengths);
+
+  // For tests, in which maps are small: the best lengths are the greatest there may be. Set it while nothing is
+  // planned.
   static void SetAlwaysPays(bool always);
 
   // Plans for the shapes that the members have now. They must outlive the last Run.
@@ -43,12 +48,17 @@ class LineChain {
   //   strip_bytes   in place of StripBytes(); a strip of one line may take more
   Status Plan(const Member* members, int count, int threads, int64_t strip_bytes = StripBytes());
 
-  int64_t workspace_elements() const { return lane_bytes_ / static_cast<int64_t>(sizeof(float)) * lanes_; }
+  // Memory that each of lanes() threads works in.
+  int64_t lane_bytes() const { return lane_bytes_; }
+  int64_t lanes() const { return lanes_; }
 
   // One Run at a time.
   //   residuals   [count]: null where a member adds none. Whole maps, like `input`, which no output overlaps
-  //   workspace   workspace_elements() floats, aligned to kAlignment
-  void Run(const void* input, const void* const* residuals, void* output, float* workspace, ThreadPool& pool);
+  //   workspace     aligned to kAlignment: lane_bytes() of each thread
+  //   lane_stride   from one thread's to the next's, a multiple of kAlignment. Let it be the same for chains that run
+  //                 one after the other in the same memory: each thread then finds there what is in its core's cache
+  void Run(const void* input, const void* const* residuals, void* output, void* workspace, int64_t lane_stride,
+           ThreadPool& pool);
 
  private:
   // Lines of one map between two members, in one thread's memory.
@@ -74,6 +84,7 @@ class LineChain {
     const void* const* residuals;
     void* output;
     char* workspace;
+    int64_t lane_stride;
   };
   void PlaceBuffers();
   void RunLane(const Maps& maps, int64_t lane);

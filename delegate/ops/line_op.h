@@ -34,8 +34,7 @@ struct LineWindow {
 };
 
 // That of a convolution whose vertical dimension is planned as `h`.
-template <typename Params>
-LineWindow WindowOf(const ConvDim& h, const Params& params) {
+inline LineWindow WindowOf(const ConvDim& h, const WindowParams& params) {
   return {h.input, h.output, (params.kernel_h - 1) * int64_t{params.dilation_h} + 1, params.stride_h, h.pad_before};
 }
 

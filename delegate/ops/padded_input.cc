@@ -59,6 +59,12 @@ void CopyLines(const PaddedInput& p, const T* input, T* copy, T fill, const Move
   pool.Run(items, job, elements >= kMinParallelElements);
 }
 
+// The same on the calling thread.
+template <typename T, typename MoveFn>
+void CopyLines(const PaddedInput& p, const T* input, T* copy, T fill, const MoveFn& move) {
+  for (int64_t line = 0; line < p.batch * p.rows; ++line) CopyLine(p, input, copy, line, fill, move);
+}
+
 }  // namespace
 
 Status PaddedInput::Elements(int64_t* elements) const {
@@ -72,15 +78,21 @@ void PaddedInput::Copy(const float* input, float* copy, ThreadPool& pool) const 
   CopyLines(*this, input, copy, 0.0f, Move<float>, pool);
 }
 
-void PaddedInput::Copy(const float* input, float* copy) const {
-  for (int64_t line = 0; line < batch * rows; ++line) CopyLine(*this, input, copy, line, 0.0f, Move<float>);
-}
+void PaddedInput::Copy(const float* input, float* copy) const { CopyLines(*this, input, copy, 0.0f, Move<float>); }
 
 void PaddedInput::Copy(const int8_t* input, int8_t* copy, int8_t zero, bool flip, ThreadPool& pool) const {
   if (flip) {
     CopyLines(*this, input, copy, static_cast<int8_t>(zero ^ -128), MoveFlipped, pool);
   } else {
     CopyLines(*this, input, copy, zero, Move<int8_t>, pool);
+  }
+}
+
+void PaddedInput::Copy(const int8_t* input, int8_t* copy, int8_t zero, bool flip) const {
+  if (flip) {
+    CopyLines(*this, input, copy, static_cast<int8_t>(zero ^ -128), MoveFlipped);
+  } else {
+    CopyLines(*this, input, copy, zero, Move<int8_t>);
   }
 }
 

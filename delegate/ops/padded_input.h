@@ -26,6 +26,7 @@ struct PaddedInput {
 
   // The same for int8 with `zero` as padding; with `flip` the top bit of every element is inverted (see kernel_s8.h).
   void Copy(const int8_t* input, int8_t* copy, int8_t zero, bool flip, ThreadPool& pool) const;
+  void Copy(const int8_t* input, int8_t* copy, int8_t zero, bool flip) const;
 };
 
 }  // namespace dgms

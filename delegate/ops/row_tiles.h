@@ -36,29 +36,48 @@ class RowTiles {
   // few hundred cycles per tile, so nothing is divided for each.
   template <typename Tile>
   void ForEach(int64_t first, int64_t end, const Tile& tile) const {
-    const int64_t rows = rows_.count[2] / tiles_per_line_, longer = rows_.count[2] % tiles_per_line_;
-    int64_t in_line = first % tiles_per_line_;
-    for (int64_t line = first / tiles_per_line_, left = end - first; left > 0; ++line) {
-      const int64_t line_end = std::min(tiles_per_line_, in_line + left);
-      int64_t row = in_line * rows + std::min(in_line, longer);  // in the line
-      int64_t offset =
-          (line / rows_.count[1]) * rows_.stride[0] + (line % rows_.count[1]) * rows_.stride[1] + row * rows_.stride[2];
-      row += line * rows_.count[2];
-      left -= line_end - in_line;
+    ForEachLine(first, end, [&](int64_t in_line, int64_t line_end, int64_t offset, int64_t row) {
+      const int64_t rows = Rows(), longer = Longer();
       for (; in_line < line_end; ++in_line) {
         const int64_t count = rows + (in_line < longer ? 1 : 0);
         tile(offset, row, static_cast<int>(count));
         offset += count * rows_.stride[2];
         row += count;
       }
+    });
+  }
+
+  // The same rows, but those of a line, which are evenly spaced, at once.
+  template <typename Run>
+  void ForEachRun(int64_t first, int64_t end, const Run& run) const {
+    ForEachLine(first, end, [&](int64_t in_line, int64_t line_end, int64_t offset, int64_t row) {
+      run(offset, row, FirstRow(line_end) - FirstRow(in_line));
+    });
+  }
+
+ private:
+  // A line: the rows of one (i0, i1).
+  int64_t Rows() const { return rows_.count[2] / tiles_per_line_; }  // of the shorter tiles of a line
+  int64_t Longer() const { return rows_.count[2] % tiles_per_line_; }
+  int64_t FirstRow(int64_t tile) const { return tile * Rows() + std::min(tile, Longer()); }  // in the line
+
+  // Calls line(its first tile, end of its tiles, offset of its first row in the input, its first row).
+  template <typename Line>
+  void ForEachLine(int64_t first, int64_t end, const Line& line) const {
+    int64_t in_line = first % tiles_per_line_;
+    for (int64_t i = first / tiles_per_line_, left = end - first; left > 0; ++i) {
+      const int64_t line_end = std::min(tiles_per_line_, in_line + left), row = FirstRow(in_line);
+      line(in_line, line_end,
+           (i / rows_.count[1]) * rows_.stride[0] + (i % rows_.count[1]) * rows_.stride[1] + row * rows_.stride[2],
+           i * rows_.count[2] + row);
+      left -= line_end - in_line;
       in_line = 0;
     }
   }
 
- private:
   RowLayout rows_ = {};
   int64_t total_rows_ = 0;
-  int64_t tiles_per_line_ = 0;  // a line: the rows of one (i0, i1)
+  int64_t tiles_per_line_ = 0;
   int64_t tiles_ = 0;
 };
 

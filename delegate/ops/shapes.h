@@ -58,6 +58,17 @@ inline bool IsValid(const ExplicitPadding& pads) {
   return pads.top >= 0 && pads.bottom >= 0 && pads.left >= 0 && pads.right >= 0;
 }
 
+// What convolutions over NHWC maps have in common.
+struct WindowParams {
+  int kernel_h = 1, kernel_w = 1;
+  int stride_h = 1, stride_w = 1;
+  int dilation_h = 1, dilation_w = 1;
+  Padding padding = Padding::kValid;
+  ExplicitPadding pads;  // of zeros
+  int64_t in_channels = 0;
+  Activation activation = Activation::kNone;
+};
+
 // The range of a fused activation; infinities where there is no bound.
 struct ActivationRange {
   float min, max;

@@ -261,19 +261,21 @@ void Winograd::Multiply(const FilterPanels& filter, const Block& block, int widt
   args.segment_length = channels;
   args.c_row_stride = width;
   args.accumulate = first_channel > 0;
-  const int64_t row_tiles = CeilDiv(block.count, gemm.max_rows);
+  // One call for all rows; with a cache there is something to do between them.
+  const bool cached = cache_.bytes() > 0;
+  const int64_t calls = cached ? CeilDiv(block.count, gemm.max_rows) : 1;
   const int64_t panel_stride = range_channels_ * width + kApart;
   for (int64_t position = 0; position < kWinogradPositions; ++position) {
     args.panel = transformed + position * panel_stride;
     const float* a = block.input + position * input_stride_ + first_channel;
     float* c = sums + position * (block_tiles_ * width + kApart);
-    for (int64_t i = 0; i < row_tiles; ++i) {
-      const int64_t row = block.count * i / row_tiles;
-      args.rows = static_cast<int>(block.count * (i + 1) / row_tiles - row);
+    for (int64_t i = 0; i < calls; ++i) {
+      const int64_t row = block.count * i / calls;
+      args.rows = block.count * (i + 1) / calls - row;
       args.a = a + row * in_channels_;
       args.c = c + row * width;
-      if (cache_.bytes() > 0 && position + 1 < kWinogradPositions) {
-        Prefetch(args.panel + panel_stride, channels * width, i, row_tiles);
+      if (cached && position + 1 < kWinogradPositions) {
+        Prefetch(args.panel + panel_stride, channels * width, i, calls);
       }
       gemm.gemm(args);
     }

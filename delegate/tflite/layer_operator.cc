@@ -112,12 +112,7 @@ class WindowOp : public Operator {
     }
   }
 
-  const LineOp* line_op() const override {
-    if constexpr (!std::is_same_v<Op, Int8DepthwiseConv2D>) {
-      return has_outputs_ ? op_->line_op() : nullptr;
-    }
-    return nullptr;
-  }
+  const LineOp* line_op() const override { return has_outputs_ ? op_->line_op() : nullptr; }
 
   size_t packed_bytes() const override { return op_->packed_bytes(); }
   const char* kernel_name() const override { return op_->kernel_name(); }
@@ -194,8 +189,7 @@ class FullyConnectedOp : public Operator {
   int64_t macs_ = 0;
 };
 
-template <typename Params>
-void SetWindow(const LayerMatch& match, Params* params) {
+void SetWindow(const LayerMatch& match, int in_channels, WindowParams* params) {
   params->kernel_h = match.filter.shape[1];
   params->kernel_w = match.filter.shape[2];
   params->stride_h = match.stride_h;
@@ -204,6 +198,7 @@ void SetWindow(const LayerMatch& match, Params* params) {
   params->dilation_w = match.dilation_w;
   params->padding = match.padding;
   params->pads = match.pads;
+  params->in_channels = in_channels;
   params->activation = match.activation;
 }
 
@@ -212,9 +207,8 @@ bool SetParams(const LayerMatch& match, const Shape& input_dims, Conv2DParams* p
   const std::vector<int>& shape = match.filter.shape;  // OHWI
   const int channels = input_dims.size() == 4 ? input_dims[3] : 0;
   if (channels <= 0 || channels % shape[3] != 0 || shape[0] % (channels / shape[3]) != 0) return false;
-  SetWindow(match, params);
+  SetWindow(match, channels, params);
   params->groups = channels / shape[3];
-  params->in_channels = channels;
   params->out_channels = shape[0];
   return true;
 }
@@ -223,8 +217,7 @@ bool SetParams(const LayerMatch& match, const Shape& input_dims, DepthwiseConv2D
   const std::vector<int>& shape = match.filter.shape;  // 1HWC
   const int channels = input_dims.size() == 4 ? input_dims[3] : 0;
   if (channels <= 0 || shape[3] % channels != 0) return false;
-  SetWindow(match, params);
-  params->in_channels = channels;
+  SetWindow(match, channels, params);
   params->depth_multiplier = shape[3] / channels;
   return true;
 }

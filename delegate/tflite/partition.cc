@@ -102,10 +102,9 @@ std::string Partition::PrepareAll(tfl::Context* context) {
     const std::string why = PrepareStep(context, &step);
     if (!why.empty()) return Format("%s (output '%s')", why.c_str(), step.match.name.c_str());
   }
-  int64_t workspace_elements = 0;
-  const Status status = PlanPasses(steps_, resources_.build.threads, &passes_, &workspace_elements);
+  const Status status = PlanPasses(steps_, resources_.build.threads, &passes_, &chain_memory_);
   if (status != Status::kOk) return StatusText(status);
-  if (!resources_.scratch->workspace.Reserve(workspace_elements)) return StatusText(Status::kOutOfMemory);
+  if (!resources_.scratch->workspace.Reserve(chain_memory_.elements())) return StatusText(Status::kOutOfMemory);
   return PlaceOutputs();
 }
 
@@ -221,7 +220,8 @@ std::string Partition::FindPointers(tfl::Context* context, const Pass& pass) {
 
 Status Partition::RunOperators(const Pass& pass, void* output) {
   if (pass.chain != nullptr) {
-    pass.chain->Run(inputs_[0], residuals_.data(), output, resources_.scratch->workspace.data(), *resources_.pool);
+    pass.chain->Run(inputs_[0], residuals_.data(), output, resources_.scratch->workspace.data(),
+                    chain_memory_.lane_stride, *resources_.pool);
     return Status::kOk;
   }
   const Pass::Member& member = pass.members[0];

@@ -66,7 +66,8 @@ class Partition {
 
   Resources resources_;
   std::vector<Step> steps_;
-  std::vector<Pass> passes_;            // of the last Prepare
+  std::vector<Pass> passes_;  // of the last Prepare
+  ChainMemory chain_memory_;
   std::vector<const void*> inputs_;     // of the pass that runs: of its first member
   std::vector<const void*> residuals_;  // of its members, or null
   std::vector<int> skipped_;            // outputs of the partition that belong to decode chains: nobody will read them

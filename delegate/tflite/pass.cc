@@ -113,23 +113,27 @@ const Step::Place& ResidualOf(const Steps& steps, const Pass::Member& member) {
   return sum.inputs[sum.inputs[0].step == member.runner ? 1 : 0];
 }
 
-Status PlanPasses(const Steps& steps, int threads, std::vector<Pass>* passes, int64_t* workspace_elements) {
+Status PlanPasses(const Steps& steps, int threads, std::vector<Pass>* passes, ChainMemory* memory) {
   passes->clear();
-  *workspace_elements = 0;
+  *memory = {};
   for (const std::vector<Pass::Member>& row : FindRows(steps)) {
     std::vector<const LineOp*> ops;
     for (const Pass::Member& member : row) ops.push_back(steps[member.runner].op->line_op());
-    std::vector<size_t> cuts = {row.size()};  // the row's chains, from the last to the first
-    while (cuts.back() > 1) {
-      const int count = static_cast<int>(cuts.back());
-      cuts.push_back(cuts.back() - static_cast<size_t>(LineChain::BestLength(ops.data(), count, threads)));
+    std::vector<int> lengths(row.size(), 1);
+    if (row.size() > 1) {
+      const Status status = LineChain::BestLengths(ops.data(), static_cast<int>(ops.size()), threads, lengths.data());
+      if (status != Status::kOk) return status;
     }
-    if (cuts.back() == 1) cuts.push_back(0);
+    std::vector<size_t> cuts = {row.size()};  // the row's chains, from the last to the first
+    while (cuts.back() > 0) cuts.push_back(cuts.back() - static_cast<size_t>(lengths[cuts.back() - 1]));
     for (size_t i = cuts.size() - 1; i > 0; --i) {
       Pass pass;
       const Status status = MakePass(steps, {row.begin() + cuts[i], row.begin() + cuts[i - 1]}, threads, &pass);
       if (status != Status::kOk) return status;
-      if (pass.chain != nullptr) *workspace_elements = std::max(*workspace_elements, pass.chain->workspace_elements());
+      if (pass.chain != nullptr) {
+        memory->lane_stride = std::max(memory->lane_stride, pass.chain->lane_bytes());
+        memory->lanes = std::max(memory->lanes, pass.chain->lanes());
+      }
       passes->push_back(std::move(pass));
     }
   }

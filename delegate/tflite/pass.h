@@ -54,10 +54,18 @@ const Step::Place& ResidualOf(const std::vector<Step>& steps, const Pass::Member
 
 Activation SumActivation(const Step& sum);
 
+// What chains work in, one after the other: a lane of it for each thread.
+struct ChainMemory {
+  int64_t lane_stride = 0;  // bytes, as LineChain::Run wants it
+  int64_t lanes = 0;
+
+  int64_t elements() const { return lane_stride * lanes / static_cast<int64_t>(sizeof(float)); }
+};
+
 // How steps that are prepared are best run, in the order of the passes' outputs: what a pass reads is computed by then.
-//   threads             of the pool that will run them
-//   workspace_elements  what the chains need of it
-Status PlanPasses(const std::vector<Step>& steps, int threads, std::vector<Pass>* passes, int64_t* workspace_elements);
+//   threads   of the pool that will run them
+//   memory    what all of the chains need
+Status PlanPasses(const std::vector<Step>& steps, int threads, std::vector<Pass>* passes, ChainMemory* memory);
 
 // What to call a pass's kernel.
 std::string KernelName(const std::vector<Step>& steps, const Pass& pass);

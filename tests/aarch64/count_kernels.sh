@@ -26,4 +26,6 @@ row depthwise 96 54 3 1; row depthwise 96 27 3 2; row depthwise 96 28 5 1; row d
 echo "int8 (a dot product does sixteen, a matrix instruction thirty-two)"
 row decode_s8 16 576; row gemm_s8 16 576 40 3; row gemm_s8 16 64 40 1; row gemm_s8 16 147 40 7; row gemm_s8 16 576 4 3; row gemm_s8 16 576 1 1
 row gemm_s8 16 16 40 1; row gemm_s8 8 24 40 1
+row packed_s8 16 576 42 3; row packed_s8 16 64 42 1; row packed_s8 16 147 42 7; row packed_s8 8 24 42 1
+row pack_s8 16 576 42 3; row pack_s8 16 147 42 7
 row depthwise_s8 96 54 3 1; row depthwise_s8 96 27 3 2; row requantize 16 40; row requantize 8 8

@@ -50,6 +50,7 @@ KERNELS = (
     ("cortex-a76", "depthwise 96 54 3 1"),
     ("cortex-a76", "decode 16 512"),
     ("cortex-a76", "gemm_s8 16 576 40 3"),
+    ("cortex-a76", "packed_s8 16 576 42 3"),
     ("cortex-a76", "depthwise_s8 96 54 3 1"),
     ("cortex-a76", "requantize 16 40"),
     ("cortex-a53", "gemm_s8 8 576 8 3"),
@@ -100,7 +101,7 @@ def _multiply_adds(line: str) -> int:
 
 
 def _blocks(lines: Sequence[str]) -> list[Block]:
-    """The emulator's lines. It cuts what is long for it: a loop that comes in two pieces is put together here."""
+    """The emulator's lines. It cuts what is long for it, and at the ends of pages: a loop that comes in pieces is put together here."""
     pieces = {}
     for line in lines:
         _, share, executions, _, address, code = line.split()
@@ -108,12 +109,12 @@ def _blocks(lines: Sequence[str]) -> list[Block]:
         pieces.setdefault(int(address, 16), (float(share), int(executions), words))
     blocks = []
     for address, (share, executions, words) in pieces.items():
-        end = address + 4 * len(words)
-        if _jumps(words) is None and end in pieces:
+        joined, joined_share = words, share
+        while _jumps(joined) is None and (end := address + 4 * len(joined)) in pieces:
             more_share, _, more = pieces[end]
-            if _jumps(more) == -4 * (len(words) + len(more) - 1):
-                share, words = share + more_share, words + more
-        blocks.append(_block(share, executions, words))
+            joined, joined_share = joined + more, joined_share + more_share
+        loops = len(joined) > len(words) and _jumps(joined) == -4 * (len(joined) - 1)
+        blocks.append(_block(joined_share, executions, joined) if loops else _block(share, executions, words))
     return sorted(blocks, key=lambda b: -b.share)
 
 

@@ -173,12 +173,13 @@ TEST_P(DepthwiseF32, TapsOutsideOfTheLine) {
   for (const int64_t kernel_w : {2, 3, 5, 7}) {
     for (const int64_t stride : {1, 2, 3}) {
       for (int64_t columns = 1; columns <= 21; columns += columns < 6 ? 1 : 5) {
-        for (int64_t pad = 0; pad < kernel_w; ++pad) {
-          // As many pixels as have a tap inside, so with and without padding on the right.
-          const int64_t pixels = (pad + columns - 1) / stride + 1, kernel_h = 2, channels = 19;
+        for (int64_t at = 0; at < kernel_w * 3; ++at) {
+          // As many pixels as have a tap inside, or up to two fewer: with more and with less padding on the right.
+          const int64_t pad = at / 3, pixels = (pad + columns - 1) / stride + 1 - at % 3, kernel_h = 2, channels = 19;
+          if (pixels < 1) continue;
           const Flush flush = ++seed % 2 == 0 ? Flush::kEnd : Flush::kStart;
           SCOPED_TRACE("kernel width " + std::to_string(kernel_w) + " stride " + std::to_string(stride) + " columns " +
-                       std::to_string(columns) + " pad " + std::to_string(pad));
+                       std::to_string(columns) + " pad " + std::to_string(pad) + " pixels " + std::to_string(pixels));
           Random random(seed);
           const GuardedBuffer<float> input(random.Floats(kernel_h * columns * channels), flush);
           const GuardedBuffer<float> weights(random.Floats(kernel_h * kernel_w * channels), flush);

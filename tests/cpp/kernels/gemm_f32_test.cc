@@ -146,9 +146,27 @@ TEST_P(GemmF32, AllRowsAndColumns) {
   }
 }
 
+// More rows than a tile has, in every way of cutting them, with all that a tile may end with.
+TEST_P(GemmF32, SeveralTiles) {
+  const int max_rows = kernel().max_rows, columns = kernel().max_columns;
+  for (int rows = max_rows + 1; rows <= 3 * max_rows + 2; ++rows) {
+    for (const int n : {1, columns / 2, columns - 1, columns}) {
+      for (const bool unit_scale : {false, true}) {
+        for (const bool residual : {false, true}) {
+          GemmF32Tester tester;
+          tester.rows(rows).n(n).segments(1 + rows % 2, 21).row_gap(rows % 3).output_gap(n % 3).residual(residual);
+          if (unit_scale) tester.scales_of_one(true);
+          tester.accumulate(residual).seed(rows * 100 + n).Test(kernel());
+          if (residual) tester.clamp(-0.5f, 0.5f).Test(kernel());
+        }
+      }
+    }
+  }
+}
+
 TEST_P(GemmF32, AllLengths) {
   for (int64_t k = 1; k <= 70; ++k) {
-    for (const int rows : {1, kernel().max_rows}) {
+    for (const int rows : {1, kernel().max_rows - 1, kernel().max_rows}) {
       GemmF32Tester().rows(rows).n(kernel().max_columns).segments(1, k).seed(k).Test(kernel());
       GemmF32Tester().rows(rows).n(1).segments(1, k).row_gap(k % 5).seed(k + 1).Test(kernel());
     }
@@ -216,13 +234,13 @@ TEST_P(GemmF32, Residual) {
   }
 }
 
-// Kernels may leave the product with scales of 1 out: the same bits.
+// Kernels may leave the product with scales of 1 out, and begin with the bias.
 TEST_P(GemmF32, ScalesOfOne) {
   for (int n = 1; n <= kernel().max_columns; n += 5) {
     for (int rows = 1; rows <= kernel().max_rows; ++rows) {
       GemmF32Tester tester;
       tester.rows(rows).n(n).segments(1, 12).residual(n % 2 == 0).accumulate(rows % 2 == 0).seed(n);
-      ASSERT_EQ(tester.scales_of_one(true).Test(kernel()), tester.scales_of_one(false).Test(kernel()));
+      for (const bool told : {true, false}) tester.scales_of_one(told).Test(kernel());
     }
   }
 }
@@ -232,38 +250,42 @@ TEST_P(GemmF32, LongestBlock) {
   GemmF32Tester().rows(kernel().max_rows).n(kernel().max_columns).segments(1, k).Test(kernel());
 }
 
-// An output does not depend on the tile that it is computed in: bit for bit.
+// An output does not depend on the tile that it is computed in, nor on the tiles beside it: bit for bit.
 TEST_P(GemmF32, TileDoesNotChangeResults) {
-  const int columns = kernel().max_columns, max_rows = kernel().max_rows;
+  const int columns = kernel().max_columns, all_rows = 2 * kernel().max_rows + 3;
   const int64_t k = 37;
   Random random(5);
   const std::vector<uint8_t> codes = random.Codes(k * columns, 4);
-  const std::vector<float> table = random.Floats(kTableSize), a = random.Floats(k * max_rows);
-  const std::vector<float> scale = random.Floats(columns), bias = random.Floats(columns);
+  const std::vector<float> table = random.Floats(kTableSize), a = random.Floats(k * all_rows);
+  const std::vector<float> ones(columns, 1.0f), scale = random.Floats(columns), bias = random.Floats(columns);
   const int64_t segment = 0;
-  std::vector<float> whole;
-  for (int n = columns; n >= 1; --n) {
-    const PackedBlock block(kernel(), std::vector<uint8_t>(codes.begin(), codes.begin() + k * n), k, n, table);
-    const GuardedBuffer<float> panel(block.Decode(), Flush::kEnd, kAlignment);
-    for (int rows = max_rows; rows >= 1; --rows) {
-      std::vector<float> c(rows * columns, 0.0f);
-      kernel().gemm({rows,
-                     n,
-                     a.data(),
-                     k,
-                     &segment,
-                     1,
-                     k,
-                     panel.data(),
-                     c.data(),
-                     columns,
-                     false,
-                     true,
-                     {scale.data(), bias.data(), -kInfinity, kInfinity}});
-      if (whole.empty()) whole = c;
-      for (int r = 0; r < rows; ++r) {
-        ASSERT_EQ(std::memcmp(&c[r * columns], &whole[r * columns], n * sizeof(float)), 0)
-            << "rows " << rows << " n " << n;
+  for (const bool unit_scale : {false, true}) {
+    std::vector<float> whole;
+    for (int n = columns; n >= 1; --n) {
+      const PackedBlock block(kernel(), std::vector<uint8_t>(codes.begin(), codes.begin() + k * n), k, n, table);
+      const GuardedBuffer<float> panel(block.Decode(), Flush::kEnd, kAlignment);
+      for (int rows = all_rows; rows >= 1; --rows) {
+        std::vector<float> c(rows * columns, 0.0f);
+        GemmF32Args args = {};
+        args.rows = rows;
+        args.n = n;
+        args.a = a.data();
+        args.a_row_stride = k;
+        args.segments = &segment;
+        args.segment_count = 1;
+        args.segment_length = k;
+        args.panel = panel.data();
+        args.c = c.data();
+        args.c_row_stride = columns;
+        args.finish = true;
+        args.epilogue = {unit_scale ? ones.data() : scale.data(), bias.data(), -kInfinity, kInfinity};
+        args.epilogue.unit_scale = unit_scale;
+        kernel().gemm(args);
+        if (whole.empty()) whole = c;
+        for (int r = 0; r < rows; ++r) {
+          ASSERT_EQ(std::memcmp(&c[r * columns], &whole[r * columns], n * sizeof(float)), 0)
+              << "rows " << rows << " n " << n << " row " << r << (unit_scale ? " without scales" : "");
+        }
       }
     }
   }

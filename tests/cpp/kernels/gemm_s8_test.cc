@@ -194,6 +194,25 @@ TEST_P(GemmS8, Extremes) {
   }
 }
 
+// One row, which may have a way of its own; longer than a block, too, where nothing is decoded.
+TEST_P(GemmS8, OneRow) {
+  for (int64_t k = 1; k <= 150; ++k) {
+    for (const int n : {kernel().max_columns, kernel().max_columns - 5}) {
+      GemmS8Tester().n(n).segments(1, k).seed(k).Test(kernel());
+    }
+  }
+  GemmS8Tester().n(kernel().max_columns).segments(1, 6001).Test(kernel());
+  for (const int activation : {-128, 127}) {
+    for (const int weight : {-127, 127}) {
+      GemmS8Tester()
+          .n(kernel().max_columns)
+          .segments(1, 2500)
+          .extremes(static_cast<int8_t>(activation), static_cast<int8_t>(weight))
+          .Test(kernel());
+    }
+  }
+}
+
 TEST_P(GemmS8, LongestBlock) {
   const int64_t k = kPanelBytes / kernel().max_columns / kernel().k_unit * kernel().k_unit;
   GemmS8Tester().rows(kernel().max_rows).n(kernel().max_columns).segments(1, k).Test(kernel());

@@ -54,6 +54,7 @@ class PackedBlockS8 {
 
   int width() const { return width_; }
   const GuardedBuffer<uint8_t>& packed() const { return packed_; }
+  const int8_t* table() const { return tables_.data(); }  // the first
   int8_t Weight(int64_t place, int column) const {
     const int64_t table = column_table_.size() > 0 ? column_table_[column] : 0;
     return tables_[table * kTableSize + codes_[column * k_ + place]];
@@ -154,6 +155,10 @@ class GemmS8Tester {
       }
     }
     if (kernel.requantize != nullptr && n_ == block.width()) TestRequantize(kernel, args, sums, random);
+    if (kernel.gemv != nullptr && rows_ == 1 && segment_count_ == 1 && tables_ == 1 && !accumulate_ &&
+        block.width() == kernel.max_columns) {
+      TestGemv(kernel, args, block, sums);
+    }
     kernel.gemm(args);
     EXPECT_TRUE(c.SurroundingsIntact());
     for (int r = 0; r < rows_; ++r) {
@@ -179,6 +184,14 @@ class GemmS8Tester {
       const int32_t expected = j < n_ ? columns.Expected(static_cast<int>(j), sums[r * n_ + j]) : before[i];
       ASSERT_EQ(output[i], expected) << "output: row " << r << " column " << j;
     }
+  }
+
+  void TestGemv(const GemmS8Kernel& kernel, const GemmS8Args& args, const PackedBlockS8& block,
+                const std::vector<int64_t>& sums) const {
+    GuardedBuffer<int32_t> c(block.width(), Flush::kEnd, kAlignment);
+    kernel.gemv({args.a, segment_length_, block.packed().data(), block.table(), kernel.flip, c.data()});
+    EXPECT_TRUE(c.SurroundingsIntact());
+    for (int j = 0; j < n_; ++j) ASSERT_EQ(c[j], Wrapped(sums[j])) << "row by panel: column " << j;
   }
 
   std::string Describe(const GemmS8Kernel& kernel) const {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 
 #include "ops/conv2d_testing.h"
@@ -130,9 +131,10 @@ TEST(Conv2D, RefusesWhatMakesNoSense) {
     return status;
   };
   EXPECT_EQ(status_of(good.params, filter.View()), Status::kOk);
-  for (int Conv2DParams::* field :
-       {&Conv2DParams::kernel_h, &Conv2DParams::kernel_w, &Conv2DParams::stride_h, &Conv2DParams::stride_w,
-        &Conv2DParams::dilation_h, &Conv2DParams::dilation_w, &Conv2DParams::groups}) {
+  using Field = int Conv2DParams::*;
+  for (const Field field : std::initializer_list<Field>{
+           &Conv2DParams::kernel_h, &Conv2DParams::kernel_w, &Conv2DParams::stride_h, &Conv2DParams::stride_w,
+           &Conv2DParams::dilation_h, &Conv2DParams::dilation_w, &Conv2DParams::groups}) {
     for (const int value : {0, -1}) {
       Conv2DParams params = good.params;
       params.*field = value;

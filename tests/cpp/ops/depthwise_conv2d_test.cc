@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <initializer_list>
 #include <sstream>
 
 #include "ops/op_testing.h"
@@ -234,10 +235,11 @@ TEST(DepthwiseConv2D, ReshapeAndErrors) {
     ExpectClose(RunGuarded(*op, input, op->output_h() * op->output_w() * 12, *pool),
                 ReferenceDepthwise(c, filter, input.data()));
   }
-  for (int DepthwiseConv2DParams::* field :
-       {&DepthwiseConv2DParams::kernel_h, &DepthwiseConv2DParams::kernel_w, &DepthwiseConv2DParams::stride_h,
-        &DepthwiseConv2DParams::stride_w, &DepthwiseConv2DParams::dilation_h, &DepthwiseConv2DParams::dilation_w,
-        &DepthwiseConv2DParams::depth_multiplier}) {
+  using Field = int DepthwiseConv2DParams::*;
+  for (const Field field : std::initializer_list<Field>{
+           &DepthwiseConv2DParams::kernel_h, &DepthwiseConv2DParams::kernel_w, &DepthwiseConv2DParams::stride_h,
+           &DepthwiseConv2DParams::stride_w, &DepthwiseConv2DParams::dilation_h, &DepthwiseConv2DParams::dilation_w,
+           &DepthwiseConv2DParams::depth_multiplier}) {
     DepthwiseConv2DParams params = c.params;
     params.*field = 0;
     Status status = Status::kOk;

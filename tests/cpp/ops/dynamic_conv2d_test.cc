@@ -208,6 +208,21 @@ TEST(DynamicConv2D, GroupsAndLongK) {
   Check(c, 202);
 }
 
+// So many columns that rows are packed, where a kernel does that.
+TEST(DynamicConv2D, ManyColumns) {
+  uint64_t seed = 250;
+  for (const int kernel : {1, 3}) {
+    for (const int64_t size : {2, 9, 21}) {
+      DynamicCase c;
+      c.conv = Square(kernel, 1 + static_cast<int>(seed) % 2, Padding::kSame, size, 20, 64 + seed * 5 % 33);
+      c.conv.batch = 1 + static_cast<int64_t>(seed) % 2;
+      c.adds = seed % 3 == 0;
+      Check(c, seed++);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
 // NaN and infinities spoil what shares their quantisation, and nothing else. Zeros, and what is nearly zero, are exact.
 TEST(DynamicConv2D, SpecialValues) {
   for (const int kernel : {1, 3}) {
@@ -234,7 +249,8 @@ TEST(DynamicConv2D, LinesByThemselves) {
   for (const int stride : {1, 2}) {
     for (const int64_t width : {1, 9, 40}) {
       for (const bool adds : {false, true}) {
-        const Conv2DCase c = Square(1, stride, Padding::kSame, width, 19, 37);
+        const int64_t outputs = seed % 4 < 2 ? 37 : 72;  // these many are packed, where a kernel does that
+        const Conv2DCase c = Square(1, stride, Padding::kSame, width, 19, outputs);
         Random random(seed++);
         const DynamicLayer layer = DynamicLayer::Make(random, c.params, 0);
         const Dequantization dynamic = {layer.scale.data(), layer.bias.data(), RangeOf(Activation::kRelu6)};
@@ -249,7 +265,7 @@ TEST(DynamicConv2D, LinesByThemselves) {
           ASSERT_EQ(op->Reshape(1, width, width), Status::kOk);
           ASSERT_NE(op->line_op(), nullptr);
           const LineOp& lines = *op->line_op();
-          const int64_t out_line = op->output_w() * 37;
+          const int64_t out_line = op->output_w() * outputs;
           const std::vector<float> residual = random.Floats(op->output_h() * out_line, -2.0f, 2.0f);
           const ActivationRange sum_range = RangeOf(adds ? Activation::kRelu : Activation::kRelu6);
           std::vector<float> whole(static_cast<size_t>(op->output_h() * out_line));
@@ -275,6 +291,23 @@ TEST(DynamicConv2D, LinesByThemselves) {
           }
         }
       }
+    }
+  }
+}
+
+// Memory for some lines is enough for fewer, even where rows that are packed go in several pieces.
+TEST(DynamicConv2D, ScratchForLinesIsEnoughForFewer) {
+  const Conv2DCase c = Square(1, 1, Padding::kSame, 40, 4500, 64);
+  Random random(7);
+  const DynamicLayer layer = DynamicLayer::Make(random, c.params, 0);
+  const Dequantization dynamic = {layer.scale.data(), layer.bias.data(), RangeOf(Activation::kNone)};
+  for (const KernelSet* kernels : AllKernelSets()) {
+    const auto op = Int8Conv2D::Create(c.params, layer.View(), {nullptr, &dynamic}, *kernels);
+    ASSERT_NE(op, nullptr);
+    ASSERT_EQ(op->Reshape(1, 12, 40), Status::kOk);
+    ASSERT_NE(op->line_op(), nullptr);
+    for (int64_t lines = 2; lines <= 12; ++lines) {
+      EXPECT_GE(op->line_op()->ScratchBytes(lines), op->line_op()->ScratchBytes(lines - 1)) << IsaName(kernels->isa);
     }
   }
 }

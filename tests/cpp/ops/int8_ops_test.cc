@@ -198,6 +198,26 @@ TEST(Int8Conv2D, LongK) {
   CheckConv(Square(1, 1, Padding::kSame, 19, 1100, 33), 4, 0, 3);  // many rows
 }
 
+// So many columns that rows are packed, where a kernel does that: few and many rows, segments of whole groups and
+// others, strides and dilations, several pieces of rows, several blocks of K.
+TEST(Int8Conv2D, ManyColumns) {
+  uint64_t seed = 300;
+  for (const int kernel : {1, 3, 7}) {
+    for (const int stride : {1, 2}) {
+      for (const int64_t channels : {3, 8, 20, 24}) {
+        Conv2DCase c = Square(kernel, stride, Padding::kSame, 2 + seed % 9, channels, 64 + seed * 7 % 40);
+        c.params.dilation_w = kernel == 3 && stride == 1 ? 2 : 1;
+        c.batch = 1 + static_cast<int64_t>(seed) % 2;
+        CheckConv(c, 2 + seed % 3, seed % 4 == 0 ? 5 : 0, seed);
+        ++seed;
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+  CheckConv(Square(1, 1, Padding::kSame, 19, 1600, 65), 4, 0, seed);
+  CheckConv(Square(3, 1, Padding::kSame, 15, 300, 64), 4, 0, seed + 1);
+}
+
 TEST(Int8Conv2D, ReshapeAndSharedWorkspace) {
   Random random(6);
   Conv2DCase c = Square(3, 2, Padding::kSame, 8, 6, 33);
@@ -320,6 +340,41 @@ TEST(Int8DepthwiseConv2D, ExplicitPadding) {
       ASSERT_NE(op, nullptr);
       ASSERT_EQ(op->Reshape(1, c.in_h, c.in_w), Status::kOk);
       ExpectSame(RunGuardedInt8(*op, input, static_cast<int64_t>(expected.size()), 1 + seed % 3), expected);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// What kernels of neighbouring lines leave to others: tall, wide and far-reaching kernels, factors of 1/2 and more.
+TEST(Int8DepthwiseConv2D, BeyondLineKernels) {
+  struct Shape {
+    int kernel_h, kernel_w, dilation_w;
+    double most_factor;  // of one channel; 0: all are small
+  };
+  for (const Shape& shape : {Shape{9, 3, 1, 0}, Shape{2, 9, 1, 0}, Shape{2, 3, 16, 0}, Shape{1, 2, 31, 0},
+                             Shape{1, 2, 32, 0}, Shape{3, 3, 1, 0.5}, Shape{3, 3, 1, 3.0}}) {
+    SCOPED_TRACE(std::to_string(shape.kernel_h) + "x" + std::to_string(shape.kernel_w) + " dilation " +
+                 std::to_string(shape.dilation_w) + " factor " + std::to_string(shape.most_factor));
+    DepthwiseCase c;
+    c.params.kernel_h = shape.kernel_h;
+    c.params.kernel_w = shape.kernel_w;
+    c.params.dilation_w = shape.dilation_w;
+    c.params.padding = Padding::kSame;
+    c.params.in_channels = 70;
+    c.in_h = 11;
+    c.in_w = 40;
+    Random random(5);
+    Int8Layer layer = Int8Layer::Make(random, 70, int64_t{70} * shape.kernel_h * shape.kernel_w, 4, 0, true);
+    if (shape.most_factor > 0) layer.factor[66] = shape.most_factor;
+    const std::vector<int8_t> input = Int8s(random, c.in_h * c.in_w * 70);
+    const std::vector<int8_t> expected = layer.Finish(ReferenceDepthwise(c, layer.filter, layer.Centred(input).data()));
+    const Requantization output = layer.Output();
+    for (const KernelSet* kernels : AllKernelSets()) {
+      SCOPED_TRACE(IsaName(kernels->isa));
+      const auto op = Int8DepthwiseConv2D::Create(c.params, layer.Source(), output, *kernels);
+      ASSERT_NE(op, nullptr);
+      ASSERT_EQ(op->Reshape(1, c.in_h, c.in_w), Status::kOk);
+      ExpectSame(RunGuardedInt8(*op, input, static_cast<int64_t>(expected.size()), 2), expected);
       if (HasFatalFailure()) return;
     }
   }

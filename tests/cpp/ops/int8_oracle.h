@@ -23,7 +23,7 @@ inline int64_t FixedPointProduct(int64_t sum, double factor) {
     multiplier /= 2;
     ++exponent;
   }
-  const int64_t x = exponent > 0 ? Wrap32(int64_t{Wrap32(sum)} << exponent) : Wrap32(sum);
+  const int64_t x = exponent > 0 ? Wrap32(Wrap32(sum) * (int64_t{1} << exponent)) : Wrap32(sum);
   const int64_t high = static_cast<int64_t>(
       std::floor((static_cast<long double>(x) * static_cast<long double>(multiplier) + std::ldexp(1.0L, 30)) /
                  std::ldexp(1.0L, 31)));

@@ -1,7 +1,7 @@
 package org.dgms.tflite;
 
 /**
- * What one operator that a {@link DgmsDelegate} runs has cost so far. Immutable;
+ * What one operator that a {@link DgmsDelegate} runs, or one chain of them, has cost so far. Immutable;
  * {@link DgmsDelegate#counters} reads it. Interpreters of one delegate that run the same model share an
  * operator's counter.
  */
@@ -32,12 +32,15 @@ public final class NodeCounter {
     this.fastestNanos = fastestNanos;
   }
 
-  /** Name of the operator's output tensor. */
+  /** Name of the operator's output tensor, of a chain's last one. */
   public String name() {
     return name;
   }
 
-  /** The kernel of the last call, e.g. {@code "f32_5x16_neon"}. */
+  /**
+   * The kernel of the last call, e.g. {@code "f32_5x16_neon"}; {@code "chain(3) f32_5x16_neon"} for three
+   * layers that run depth first, as one, the last of them with that kernel.
+   */
   public String kernel() {
     return kernel;
   }

@@ -51,9 +51,9 @@ final class DelegateProgram {
           TestModels.open(i % 3 == 2 ? TestModels.dense() : TestModels.compressed("int8"), delegate)) {
         TestModels.run(interpreter, i);
         int claimed = delegate.claim().claimedOperators();
-        int layers = 0; // the other operators multiply nothing
+        int layers = 0;
         for (NodeCounter counter : delegate.counters()) {
-          layers += counter.macs() > 0 ? 1 : 0;
+          layers += TestModels.layersOf(counter);
         }
         if (claimed != layers || (claimed == 0) != (i % 3 == 2)) {
           throw new IllegalStateException(delegate.claim() + ", " + delegate.counters());

@@ -274,10 +274,10 @@ public class DgmsDelegateTest {
       for (NodeCounter counter : counters) {
         assertEquals(3, counter.calls());
         assertFalse(counter.name().isEmpty());
-        boolean layer = counter.kernel().matches("(f32|s8)_[a-z0-9_]+([+]add)?");
+        boolean layer = counter.kernel().matches("(chain[(][0-9]+[)] )?(f32|s8)_[a-z0-9_]+([+]add)?");
         assertTrue(counter.kernel(), layer || counter.kernel().matches("pointwise_[a-z0-9_]+"));
         assertEquals(counter.kernel(), layer, counter.macs() > 0);
-        layers += layer ? 1 : 0;
+        layers += TestModels.layersOf(counter);
         assertTrue(counter.fastestNanos() > 0);
         assertTrue(counter.totalNanos() >= 3 * counter.fastestNanos());
         packed += counter.packedBytes();

@@ -9,6 +9,8 @@ import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.dgms.host.ShimLoader;
 import org.json.JSONArray;
 import org.json.JSONObject;
@@ -98,6 +100,18 @@ final class TestModels {
     try (Interpreter interpreter = open(model)) {
       return run(interpreter, seed);
     }
+  }
+
+  /**
+   * The layers whose time a counter holds: those of a chain ({@code "chain(3) f32_14x32_avx512"}), one, or
+   * none (the other operators multiply nothing).
+   */
+  static int layersOf(NodeCounter counter) {
+    if (counter.macs() == 0) {
+      return 0;
+    }
+    Matcher chain = Pattern.compile("chain\\((\\d+)\\) .*").matcher(counter.kernel());
+    return chain.matches() ? Integer.parseInt(chain.group(1)) : 1;
   }
 
   private static ByteBuffer bufferOf(Tensor tensor) {

@@ -1,0 +1,346 @@
+// Register tiles of int8 products on 64-bit ARM: their weights, what their sums begin with and what becomes of them.
+// For *_neon*.cc only.
+#ifndef DGMS_KERNELS_GEMM_S8_TILE_NEON_H_
+#define DGMS_KERNELS_GEMM_S8_TILE_NEON_H_
+
+#include "kernels/kernel_s8.h"
+#include "kernels/requantize_s8_neon.h"
+#include "kernels/simd_neon.h"
+
+namespace dgms {
+namespace {
+
+// 4 * vectors columns of some rows.
+template <int rows, int vectors>
+struct SumsS8 {
+  int32x4_t v[rows][vectors];
+};
+
+// Four places of all columns; moves on to the next.
+template <int vectors>
+DGMS_INLINE void NextWeights(const int8_t** panel, int8x16_t (&w)[vectors]) {
+  if constexpr (vectors == 4) {
+    const int8x16x4_t all = vld1q_s8_x4(*panel);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) w[v] = all.val[v];
+  } else {
+    const int8x16x2_t all = vld1q_s8_x2(*panel);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) w[v] = all.val[v];
+  }
+  *panel += vectors * 16;
+  __asm__("" : "+r"(*panel));  // keeps the step in the load: it has no other offset
+}
+
+// What is loaded through `panel` comes after these sums: compilers would load weights early, for which there are no
+// registers. No instruction. (GCC copies sums about where it is told by way of the sums, clang where it is not.)
+template <int rows, int vectors>
+DGMS_INLINE void After(const int8_t** panel, SumsS8<rows, vectors>& sums) {
+#if defined(__clang__)
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v += 2) __asm__("" : "+r"(*panel), "+w"(sums.v[r][v]), "+w"(sums.v[r][v + 1]));
+  }
+#else
+  (void)sums;
+  __asm__ volatile("" : "+r"(*panel) : : "memory");
+#endif
+}
+
+// Every row from the same columns. One instruction loads two vectors, which is less than copying them from row to row:
+// the empty assembly keeps compilers from that.
+template <int rows, int vectors>
+DGMS_INLINE void BeginAt(const int32_t* columns, SumsS8<rows, vectors>& sums) {
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) {
+    __asm__("" : "+r"(columns));
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) sums.v[r][v] = vld1q_s32(columns + v * kLanes);
+  }
+}
+
+// What the blocks of K before left in memory: [rows][4 * vectors].
+template <int rows, int vectors>
+DGMS_INLINE void Add(const int32_t* c, SumsS8<rows, vectors>& sums) {
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      sums.v[r][v] = vaddq_s32(sums.v[r][v], vld1q_s32(c + (r * vectors + v) * kLanes));
+    }
+  }
+}
+
+// To int32, for the blocks of K that follow or another kernel.
+template <int vectors>
+class ToSums {
+ public:
+  DGMS_INLINE ToSums(int32_t* c, bool accumulate) : c_(c), accumulate_(accumulate) {}
+
+  template <int rows>
+  DGMS_INLINE void Begin(SumsS8<rows, vectors>& sums) const {
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sums.v[r][v] = vdupq_n_s32(0);
+    }
+    if (accumulate_) Add(c_, sums);
+  }
+
+  template <int rows>
+  DGMS_INLINE void Finish(SumsS8<rows, vectors>& sums) {
+    int32_t* c = c_;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r, c += vectors * kLanes) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) vst1q_s32(c + v * kLanes, sums.v[r][v]);
+    }
+    c_ = c;
+  }
+
+ private:
+  int32_t* c_;
+  const bool accumulate_;
+};
+
+// To int8 in fixed point (requantize_s8_neon.h): sums begin at the bias, and all that is left is in registers.
+template <int vectors>
+class ToBytes {
+ public:
+  // `c`: what the blocks before left, or null. `products`: of one sum, in all of K.
+  DGMS_INLINE ToBytes(const int32_t* c, const RequantizeArgs& output, int64_t products)
+      : c_(c),
+        bias_(output.bias),
+        multiplier_(output.multiplier),
+        output_(output.output),
+        output_stride_(output.output_row_stride),
+        ties_(HasTies(output)),
+        clamp_(HasClamp(output)),
+        fits_(c == nullptr && FitsHalves<vectors>(output, products)),
+        zero_(static_cast<int16_t>(output.zero)),
+        min_(static_cast<int8_t>(output.min)),
+        max_(static_cast<int8_t>(output.max)) {
+    StoreShifts<vectors>(output.right, shift_);
+  }
+
+  template <int rows>
+  DGMS_INLINE void Begin(SumsS8<rows, vectors>& sums) {
+    BeginAt(bias_, sums);
+    if (c_ == nullptr) return;
+    Add(c_, sums);
+    c_ += rows * vectors * kLanes;
+  }
+
+  template <int rows>
+  DGMS_INLINE void Finish(SumsS8<rows, vectors>& sums) {
+    ties_ ? Multiply<true>(sums) : Multiply<false>(sums);
+    int8x16_t bytes[rows];
+    fits_ ? Shift<true>(sums, bytes) : Shift<false>(sums, bytes);
+    if (clamp_) {
+      const int8x16_t min = vdupq_n_s8(min_), max = vdupq_n_s8(max_);
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r) bytes[r] = vminq_s8(vmaxq_s8(bytes[r], min), max);
+    }
+    int8_t* output = output_;  // a copy: stores of bytes might change the member
+    const int64_t stride = output_stride_;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r, output += stride) StoreBytes<vectors>(output, bytes[r]);
+    output_ = output;
+  }
+
+ private:
+  template <bool ties, int rows>
+  DGMS_INLINE void Multiply(SumsS8<rows, vectors>& sums) const {
+    int32x4_t multiplier[vectors];
+    LoadColumns(multiplier_, multiplier);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sums.v[r][v] = Multiplied<ties>(sums.v[r][v], multiplier[v]);
+    }
+  }
+
+  template <bool fits, int rows>
+  DGMS_INLINE void Shift(SumsS8<rows, vectors>& sums, int8x16_t (&bytes)[rows]) const {
+    int32x4_t shift[vectors];
+    LoadColumns(shift_, shift);
+    const int16x8_t zero = vdupq_n_s16(zero_);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sums.v[r][v] = vrshlq_s32(sums.v[r][v], shift[v]);
+      bytes[r] = Bytes<fits>(sums.v[r], zero);
+    }
+  }
+
+  const int32_t* c_;
+  const int32_t *bias_, *multiplier_;
+  int8_t* output_;
+  const int64_t output_stride_;
+  const bool ties_, clamp_, fits_;
+  const int16_t zero_;
+  const int8_t min_, max_;
+  alignas(16) int32_t shift_[vectors * kLanes];
+};
+
+// To float (DequantizeArgs). Sums begin at what their rows' zero point takes from them. Where all rows of a tile have
+// one zero point and scale, what these make of the columns is in memory.
+template <int vectors>
+class ToFloats {
+ public:
+  // `c`: what the blocks before left, or null.
+  DGMS_INLINE ToFloats(const int32_t* c, const DequantizeArgs& output)
+      : c_(c),
+        zero_(output.zero),
+        row_scale_(output.scale),
+        rows_left_(output.rows),
+        left_(output.first_rows),
+        rows_each_(output.rows_each),
+        column_sum_(output.column_sum),
+        column_scale_(output.column_scale),
+        bias_(output.bias),
+        output_(output.output),
+        output_stride_(output.output_row_stride),
+        residual_(output.residual),
+        residual_stride_(output.residual_row_stride),
+        lower_(output.min > -__builtin_inff()),
+        upper_(output.max < __builtin_inff()),
+        min_(output.min),
+        max_(output.max) {
+    PrepareRows();
+  }
+
+  template <int rows>
+  DGMS_INLINE void Begin(SumsS8<rows, vectors>& sums) {
+    if (rows <= left_) {
+      BeginAt(start_, sums);
+    } else {
+      int32x4_t column_sum[vectors];
+      LoadColumns(column_sum_, column_sum);
+      ForRows<rows>([&](int r, int64_t entry) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) sums.v[r][v] = vmulq_n_s32(column_sum[v], -zero_[entry]);
+      });
+    }
+    if (c_ == nullptr) return;
+    Add(c_, sums);
+    c_ += rows * vectors * kLanes;
+  }
+
+  template <int rows>
+  DGMS_INLINE void Finish(SumsS8<rows, vectors>& sums) {
+    float32x4_t y[rows][vectors];
+    if (rows <= left_) {
+      float32x4_t scale[vectors];
+      LoadColumns(scale_, scale);
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r) Scale(sums.v[r], scale, y[r]);
+    } else {
+      float32x4_t column_scale[vectors];
+      LoadColumns(column_scale_, column_scale);
+      ForRows<rows>([&](int r, int64_t entry) {
+        float32x4_t scale[vectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) scale[v] = vmulq_n_f32(column_scale[v], row_scale_[entry]);
+        Scale(sums.v[r], scale, y[r]);
+      });
+    }
+    {
+      float32x4_t bias[vectors];
+      LoadColumns(bias_, bias);
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) y[r][v] = vaddq_f32(y[r][v], bias[v]);
+      }
+    }
+    if (residual_ != nullptr) {
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r, residual_ += residual_stride_) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) y[r][v] = vaddq_f32(y[r][v], vld1q_f32(residual_ + v * kLanes));
+      }
+    }
+    if (lower_) Each(y, [min = vdupq_n_f32(min_)](float32x4_t x) { return vmaxq_f32(x, min); });
+    if (upper_) Each(y, [max = vdupq_n_f32(max_)](float32x4_t x) { return vminq_f32(x, max); });
+    float* output = output_;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r, output += output_stride_) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) vst1q_f32(output + v * kLanes, y[r][v]);
+    }
+    output_ = output;
+    Advance(rows);
+  }
+
+ private:
+  // Calls of(row, its entry).
+  template <int rows, typename Of>
+  DGMS_INLINE void ForRows(const Of& of) const {
+    int64_t entry = 0, left = left_;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+      of(r, entry);
+      if (--left > 0) continue;
+      ++entry;
+      left = rows_each_;
+    }
+  }
+
+  static DGMS_INLINE void Scale(const int32x4_t (&sums)[vectors], const float32x4_t (&scale)[vectors],
+                                float32x4_t (&y)[vectors]) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) y[v] = vmulq_f32(vcvtq_f32_s32(sums[v]), scale[v]);
+  }
+
+  template <int rows, typename Of>
+  static DGMS_INLINE void Each(float32x4_t (&y)[rows][vectors], const Of& of) {
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) y[r][v] = of(y[r][v]);
+    }
+  }
+
+  DGMS_INLINE void PrepareRows() {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      vst1q_s32(start_ + v * kLanes, vmulq_n_s32(vld1q_s32(column_sum_ + v * kLanes), -*zero_));
+      vst1q_f32(scale_ + v * kLanes, vmulq_n_f32(vld1q_f32(column_scale_ + v * kLanes), *row_scale_));
+    }
+  }
+
+  DGMS_INLINE void Advance(int rows) {
+    left_ -= rows;
+    rows_left_ -= rows;
+    if (left_ > 0) return;
+    for (; left_ <= 0; left_ += rows_each_) {
+      ++zero_;
+      ++row_scale_;
+    }
+    if (rows_left_ > 0) PrepareRows();  // there is an entry
+  }
+
+  const int32_t* c_;
+  const int32_t* zero_;
+  const float* row_scale_;
+  int64_t rows_left_;
+  int64_t left_;  // rows with the first of these
+  const int64_t rows_each_;
+  const int32_t* column_sum_;
+  const float *column_scale_, *bias_;
+  float* output_;
+  const int64_t output_stride_;
+  const float* residual_;
+  const int64_t residual_stride_;
+  const bool lower_, upper_;
+  const float min_, max_;
+  alignas(16) int32_t start_[vectors * kLanes];
+  alignas(16) float scale_[vectors * kLanes];
+};
+
+}  // namespace
+}  // namespace dgms
+
+#endif  // DGMS_KERNELS_GEMM_S8_TILE_NEON_H_
