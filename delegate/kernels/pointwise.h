@@ -95,6 +95,22 @@ void DequantizeS8(const DequantizeS8Args& args) {
 // So many int8 values have a sum that fits 16 bits.
 constexpr int64_t kMaxShortSum = 256;
 
+// Calls piece(first, count, done) for channels first..first+count-1, of which the first `done` were in the piece
+// before. Counts are known at compile time but for fewer than 16 channels: the last piece ends with the channels.
+template <int size, typename Piece>
+DGMS_INLINE void ChannelPieces(int64_t n, const Piece& piece) {
+  int64_t c = 0;
+  for (; c + size <= n; c += size) piece(c, size, 0);
+  if (c < n) piece(n - size, size, static_cast<int>(c - (n - size)));
+}
+
+template <typename Piece>
+DGMS_INLINE void ForEachChannelPiece(int64_t n, const Piece& piece) {
+  if (n >= kPiece) return ChannelPieces<kPiece>(n, piece);
+  if (n >= kShortPiece) return ChannelPieces<kShortPiece>(n, piece);
+  piece(0, static_cast<int>(n), 0);
+}
+
 template <typename Sum, typename T>
 DGMS_INLINE void AddRow(Sum* sums, const T* x, int count) {
   for (int i = 0; i < count; ++i) sums[i] = static_cast<Sum>(sums[i] + x[i]);
@@ -105,7 +121,7 @@ DGMS_INLINE void Pool(const PoolArgs<T, Bound>& args, Sum start, const Take& tak
   for (int64_t pixel = 0; pixel < args.pixels; ++pixel) {
     const T* input = args.input + pixel * args.pixel_stride;
     T* output = args.output + pixel * args.output_stride;
-    ForEachPiece(args.channels, [&](int64_t c, int count) DGMS_INLINED {
+    ForEachChannelPiece(args.channels, [&](int64_t c, int count, int) DGMS_INLINED {
       Sum sums[kPiece];
       for (int i = 0; i < count; ++i) sums[i] = start;
       for (int64_t ky = 0; ky < args.kernel_h; ++ky) {
@@ -161,26 +177,26 @@ void AveragePoolS8(const PoolS8Args& args) {
 }
 
 void SumRowsS8(const SumRowsS8Args& args) {
-  ForEachPiece(args.n, [&](int64_t c, int count) DGMS_INLINED {
+  ForEachChannelPiece(args.n, [&](int64_t c, int count, int done) DGMS_INLINED {
     const int8_t* row = args.input + c;
     for (int64_t left = args.rows; left > 0; left -= kMaxShortSum) {
       int16_t part[kPiece] = {};
       for (int64_t r = left < kMaxShortSum ? left : kMaxShortSum; r > 0; --r, row += args.row_stride) {
         AddRow(part, row, count);
       }
-      AddRow(args.sums + c, part, count);
+      AddRow(args.sums + c + done, part + done, count - done);
     }
   });
 }
 
 // In the order of the rows, whatever was there before them.
 void SumRowsF32(const SumRowsF32Args& args) {
-  ForEachPiece(args.n, [&](int64_t c, int count) DGMS_INLINED {
+  ForEachChannelPiece(args.n, [&](int64_t c, int count, int done) DGMS_INLINED {
     float sums[kPiece];
     for (int i = 0; i < count; ++i) sums[i] = args.sums[c + i];
     const float* row = args.input + c;
     for (int64_t r = 0; r < args.rows; ++r, row += args.row_stride) AddRow(sums, row, count);
-    for (int i = 0; i < count; ++i) args.sums[c + i] = sums[i];
+    for (int i = done; i < count; ++i) args.sums[c + i] = sums[i];
   });
 }
 

@@ -3,12 +3,14 @@
 #include <algorithm>
 
 #include "ops/create_weightless.h"
+#include "ops/memory.h"
 #include "ops/pieces.h"
 
 namespace dgms {
 namespace {
 
 constexpr int64_t kColumns = 256;                    // sums that are made together
+constexpr int64_t kMaxParts = 8;                     // of the reduced rows, each summed by one thread
 constexpr int64_t kMaxInt8Count = int64_t{1} << 23;  // values per int8 mean whose sum surely fits 32 bits
 
 // Neighbouring dimensions that are all reduced or all kept.
@@ -36,11 +38,20 @@ class MeanOp : public WeightlessOp {
   // Sums of `n` neighbouring outputs, the first at `input`.
   void Sum(const float* input, int64_t n, float* sums) const;
   void Sum(const int8_t* input, int64_t n, int32_t* sums) const;
+  // Adds rows of `n` elements to sums.
+  void AddRows(const float* rows, const Group& group, int64_t n, float* sums) const {
+    kernel_.sum_rows_f32({rows, group.size, group.stride, n, sums});
+  }
+  void AddRows(const int8_t* rows, const Group& group, int64_t n, int32_t* sums) const {
+    kernel_.sum_rows_s8({rows, group.size, group.stride, n, sums});
+  }
   float Finish(float sum) const { return sum / static_cast<float>(values_); }
   int8_t Finish(int32_t sum) const;
 
   template <typename T, typename Accumulator>
   void RunLinesOf(const void* input, void* output, ThreadPool& pool) const;
+  template <typename T, typename Accumulator>
+  void RunPartsOf(const void* input, void* output, Accumulator* sums, ThreadPool& pool) const;
 
   const MeanParams params_;
   const PointwiseKernel& kernel_;
@@ -48,10 +59,13 @@ class MeanOp : public WeightlessOp {
   FixedFactor factor_ = {};                                             // the same, divided by the number of values
   Group kept_[TensorShape::kMaxRank], reduced_[TensorShape::kMaxRank];  // from the inside; without the columns
   int kept_count_ = 0, reduced_count_ = 0;
-  int64_t columns_ = 1;      // the innermost kept dimensions, where no reduced ones are inside; else 1
-  bool contiguous_ = false;  // the innermost dimensions are reduced
-  int64_t values_ = 1;       // per mean
-  int64_t lines_ = 0;        // outputs / columns
+  int64_t columns_ = 1;          // the innermost kept dimensions, where no reduced ones are inside; else 1
+  bool contiguous_ = false;      // the innermost dimensions are reduced
+  int64_t values_ = 1;           // per mean
+  int64_t lines_ = 0;            // outputs / columns
+  int64_t parts_ = 1;            // of a line's rows: more than one for few lines of one group of many rows
+  Buffer<float> part_sums_f32_;  // [lines][parts][columns]
+  Buffer<int32_t> part_sums_s8_;
   bool ready_ = false;
 };
 
@@ -116,6 +130,18 @@ Status MeanOp::Reshape(const TensorShape* inputs, int count, TensorShape* output
   }
   PlanGroups(input, reduced);
   lines_ = output->Count() / columns_;
+  // The threads that wrote a map's lines have them in their caches: each sums its own. The parts are those of the
+  // shape, and so is the order of a float sum.
+  parts_ = 1;
+  if (!contiguous_ && reduced_count_ == 1 && lines_ < kMaxParts) {
+    parts_ = std::clamp<int64_t>(columns_ * values_ / kPieceElements, 1, std::min(kMaxParts, values_));
+  }
+  if (parts_ > 1) {
+    const auto reserve = [&](auto& sums) { return sums.Reserve(static_cast<size_t>(lines_ * parts_ * columns_)); };
+    if (!(params_.type == ElementType::kFloat32 ? reserve(part_sums_f32_) : reserve(part_sums_s8_))) {
+      return Status::kOutOfMemory;
+    }
+  }
   if (params_.type == ElementType::kInt8) {
     if (values_ >= kMaxInt8Count) return Status::kInvalidArgument;
     // TFLite divides the multiplier, after shifting it as far to the left as the number of values has bits.
@@ -159,7 +185,7 @@ void MeanOp::Sum(const float* input, int64_t n, float* sums) const {
     if (contiguous_) {
       *sums += kernel_.sum_f32(input + offset, inner.size);
     } else {
-      kernel_.sum_rows_f32({input + offset, inner.size, inner.stride, n, sums});
+      AddRows(input + offset, inner, n, sums);
     }
   });
 }
@@ -171,7 +197,7 @@ void MeanOp::Sum(const int8_t* input, int64_t n, int32_t* sums) const {
     if (contiguous_) {
       *sums += kernel_.sum_s8(input + offset, inner.size);
     } else {
-      kernel_.sum_rows_s8({input + offset, inner.size, inner.stride, n, sums});
+      AddRows(input + offset, inner, n, sums);
     }
   });
 }
@@ -198,9 +224,35 @@ void MeanOp::RunLinesOf(const void* input, void* output, ThreadPool& pool) const
   });
 }
 
+template <typename T, typename Accumulator>
+void MeanOp::RunPartsOf(const void* input, void* output, Accumulator* sums, ThreadPool& pool) const {
+  const T* x = static_cast<const T*>(input);
+  T* y = static_cast<T*>(output);
+  const int64_t stride = reduced_[0].stride;
+  const auto add_part = [&](int64_t item) {
+    const int64_t part = item % parts_, first = part * values_ / parts_, end = (part + 1) * values_ / parts_;
+    Accumulator* part_sums = sums + item * columns_;
+    std::fill(part_sums, part_sums + columns_, Accumulator{0});
+    AddRows(x + KeptOffset(item / parts_) + first * stride, {end - first, stride}, columns_, part_sums);
+  };
+  pool.Run(lines_ * parts_, add_part);
+  for (int64_t line = 0; line < lines_; ++line) {
+    Accumulator* total = sums + line * parts_ * columns_;
+    for (int64_t part = 1; part < parts_; ++part) {
+      for (int64_t i = 0; i < columns_; ++i) total[i] += total[part * columns_ + i];
+    }
+    for (int64_t i = 0; i < columns_; ++i) y[line * columns_ + i] = Finish(total[i]);
+  }
+}
+
 Status MeanOp::Run(const void* const* inputs, void* output, ThreadPool& pool) {
   if (!ready_) return Status::kNotReady;
-  if (params_.type == ElementType::kFloat32) {
+  const bool is_float = params_.type == ElementType::kFloat32;
+  if (parts_ > 1 && is_float) {
+    RunPartsOf<float>(inputs[0], output, part_sums_f32_.data(), pool);
+  } else if (parts_ > 1) {
+    RunPartsOf<int8_t>(inputs[0], output, part_sums_s8_.data(), pool);
+  } else if (is_float) {
     RunLinesOf<float, float>(inputs[0], output, pool);
   } else {
     RunLinesOf<int8_t, int32_t>(inputs[0], output, pool);

@@ -10,8 +10,9 @@
 
 namespace dgms {
 
-// Elements of one piece: some microseconds of work. Work of fewer than two of them is not worth waking workers for.
-inline constexpr int64_t kPieceElements = 32768;
+// Elements of one piece: one to three microseconds of work. Work of fewer than two of them is not worth waking workers
+// for.
+inline constexpr int64_t kPieceElements = 16384;
 
 // Calls job(first, count) for pieces of [0, count). They are the same for any number of threads.
 template <typename Job>

@@ -134,6 +134,37 @@ TEST(Mean, ShapesAndThreads) {
   }
 }
 
+// Few lines of many rows, which are summed in parts: as many for any number of threads.
+TEST(Mean, PartsOfRows) {
+  Random random(4);
+  MeanParams int8 = Axes({1, 2});
+  int8.type = ElementType::kInt8;
+  int8.input = {0.05f, 3};
+  int8.output = {0.01f, -7};
+  for (const TensorShape& shape : {TensorShape{1, 28, 28, 120}, TensorShape{7, 40, 40, 17}, TensorShape{1, 3, 1, 65536},
+                                   TensorShape{1, 1, 65536, 1}, TensorShape{1, 31, 31, 1001}}) {
+    const Operand<float> x = RandomFloats(random, shape);
+    const Operand<int8_t> q = RandomInt8(random, shape);
+    const TensorShape output = {shape.dims[0], shape.dims[3]};
+    std::vector<float> first;
+    for (const int threads : {1, 2, 5}) {
+      CheckMean(Axes({1, 2}), x, threads);
+      CheckMean(int8, q, threads);
+      const auto op = CreateMean(Axes({1, 2}), *BestKernels(), nullptr);
+      const std::vector<float> y = RunWeightless<float, float>(*op, {x}, output, threads);
+      if (first.empty()) first = y;
+      EXPECT_EQ(y, first) << Text(shape) << " with " << threads << " threads";
+    }
+  }
+  for (const MeanParams& params : {Axes({1, 2}), int8}) {
+    const auto op = CreateMean(params, *BestKernels(), nullptr);
+    const TensorShape shape = {1, 28, 28, 120};
+    TensorShape output;
+    const FailAllocation fail(0);
+    EXPECT_EQ(op->Reshape(&shape, 1, &output), Status::kOutOfMemory);
+  }
+}
+
 TEST(Mean, Int8OddScales) {
   Random random(3);
   const Operand<int8_t> x = RandomInt8(random, {1, 6, 5, 20});
