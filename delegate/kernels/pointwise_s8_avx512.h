@@ -10,6 +10,8 @@
 #endif
 #include <immintrin.h>
 
+#include <utility>
+
 #include "kernels/fixed_sum_s8.h"
 #include "kernels/pointwise.h"
 
@@ -157,7 +159,133 @@ void MulS8RowsAvx512(const MulS8Args& args) {
                                    });
 }
 
+// Products of many rows with one row (the scaling of channels), in integers. For a column, let
+//     step = round(2^20 * (b - b_zero) * factor),  start = 2^20 * (zero + 1/2 +- nudge) - a_zero * step + kError:
+// then the output is (a * step + start) >> 20, unless that sum's fraction is below 2 * kError: `step` is off by a half
+// at most and |a - a_zero| is at most 255, so the sum without kError is off by 127.5 at most, and by another half where
+// the nudge is no integer. The nudge (NudgeBits) has the product's sign, so there is a `start` for either sign of
+// a - a_zero. Sums are right modulo 2^32, and fit it: |output| stays below 2^11 before it is clamped.
+class ScaledRows {
+ public:
+  static constexpr int64_t kColumns = 512;  // that are prepared together
+  static bool Fits(const MulS8Args& args) {
+    const BinaryOperands<int8_t>& o = args.operands;
+    return o.rows >= kMinRows && o.n >= kPiece && o.a_step == 1 && o.b_step == 1 && o.a_row_stride != 0 &&
+           o.b_row_stride == 0 && args.factor.left == 0 && args.factor.right < 31 && args.factor_float <= kMaxFactor;
+  }
+
+  explicit ScaledRows(const MulS8Args& args) : args_(args), product_(args.factor) {}
+
+  // Columns first..first+n-1, n a multiple of the vectors' elements or the row's rest, at least kPiece.
+  template <bool any_sign>
+  void Run(int64_t first, int64_t n) {
+    const BinaryOperands<int8_t>& o = args_.operands;
+    const int8_t* b = o.b + first;
+    for (int64_t i = 0; i + kPiece < n; i += kPiece) Prepare(b, i);
+    Prepare(b, n - kPiece);
+    for (int64_t r = 0; r < o.rows; ++r) {
+      const int8_t* a = o.a + r * o.a_row_stride + first;
+      int8_t* output = o.output + r * o.n + first;
+      // The last piece may overlap the one before, and the output may be `a`: it is computed first and stored last.
+      int8_t last[kPiece];
+      Piece<any_sign>(a, b, n - kPiece, last);
+      for (int64_t i = 0; i + kPiece < n; i += kPiece) Piece<any_sign>(a, b, i, output + i);
+      memcpy(output + n - kPiece, last, kPiece);
+    }
+  }
+
+ private:
+  static constexpr int kFraction = 20;
+  static constexpr int32_t kError = 129;
+  static constexpr int64_t kMinRows = 8;             // preparing a column costs about as much as four of its products
+  static constexpr float kMaxFactor = 1.0f / 40.0f;  // 255^2 / 40 + 128 < 2^11
+  static constexpr int kVector = 16;
+
+  void Prepare(const int8_t* b, int64_t first) {
+    const FixedFactor& factor = args_.factor;
+    const __m512d scale = _mm512_set1_pd(static_cast<double>(factor.multiplier) *
+                                         (1.0 / static_cast<double>(int64_t{1} << (31 - kFraction + factor.right))));
+    const int32_t nudge_size = factor.right == 0 || factor.right >= kFraction ? 0 : 1 << (kFraction - 1 - factor.right);
+    const __m512i nudge = _mm512_set1_epi32(nudge_size), b_zero = _mm512_set1_epi32(args_.b_zero);
+    const __m512i a_zero = _mm512_set1_epi32(args_.a_zero);
+    const __m512i offset = _mm512_set1_epi32(args_.zero * (1 << kFraction) + (1 << (kFraction - 1)) + kError);
+    for (int64_t i = first; i < first + kPiece; i += kVector) {
+      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + i));
+      const __m512i centred = _mm512_sub_epi32(_mm512_cvtepi8_epi32(bytes), b_zero);
+      const __m512d low = _mm512_mul_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(centred)), scale);
+      const __m512d high = _mm512_mul_pd(_mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(centred, 1)), scale);
+      const __m512i step =
+          _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtpd_epi32(low)), _mm512_cvtpd_epi32(high), 1);
+      const __mmask16 negative = _mm512_movepi32_mask(centred);
+      const __m512i signed_nudge = _mm512_mask_sub_epi32(nudge, negative, _mm512_setzero_si512(), nudge);
+      const __m512i start = _mm512_sub_epi32(offset, _mm512_mullo_epi32(a_zero, step));
+      _mm512_storeu_si512(step_ + i, step);
+      _mm512_storeu_si512(above_ + i, _mm512_add_epi32(start, signed_nudge));
+      _mm512_storeu_si512(below_ + i, _mm512_sub_epi32(start, signed_nudge));
+    }
+  }
+
+  template <bool any_sign>
+  DGMS_INLINE void Piece(const int8_t* a, const int8_t* b, int64_t first, int8_t* output) const {
+    const __m512i a_zero = _mm512_set1_epi8(static_cast<char>(args_.a_zero));
+    const __mmask64 below = any_sign ? _mm512_cmplt_epi8_mask(_mm512_loadu_si512(a + first), a_zero) : 0;
+    __m512i sums[kPiece / kVector], least = _mm512_set1_epi32(-1);
+#pragma GCC unroll 4
+    for (int v = 0; v < kPiece / kVector; ++v) {
+      const int64_t i = first + v * kVector;
+      const __m512i x = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a + i)));
+      __m512i start = _mm512_loadu_si512(above_ + i);
+      if (any_sign) {
+        start = _mm512_mask_loadu_epi32(start, static_cast<__mmask16>(below >> (v * kVector)), below_ + i);
+      }
+      const __m512i sum = _mm512_add_epi32(_mm512_mullo_epi32(x, _mm512_loadu_si512(step_ + i)), start);
+      least = _mm512_min_epu32(least, _mm512_slli_epi32(sum, 32 - kFraction));
+      sums[v] = _mm512_srai_epi32(sum, kFraction);
+    }
+    const __m512i unsure = _mm512_set1_epi32((2 * kError) << (32 - kFraction));
+    if (_mm512_cmplt_epu32_mask(least, unsure) != 0) {
+      int8_t results[kPiece];
+      MulS8Exactly<1, 1>(args_, product_, a + first, b + first, results, kPiece);
+      memcpy(output, results, kPiece);
+      return;
+    }
+    // Packing works within quarters of vectors: doublewords 0, 4, 8 and 12 are the first 16 bytes.
+    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i bytes = _mm512_permutexvar_epi32(
+        in_order, _mm512_packs_epi16(_mm512_packs_epi32(sums[0], sums[1]), _mm512_packs_epi32(sums[2], sums[3])));
+    const __m512i min = _mm512_set1_epi8(static_cast<char>(args_.min));
+    const __m512i max = _mm512_set1_epi8(static_cast<char>(args_.max));
+    _mm512_storeu_si512(output, _mm512_min_epi8(_mm512_max_epi8(bytes, min), max));
+  }
+
+  const MulS8Args& args_;
+  const SmallProduct product_;
+  int32_t step_[kColumns], above_[kColumns], below_[kColumns];  // of a - a_zero at least 0, and below it
+};
+
+// False if it is not for these operands.
+bool MulS8ByRowAvx512(MulS8Args args) {
+  BinaryOperands<int8_t>& o = args.operands;
+  if (o.a_row_stride == 0) {
+    std::swap(o.a, o.b);
+    std::swap(o.a_row_stride, o.b_row_stride);
+    std::swap(o.a_step, o.b_step);
+    std::swap(args.a_zero, args.b_zero);
+  }
+  if (!ScaledRows::Fits(args)) return false;
+  ScaledRows rows(args);
+  for (int64_t first = 0; first < o.n;) {
+    // No rest of less than a piece stays.
+    const int64_t left = o.n - first, n = left < ScaledRows::kColumns + kPiece ? left : ScaledRows::kColumns;
+    const int64_t columns = n > ScaledRows::kColumns ? ScaledRows::kColumns - kPiece : n;
+    args.a_zero == -128 ? rows.Run<false>(first, columns) : rows.Run<true>(first, columns);
+    first += columns;
+  }
+  return true;
+}
+
 void MulS8Avx512(const MulS8Args& args) {
+  if (MulS8ByRowAvx512(args)) return;
   if (args.factor.left > 0 || args.factor.right >= 31 || !(args.near.margin < 0.5f)) return MulS8(args);
   if (args.operands.a_step == 0) return MulS8RowsAvx512<0, 1>(args);
   if (args.operands.b_step == 0) return MulS8RowsAvx512<1, 0>(args);

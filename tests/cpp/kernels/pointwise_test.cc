@@ -210,6 +210,78 @@ TEST_P(Pointwise, MulS8AllProducts) {
   }
 }
 
+// Rows that are all multiplied with one: every product of two int8 values less their zero points, either operand being
+// the rows, the output in a place of its own or in that of the rows.
+TEST_P(Pointwise, MulS8ByRow) {
+  constexpr int kValues = 256;
+  std::vector<int8_t> row(kValues), map(kValues * kValues);
+  for (int i = 0; i < kValues * kValues; ++i) {
+    map[i] = static_cast<int8_t>(i / kValues - 128);
+    row[i % kValues] = static_cast<int8_t>(i % kValues - 128);
+  }
+  const GuardedBuffer<int8_t> b(row);
+  for (const int32_t multiplier : {1 << 30, INT32_MAX, 0x40008000, 0x60000001, 0}) {
+    for (const int32_t right : {0, 5, 8, 9, 14, 19, 20, 21, 30}) {
+      for (const int variant : {0, 1, 2, 3}) {
+        const bool in_place = variant % 2 == 1, swapped = variant / 2 == 1;
+        GuardedBuffer<int8_t> a(map), output(kValues * kValues);
+        const FixedFactor factor = {multiplier, 0, right};
+        const float factor_float = static_cast<float>(std::ldexp(multiplier, -right - 31));
+        const int32_t map_zero = in_place ? -128 : 17, row_zero = swapped ? 127 : -100;
+        int8_t* to = in_place ? a.data() : output.data();
+        MulS8Args args = {{kValues, kValues, a.data(), kValues, 1, b.data(), 0, 1, to},
+                          map_zero,
+                          row_zero,
+                          -7,
+                          factor,
+                          factor_float,
+                          {65025.0f * factor_float / 2097152.0f},
+                          -120,
+                          110};
+        if (swapped) {
+          args.operands = {kValues, kValues, b.data(), 0, 1, a.data(), kValues, 1, to};
+          std::swap(args.a_zero, args.b_zero);
+        }
+        GetParam()->mul_s8(args);
+        for (int64_t i = 0; i < kValues * kValues; ++i) {
+          const int64_t product = (i / kValues - 128 - map_zero) * (i % kValues - 128 - row_zero);
+          ASSERT_EQ(to[i], Clamp(Fixed(product, factor) - 7, -120, 110))
+              << product << " multiplier " << multiplier << " right " << right << " variant " << variant;
+        }
+      }
+    }
+  }
+}
+
+// The same with rows of all lengths.
+TEST_P(Pointwise, MulS8ByRowOfEveryLength) {
+  Random random(8);
+  const FixedFactor factor = {1503238553, 0, 7};
+  const float factor_float = static_cast<float>(std::ldexp(factor.multiplier, -factor.right - 31));
+  std::vector<int64_t> lengths = {511, 512, 513, 575, 576, 577, 1024, 1089};
+  for (int64_t n = 1; n <= kLengths; ++n) lengths.push_back(n);
+  for (const int64_t n : lengths) {
+    const int64_t rows = 9, stride = n + n % 3;
+    const Flush flush = n % 2 == 0 ? Flush::kEnd : Flush::kStart;
+    const GuardedBuffer<int8_t> a(Int8s(random, (rows - 1) * stride + n), flush), b(Int8s(random, n), flush);
+    GuardedBuffer<int8_t> output(rows * n, flush);
+    GetParam()->mul_s8({{rows, n, a.data(), stride, 1, b.data(), 0, 1, output.data()},
+                        n % 5 == 0 ? -128 : 3,
+                        -128,
+                        -128,
+                        factor,
+                        factor_float,
+                        {65025.0f * factor_float / 2097152.0f},
+                        -128,
+                        127});
+    EXPECT_TRUE(output.SurroundingsIntact());
+    for (int64_t i = 0; i < rows * n; ++i) {
+      const int64_t product = (a[i / n * stride + i % n] - (n % 5 == 0 ? -128 : 3)) * (b[i % n] + 128);
+      ASSERT_EQ(output[i], Clamp(Fixed(product, factor) - 128, -128, 127)) << "row " << i / n << " of " << n;
+    }
+  }
+}
+
 TEST_P(Pointwise, MapsOfEveryLength) {
   Random random(4);
   std::vector<int8_t> table = Int8s(random, 256);
