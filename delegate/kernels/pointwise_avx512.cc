@@ -8,6 +8,7 @@ constexpr PointwiseKernel Kernels() {
   PointwiseKernel kernels = {"pointwise_avx512", Isa::kAvx512, DGMS_POINTWISE_KERNELS};
   kernels.add_s8 = AddS8Avx512;
   kernels.mul_s8 = MulS8Avx512;
+  kernels.quantize_f32 = QuantizeF32Avx512;
   return kernels;
 }
 

@@ -26,6 +26,13 @@ DGMS_INLINE __m512i LoadOrRepeat(const int8_t* p) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
+// The bytes of four vectors of doublewords in their order, saturated; `low` and `high` are two of them each, packed to
+// words. Packing works within quarters of vectors: doublewords 0, 4, 8 and 12 are the first 16 bytes.
+DGMS_INLINE __m512i PackWords(__m512i low, __m512i high) {
+  const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_epi32(in_order, _mm512_packs_epi16(low, high));
+}
+
 // A step of 24 bits, high * 2^8 + low, as the two factors of 16 bits that one instruction multiplies with.
 DGMS_INLINE __m512i Factors(int32_t a, int32_t b) {
   return _mm512_set1_epi32(static_cast<int32_t>(static_cast<uint32_t>(b) << 16 | (static_cast<uint32_t>(a) & 0xffffu)));
@@ -249,10 +256,7 @@ class ScaledRows {
       memcpy(output, results, kPiece);
       return;
     }
-    // Packing works within quarters of vectors: doublewords 0, 4, 8 and 12 are the first 16 bytes.
-    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const __m512i bytes = _mm512_permutexvar_epi32(
-        in_order, _mm512_packs_epi16(_mm512_packs_epi32(sums[0], sums[1]), _mm512_packs_epi32(sums[2], sums[3])));
+    const __m512i bytes = PackWords(_mm512_packs_epi32(sums[0], sums[1]), _mm512_packs_epi32(sums[2], sums[3]));
     const __m512i min = _mm512_set1_epi8(static_cast<char>(args_.min));
     const __m512i max = _mm512_set1_epi8(static_cast<char>(args_.max));
     _mm512_storeu_si512(output, _mm512_min_epi8(_mm512_max_epi8(bytes, min), max));
@@ -290,6 +294,42 @@ void MulS8Avx512(const MulS8Args& args) {
   if (args.operands.a_step == 0) return MulS8RowsAvx512<0, 1>(args);
   if (args.operands.b_step == 0) return MulS8RowsAvx512<1, 0>(args);
   MulS8RowsAvx512<1, 1>(args);
+}
+
+// Multiplies with the scale's inverse: its rounding, the product's and the quotient's are at most 2^-24 each, so
+// product and quotient differ by less than 2^-13 below 512, beyond which all outputs saturate. Pieces with a product as
+// near to a half are divided.
+void QuantizeF32Avx512(const QuantizeF32Args& args) {
+  constexpr float kLargest = 8.5e37f;  // 2^126: neither scale nor inverse is a denormal
+  constexpr float kMargin = 1.0f / 8192.0f;
+  constexpr int kVector = 16, kVectors = kPiece / kVector;
+  const float inverse_scale = 1.0f / args.scale;
+  if (!(inverse_scale <= kLargest && args.scale <= kLargest)) return QuantizeF32(args);
+  // Beyond every zero point and range; NaN becomes the lowest.
+  const __m512 lowest = _mm512_set1_ps(-1024.0f), highest = _mm512_set1_ps(1024.0f);
+  const __m512 inverse = _mm512_set1_ps(inverse_scale), sure = _mm512_set1_ps(0.5f - kMargin);
+  const __m512i zero = _mm512_set1_epi16(static_cast<int16_t>(args.zero));
+  const int64_t count = args.count, whole = count - count % kPiece;
+  for (int64_t first = 0; first < whole; first += kPiece) {
+    const float* input = args.input + first;
+    __m512i nearest[kVectors];
+    __m512 farthest = _mm512_setzero_ps();
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const __m512 product = _mm512_mul_ps(_mm512_loadu_ps(input + v * kVector), inverse);
+      const __m512 y = _mm512_min_ps(_mm512_max_ps(product, lowest), highest);
+      nearest[v] = _mm512_cvtps_epi32(y);
+      farthest = _mm512_range_ps(farthest, _mm512_sub_ps(y, _mm512_cvtepi32_ps(nearest[v])), 0x0b);
+    }
+    if (_mm512_cmp_ps_mask(farthest, sure, _CMP_NLE_UQ) != 0) {
+      QuantizeF32({input, args.output + first, kPiece, args.scale, args.zero});
+      continue;
+    }
+    const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(nearest[0], nearest[1]), zero);
+    const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(nearest[2], nearest[3]), zero);
+    _mm512_storeu_si512(args.output + first, PackWords(low, high));
+  }
+  QuantizeF32({args.input + whole, args.output + whole, count - whole, args.scale, args.zero});
 }
 
 }  // namespace

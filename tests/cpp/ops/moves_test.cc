@@ -178,12 +178,22 @@ QuantizeParams FloatToInt8(Quantization output) { return {ElementType::kFloat32,
 
 TEST(Quantize, FloatToInt8) {
   Random random(6);
-  for (const Quantization& q : {Quantization{0.05f, -10}, Quantization{1.0f, 0}, Quantization{0.25f, 127},
-                                Quantization{7.3f, -128}, Quantization{1e-4f, 5}}) {
+  for (const Quantization& q :
+       {Quantization{0.05f, -10}, Quantization{1.0f, 0}, Quantization{0.25f, 127}, Quantization{7.3f, -128},
+        Quantization{1e-4f, 5}, Quantization{1.0f / 127.5f, -1}, Quantization{1e-37f, 7}, Quantization{1.5e36f, 4}}) {
     std::vector<float> values = random.Floats(1000, -200 * q.scale, 200 * q.scale);
     for (int i = -300; i <= 300; ++i) {  // ties, where the scale is a power of two, and their neighbours
       const float tie = (static_cast<float>(i) + 0.5f) * q.scale;
       values.insert(values.end(), {tie, std::nextafterf(tie, 1e9f), std::nextafterf(tie, -1e9f)});
+    }
+    // Where all values of a piece are as far from a tie: kernels compute pieces again in which one is near.
+    for (const float tie : {-127.5f, -64.5f, -0.5f, 0.5f, 1.5f, 33.5f, 126.5f, 254.5f}) {
+      for (int ulps = 1; ulps <= 1 << 12; ulps *= 2) {
+        for (const int sign : {-1, 1}) {
+          const float near = std::ldexp(static_cast<float>(sign * ulps), std::ilogb(tie * q.scale) - 23);
+          values.insert(values.end(), 128, tie * q.scale + near);
+        }
+      }
     }
     values.insert(values.end(), {0.0f, -0.0f, 1e30f, -1e30f, 1e38f, std::numeric_limits<float>::infinity(),
                                  -std::numeric_limits<float>::infinity()});
@@ -204,8 +214,8 @@ TEST(Quantize, FloatToInt8) {
 TEST(Quantize, NotANumberIsTheLeast) {
   for (const KernelSet* kernels : AllKernelSets()) {
     const auto op = CreateQuantize(FloatToInt8({1.0f, 50}), *kernels, nullptr);
-    const Operand<float> x{{20}, std::vector<float>(20, std::numeric_limits<float>::quiet_NaN())};
-    EXPECT_EQ((RunWeightless<int8_t, float>(*op, {x}, {20})), std::vector<int8_t>(20, -128));
+    const Operand<float> x{{100}, std::vector<float>(100, std::numeric_limits<float>::quiet_NaN())};
+    EXPECT_EQ((RunWeightless<int8_t, float>(*op, {x}, {100})), std::vector<int8_t>(100, -128));
   }
 }
 
