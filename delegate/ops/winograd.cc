@@ -8,63 +8,14 @@
 namespace dgms {
 namespace {
 
-// Positions lie this many floats further apart than their contents need: one cache line, because strides that are a
-// large power of two would put all 36 into the same few places of a cache.
-constexpr int64_t kApart = 16;
-
-// The sums of a panel for the tiles that one thread works on should stay in its second-level cache: at most this many
-// bytes.
-constexpr int64_t kSumBytes = 320 * 1024;
-
-// Packed blocks of the filter (of about 24 channels) that are transformed and multiplied together. More of them write
-// and read the sums less often, fewer leave more of the second-level cache to the rest.
-constexpr int64_t kRangeBlocks = 3;
-
 // Below this many multiply-adds a job is not worth waking workers for, as in FloatGemm.
 constexpr int64_t kMinParallelMacs = 100000;
-
-// Ranges of input channels are whole packed words of every kernel.
-constexpr int64_t kChannelUnit = 8;
-
-// With fewer channels the errors of the transforms average out less than a direct sum's (see the header).
-constexpr int64_t kMinChannels = 32;
-
-// What a patch's or a tile's transform costs per channel, in multiply-adds that take as long. Measured: 50 to 90 ns per
-// vector with AVX-512 and AVX2, where a vector's multiply-add takes 0.19 ns; little of the whole, so one number does.
-constexpr double kTileCost = 350;
-
-// Items of work per thread, where there are enough.
-constexpr int64_t kItemsPerThread = 4;
-
-// A patch is never all padding: its first outputs' windows are not.
-bool EveryPatchMeetsTheMap(const ExplicitPadding& pads) {
-  return std::max({pads.top, pads.bottom, pads.left, pads.right}) < 3;
-}
-
-int64_t Tiles(const Conv2DPlan& plan) {  // of an image
-  return CeilDiv(plan.h.output, kWinogradTile) * CeilDiv(plan.w.output, kWinogradTile);
-}
-
-// What the products of one pair of channels cost for that many tiles, with many and with few of them.
-double ManyTilesCost(int64_t tiles, const WinogradF32Kernel& kernel) {
-  return static_cast<double>(tiles * kWinogradPositions) + kernel.filter_cost;
-}
-double FewTilesCost(int64_t tiles, const WinogradF32Kernel& kernel) {
-  return static_cast<double>(CeilDiv(tiles, kWinogradGroup)) * kernel.product_cost;
-}
-
-// The number of images has no say in it: a batch gives what its images give alone.
-bool AreFewTiles(int64_t tiles, const WinogradF32Kernel& kernel) {
-  return kernel.multiply_group != nullptr && FewTilesCost(tiles, kernel) < ManyTilesCost(tiles, kernel);
-}
 
 // Asks for part i of so many of what will be read next: cached filters come from far away.
 void Prefetch(const float* p, int64_t floats, int64_t i, int64_t parts) {
   constexpr int64_t kLine = kAlignment / sizeof(float);
   for (int64_t at = floats * i / parts; at < floats * (i + 1) / parts; at += kLine) __builtin_prefetch(p + at);
 }
-
-int64_t Positions(int64_t floats) { return kWinogradPositions * (floats + kApart); }
 
 }  // namespace
 
@@ -77,84 +28,15 @@ struct Winograd::Arrays {
   float* output;
 };
 
-bool Winograd::Fits(const Conv2DParams& p) {
-  return p.kernel_h == 3 && p.kernel_w == 3 && p.stride_h == 1 && p.stride_w == 1 && p.dilation_h == 1 &&
-         p.dilation_w == 1 && p.groups == 1 && p.in_channels % kChannelUnit == 0 && p.in_channels >= kMinChannels &&
-         EveryPatchMeetsTheMap(p.pads);
-}
-
-bool Winograd::Pays(const Conv2DPlan& plan, const WinogradF32Kernel& kernel) {
-  const int64_t tiles = Tiles(plan);
-  const double in = static_cast<double>(plan.params.in_channels), out = static_cast<double>(plan.params.out_channels);
-  const double direct = 9 * in * out * static_cast<double>(plan.h.output * plan.w.output);
-  const double products = AreFewTiles(tiles, kernel) ? FewTilesCost(tiles, kernel) : ManyTilesCost(tiles, kernel);
-  return products * in * out + static_cast<double>(tiles) * kTileCost * (in + out) < direct;
-}
-
-Status Winograd::Plan(const Conv2DPlan& plan, const FilterPanels& filter, const WinogradF32Kernel& kernel,
-                      int threads) {
-  kernel_ = &kernel;
-  batch_ = plan.batch;
-  in_h_ = plan.h.input;
-  in_w_ = plan.w.input;
-  out_h_ = plan.h.output;
-  out_w_ = plan.w.output;
-  pad_top_ = plan.h.pad_before;
-  pad_left_ = plan.w.pad_before;
-  in_channels_ = plan.params.in_channels;
-  out_channels_ = plan.params.out_channels;
-  tiles_h_ = CeilDiv(out_h_, kWinogradTile);
-  tiles_w_ = CeilDiv(out_w_, kWinogradTile);
-  const CheckedSize tiles = CheckedSize(batch_) * tiles_h_ * tiles_w_;
-  if (!(tiles * kWinogradPositions * (CheckedSize(in_channels_) + out_channels_)).FitsFloats()) {
-    return Status::kInvalidArgument;
-  }
-  tiles_ = tiles.value();
-
-  // Blocks of tiles: as equal as whole row tiles of the matrix kernel allow, the last one being shorter.
-  const GemmF32Kernel& gemm = filter.kernel();
-  few_tiles_ = AreFewTiles(Tiles(plan), kernel);
-  const int64_t width = gemm.max_columns, rows = few_tiles_ ? kWinogradGroup : gemm.max_rows;
-  constexpr int64_t kFloat = sizeof(float);
-  const int64_t most = std::max(rows, kSumBytes / (kWinogradPositions * width * kFloat) / rows * rows);
-  const int64_t image = std::max<int64_t>(1, tiles_);
-  block_tiles_ = RoundUp(CeilDiv(image, CeilDiv(image, most)), rows);
-  if (!few_tiles_) block_tiles_ = std::min(image, block_tiles_);
-  blocks_ = CeilDiv(tiles_, block_tiles_);
-
-  ranges_ = std::max<int64_t>(1, (filter.blocks() + kRangeBlocks / 2) / kRangeBlocks);
-  range_channels_ = 0;
-  for (int64_t r = 0; r < ranges_; ++r) {
-    int64_t channels = 0;
-    for (int64_t b = RangeStart(filter, r); b < RangeStart(filter, r + 1); ++b) {
-      channels += filter.block(b).segment_length;
-    }
-    range_channels_ = std::max(range_channels_, channels);
-  }
-
-  // Blocks of a round: enough that all threads have work.
-  const int64_t wanted = threads > 1 ? kItemsPerThread * threads : 1;
-  round_ = std::max<int64_t>(1, std::min(blocks_, CeilDiv(wanted, filter.panels())));
-  input_stride_ = block_tiles_ * in_channels_ + kApart;
-  block_elements_ = few_tiles_ ? block_tiles_ / kWinogradGroup * GroupElements() : kWinogradPositions * input_stride_;
-  input_elements_ = round_ * block_elements_;
-  lanes_ = threads;
-  if (!few_tiles_ && plan.params.cache_filters) {
-    const Status status = FillCache(filter);
-    if (status != Status::kOk) return status;
-  }
-  const bool transforms = !few_tiles_ && cache_.bytes() == 0;
-  sums_at_ = transforms ? TransformedElements(filter) : 0;
-  lane_elements_ = sums_at_ + Positions(block_tiles_ * width);
-  return Status::kOk;
-}
-
 Winograd::Tile Winograd::TileAt(int64_t index) const {
   const int64_t line = index / tiles_w_;
   return {line / tiles_h_, line % tiles_h_ * kWinogradTile, index % tiles_w_ * kWinogradTile};
 }
 
-int64_t Winograd::BlockTiles(int64_t block) const { return std::min(block_tiles_, tiles_ - block * block_tiles_); }
+Winograd::Block Winograd::BlockAt(int64_t share, int64_t index, float* input) const {
+  const int64_t first = tiles_ * share / shares_ + index * block_tiles_, end = tiles_ * (share + 1) / shares_;
+  return {first, std::clamp<int64_t>(end - first, 0, block_tiles_), input};
+}
 
 int64_t Winograd::ChannelBlocks() const { return CeilDiv(in_channels_, kWinogradChannels); }
 
@@ -353,18 +235,13 @@ void Winograd::MultiplyPanel(const Arrays& arrays, const Block& block, int64_t i
   TransformOutput(arrays, block, panel, lane + sums_at_);
 }
 
-void Winograd::Run(const FilterPanels& filter, const ActivationRange& range, const float* input, const float* residual,
-                   float* output, float* workspace, ThreadPool& pool) const {
-  const Arrays arrays = {filter, range, input, residual, output};
-  const bool parallel = tiles_ * kWinogradPositions * in_channels_ * out_channels_ >= kMinParallelMacs;
-  const int64_t threads = parallel ? std::min<int64_t>(lanes_, pool.num_threads()) : 1;
-  for (int64_t first = 0; first < blocks_; first += round_) {
-    const int64_t blocks = std::min(round_, blocks_ - first);
-    const auto block_at = [&](int64_t i) {
-      return Block{(first + i) * block_tiles_, BlockTiles(first + i), workspace + i * block_elements_};
-    };
-    // All threads transform the inputs, each a part of every block; then all panels of all blocks are multiplied. Each
-    // thread takes the next item, and has one lane's memory until there is none.
+// In rounds of some blocks: all threads transform the inputs, each a part of every block; then all panels of all blocks
+// are multiplied. Each thread takes the next item, and has one lane's memory until there is none.
+void Winograd::RunTogether(const Arrays& arrays, float* workspace, int64_t threads, ThreadPool& pool) const {
+  const int64_t panels = arrays.filter.panels();
+  for (int64_t first = 0; first < share_blocks_; first += round_) {
+    const int64_t blocks = std::min(round_, share_blocks_ - first);
+    const auto block_at = [&](int64_t i) { return BlockAt(0, first + i, workspace + i * block_elements_); };
     const int64_t parts = threads > 1 ? kItemsPerThread * threads : 1;
     pool.Run(
         blocks * parts,
@@ -374,19 +251,48 @@ void Winograd::Run(const FilterPanels& filter, const ActivationRange& range, con
           TransformInput(arrays, block.first + block.count * part / parts,
                          block.first + block.count * (part + 1) / parts, block);
         },
-        parallel);
-    const int64_t items = blocks * filter.panels();
+        threads > 1);
     std::atomic<int64_t> next{0};
     pool.Run(
-        std::min(threads, items),
+        std::min(threads, blocks * panels),
         [&](int64_t lane) {
           float* const memory = workspace + input_elements_ + lane * lane_elements_;
-          for (int64_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < items;) {
-            MultiplyPanel(arrays, block_at(item / filter.panels()), item % filter.panels(), memory);
+          for (int64_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < blocks * panels;) {
+            MultiplyPanel(arrays, block_at(item / panels), item % panels, memory);
           }
         },
-        parallel);
+        threads > 1);
   }
+}
+
+// Each thread does the blocks of its own share, then what is left of the others'.
+void Winograd::RunShares(const Arrays& arrays, float* workspace, int64_t threads, ThreadPool& pool) const {
+  std::atomic<int64_t> next[ThreadPool::kMaxThreads] = {};
+  pool.Run(
+      threads,
+      [&](int64_t lane) {
+        float* const memory = workspace + input_elements_ + lane * lane_elements_;
+        for (int64_t i = 0; i < shares_; ++i) {
+          const int64_t share = (lane + i) % shares_;
+          for (int64_t index; (index = next[share].fetch_add(1, std::memory_order_relaxed)) < share_blocks_;) {
+            const Block block = BlockAt(share, index, workspace + lane * block_elements_);
+            if (block.count == 0) continue;  // shares differ by a tile
+            TransformInput(arrays, block.first, block.first + block.count, block);
+            for (int64_t panel = 0; panel < arrays.filter.panels(); ++panel) {
+              MultiplyPanel(arrays, block, panel, memory);
+            }
+          }
+        }
+      },
+      threads > 1);
+}
+
+void Winograd::Run(const FilterPanels& filter, const ActivationRange& range, const float* input, const float* residual,
+                   float* output, float* workspace, ThreadPool& pool) const {
+  const Arrays arrays = {filter, range, input, residual, output};
+  const bool parallel = tiles_ * kWinogradPositions * in_channels_ * out_channels_ >= kMinParallelMacs;
+  const int64_t threads = parallel ? std::min<int64_t>(lanes_, pool.num_threads()) : 1;
+  shares_ > 1 ? RunShares(arrays, workspace, threads, pool) : RunTogether(arrays, workspace, threads, pool);
 }
 
 }  // namespace dgms

@@ -58,13 +58,21 @@ class Winograd {
     int64_t first, count;  // tiles
     float* input;          // transformed: [position][tile][channel]; or group by group, as WinogradProductArgs says
   };
+  // Positions lie this many floats further apart than their contents need: one cache line, because strides that are a
+  // large power of two would put all 36 into the same few places of a cache.
+  static constexpr int64_t kApart = 16;
+  static constexpr int64_t Positions(int64_t floats) { return kWinogradPositions * (floats + kApart); }
+
+  // Items of work per thread, where there are enough.
+  static constexpr int64_t kItemsPerThread = 4;
+
   struct Arrays;
   // Where a tile lies.
   struct Tile {
     int64_t image, y, x;  // of its first output
   };
   Tile TileAt(int64_t index) const;
-  int64_t BlockTiles(int64_t block) const;
+  Block BlockAt(int64_t share, int64_t index, float* input) const;
   int64_t RangeStart(const FilterPanels& filter, int64_t range) const { return filter.blocks() * range / ranges_; }
   void TransformInput(const Arrays& arrays, int64_t first_tile, int64_t end_tile, const Block& block) const;
   void TransformPatch(WinogradInputArgs args, int64_t index, const Block& block) const;
@@ -75,6 +83,8 @@ class Winograd {
                       float* sums) const;
   void MultiplyBlock(const FilterPanels& filter, const Block& block, int64_t panel, float* lane) const;
   void MultiplyPanel(const Arrays& arrays, const Block& block, int64_t panel, float* lane) const;
+  void RunTogether(const Arrays& arrays, float* workspace, int64_t threads, ThreadPool& pool) const;
+  void RunShares(const Arrays& arrays, float* workspace, int64_t threads, ThreadPool& pool) const;
   void TransformFilter(const FilterPanels& filter, const FilterPanels::Panel& panel, int64_t range,
                        float* transformed) const;
   Status FillCache(const FilterPanels& filter);
@@ -89,10 +99,12 @@ class Winograd {
   int64_t batch_ = 0, in_h_ = 0, in_w_ = 0, out_h_ = 0, out_w_ = 0, pad_top_ = 0, pad_left_ = 0;
   int64_t in_channels_ = 0, out_channels_ = 0;
   int64_t tiles_h_ = 0, tiles_w_ = 0, tiles_ = 0;  // of an image, each way; of all
-  int64_t block_tiles_ = 0, blocks_ = 0;           // of tiles
-  int64_t round_ = 0;                              // blocks whose transformed inputs are held at the same time
-  int64_t ranges_ = 0;                             // of the filter's blocks, as equal as possible
-  int64_t range_channels_ = 0;                     // input channels of the largest
+  int64_t shares_ = 1;        // as equal as possible: more than one, so that each thread does its own
+  int64_t share_blocks_ = 0;  // blocks of a share, all of block_tiles_ but the last
+  int64_t block_tiles_ = 0;
+  int64_t round_ = 0;           // blocks whose transformed inputs are held at the same time
+  int64_t ranges_ = 0;          // of the filter's blocks, as equal as possible
+  int64_t range_channels_ = 0;  // input channels of the largest
   int64_t input_stride_ = 0;    // many tiles: from one position to the next, of a block's transformed input
   int64_t block_elements_ = 0;  // of a block's transformed input
   int64_t input_elements_ = 0;
