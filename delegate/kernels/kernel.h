@@ -174,6 +174,18 @@ struct DepthwiseF32Kernel {
   DepthwiseF32Fn run;
 };
 
+// Their weights: codes that lie in their own order, [kernel_h][kernel_w][channels], become floats before a run.
+//   codes     of weight i the low nibble of byte i / 2 if i is even, else the high one; (count + 1) / 2 bytes are read
+//   table     16 floats
+//   weights   count floats
+using CodesF32Fn = void (*)(const uint8_t* codes, int64_t count, const float* table, float* weights);
+
+struct CodesF32Kernel {
+  const char* name;
+  Isa isa;
+  CodesF32Fn decode;
+};
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Dense filters: rows of plain values, [N][K], as a model's file holds them. Nothing of them is kept in another order;
 // a block is transposed into a panel where a codebook filter's would be decoded.
@@ -216,6 +228,7 @@ struct DenseKernel {
   static_assert((column_unit) * (k_unit) % 8 == 0, "a packed block is a whole number of 32-bit words: " #name);        \
   static_assert((max_columns) * (k_unit) <= kPanelFloats && kMaxBlock % (k_unit) == 0, "block buffer of " #name);
 #define DGMS_DEPTHWISE_F32(name, isa) void name(const DepthwiseF32Args& args);
+#define DGMS_CODES_F32(name, isa) void name(const uint8_t* codes, int64_t count, const float* table, float* weights);
 #define DGMS_DENSE(name, isa)                                                                           \
   void name##_transpose(const void* rows, int64_t row_bytes, int64_t k, int n, int width, void* panel); \
   void name##_dot_rows(const DotRowsF32Args& args);

@@ -10,6 +10,7 @@ namespace {
   constexpr GemmF32Kernel name##_kernel = {#name,  isa,  max_rows,      max_columns, column_unit, \
                                            k_unit, pack, name##_decode, name##_gemm, name##_gemv};
 #define DGMS_DEPTHWISE_F32(name, isa) constexpr DepthwiseF32Kernel name##_kernel = {#name, isa, name};
+#define DGMS_CODES_F32(name, isa) constexpr CodesF32Kernel name##_kernel = {#name, isa, name};
 #define DGMS_DENSE(name, isa) constexpr DenseKernel name##_kernel = {#name, isa, name##_transpose, name##_dot_rows};
 #include "kernels/kernels.inc"
 
@@ -20,6 +21,11 @@ constexpr const GemmF32Kernel* kGemmF32[] = {
 
 constexpr const DepthwiseF32Kernel* kDepthwiseF32[] = {
 #define DGMS_DEPTHWISE_F32(name, isa) &name##_kernel,
+#include "kernels/kernels.inc"
+};
+
+constexpr const CodesF32Kernel* kCodesF32[] = {
+#define DGMS_CODES_F32(name, isa) &name##_kernel,
 #include "kernels/kernels.inc"
 };
 
@@ -140,6 +146,7 @@ struct Choices {
       if (!MachineHas(isa)) continue;
       set.gemm = Last(kGemmF32, isa);
       set.depthwise = Last(kDepthwiseF32, isa);
+      set.codes = Last(kCodesF32, isa);
       set.gemm_s8 = Last(kGemmS8, isa);
       set.depthwise_s8 = Last(kDepthwiseS8, isa);
       set.output_s8 = Last(kOutputS8, isa);
@@ -199,6 +206,12 @@ const GemmF32Kernel* const* GemmF32Kernels(int* count) {
 
 const DepthwiseF32Kernel* const* DepthwiseF32Kernels(int* count) {
   static const Runnable runnable(kDepthwiseF32);
+  *count = runnable.size;
+  return runnable.kernels;
+}
+
+const CodesF32Kernel* const* CodesF32Kernels(int* count) {
+  static const Runnable runnable(kCodesF32);
   *count = runnable.size;
   return runnable.kernels;
 }

@@ -16,6 +16,7 @@ struct KernelSet {
   Isa isa;
   const GemmF32Kernel* gemm;
   const DepthwiseF32Kernel* depthwise;
+  const CodesF32Kernel* codes;
   const GemmS8Kernel* gemm_s8;
   const DepthwiseS8Kernel* depthwise_s8;
   const OutputS8Kernel* output_s8;
@@ -43,6 +44,7 @@ const KernelSet* KernelsFor(std::string_view isa_name);
 // All kernels of this build that this machine runs, for tests and benches. `*count` receives how many.
 const GemmF32Kernel* const* GemmF32Kernels(int* count);
 const DepthwiseF32Kernel* const* DepthwiseF32Kernels(int* count);
+const CodesF32Kernel* const* CodesF32Kernels(int* count);
 const DenseKernel* const* DenseKernels(int* count);
 const GemmS8Kernel* const* GemmS8Kernels(int* count);
 const DepthwiseS8Kernel* const* DepthwiseS8Kernels(int* count);

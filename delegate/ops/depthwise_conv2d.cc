@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/codes.h"
+#include "kernels/pack_weights.h"
 #include "ops/depthwise_plan.h"
 
 namespace dgms {
@@ -14,39 +15,93 @@ constexpr int64_t kMinParallelMacs = 50000;
 
 constexpr int64_t kItemsPerThread = 5;
 
+// What it costs to decode a weight, in multiply-adds.
+constexpr int64_t kDecodeMacs = 2;
+
+constexpr int64_t kLineFloats = kAlignment / sizeof(float);
+
 }  // namespace
 
 struct DepthwiseConv2D::State : LineOp {
   DepthwisePlan plan;
   const DepthwiseF32Kernel* kernel = nullptr;
-  Buffer<float> weights;  // [kernel_h][kernel_w][channels]
-  Buffer<float> bias;     // [channels]
+  const CodesF32Kernel* codes_kernel = nullptr;
+  // The filter, [kernel_h][kernel_w][channels]: codes of one codebook, two per byte, and a table of kTableSize floats;
+  // or decoded weights, where it is dense or has several codebooks.
+  Buffer<uint8_t> codes;
+  Buffer<float> table;
+  Buffer<float> scale;  // [channels], of the codes; or none
+  Buffer<float> weights;
+  Buffer<float> bias;  // [channels]
   ActivationRange range = {};
 
   bool ready = false;
   Workspace own;
   Workspace* workspace = &own;
 
-  Status Decode(const FloatFilter& filter, const float* layer_bias);
+  Status Init(const FloatFilter& filter, const float* layer_bias, const KernelSet& kernels);
+  Status Pack(const CodebookFilter& filter);
+  void DecodeOnce(const CodebookFilter& filter);
+  int64_t decoded_elements() const { return codes.data() == nullptr ? 0 : plan.taps() * plan.channels; }
+  const float* Decode(float* scratch) const;
+  // In the workspace, behind the repeated input.
+  int64_t decoded_at() const { return RoundUp(plan.repeated_elements, kLineFloats); }
+  int64_t workspace_elements() const { return decoded_at() + decoded_elements(); }
   void BiasAlone(float* pixel, int64_t c, int64_t count) const;
-  void RunLine(const float* input, int64_t skipped, float* output, int64_t line, int64_t c, int64_t count) const;
+  void RunLine(const float* input, int64_t skipped, const float* filter, float* output, int64_t line, int64_t c,
+               int64_t count) const;
 
   LineShape line_shape() const override;
-  int64_t ScratchBytes(int64_t) const override { return 0; }
+  int64_t ScratchBytes(int64_t) const override { return decoded_elements() * static_cast<int64_t>(sizeof(float)); }
   void RunLines(const LineRun& run) const override;
 };
 
-Status DepthwiseConv2D::State::Decode(const FloatFilter& filter, const float* layer_bias) {
+Status DepthwiseConv2D::State::Init(const FloatFilter& filter, const float* layer_bias, const KernelSet& kernels) {
   const int64_t taps = plan.taps(), channels = plan.channels;
+  kernel = kernels.depthwise;
+  codes_kernel = kernels.codes;
   if (!IsValid(filter, channels, taps * channels)) return Status::kInvalidArgument;
-  if (!weights.Reserve(taps * channels) || !bias.Reserve(channels)) return Status::kOutOfMemory;
+  if (!bias.Reserve(channels)) return Status::kOutOfMemory;
   for (int64_t c = 0; c < channels; ++c) bias[c] = layer_bias == nullptr ? 0.0f : layer_bias[c];
-  if (const auto* dense = std::get_if<DenseFilter>(&filter)) {
-    std::copy(dense->values, dense->values + taps * channels, weights.data());
-    return Status::kOk;
+  const auto* codebook = std::get_if<CodebookFilter>(&filter);
+  if (codebook != nullptr && CodebookCount(*codebook, channels) == 1) return Pack(*codebook);
+  if (!weights.Reserve(taps * channels)) return Status::kOutOfMemory;
+  if (codebook != nullptr) {
+    DecodeOnce(*codebook);
+  } else {
+    const float* values = std::get_if<DenseFilter>(&filter)->values;
+    std::copy(values, values + taps * channels, weights.data());
   }
-  const CodebookFilter& codebook = *std::get_if<CodebookFilter>(&filter);
-  const int64_t group = codebook.group_size == 0 ? channels : codebook.group_size;
+  return Status::kOk;
+}
+
+// The codes are in the order in which the kernel wants weights.
+Status DepthwiseConv2D::State::Pack(const CodebookFilter& filter) {
+  const int64_t bytes = CodeBytes(filter.count);
+  if (!codes.Reserve(bytes) || !table.Reserve(kTableSize)) return Status::kOutOfMemory;
+  std::copy(filter.codes, filter.codes + bytes, codes.data());
+  std::fill(table.data(), table.data() + kTableSize, 0.0f);
+  std::copy(filter.codebooks, filter.codebooks + (1 << filter.bits), table.data());
+  if (filter.scale == nullptr) return Status::kOk;
+  if (!scale.Reserve(plan.channels)) return Status::kOutOfMemory;
+  std::copy(filter.scale, filter.scale + plan.channels, scale.data());
+  return Status::kOk;
+}
+
+// The weights of one run: decoded into `scratch` (decoded_elements() floats), or those that are there.
+const float* DepthwiseConv2D::State::Decode(float* scratch) const {
+  if (codes.data() == nullptr) return weights.data();
+  const int64_t taps = plan.taps(), channels = plan.channels;
+  codes_kernel->decode(codes.data(), taps * channels, table.data(), scratch);
+  for (int64_t t = 0; scale.data() != nullptr && t < taps; ++t) {
+    for (int64_t c = 0; c < channels; ++c) scratch[t * channels + c] *= scale[c];
+  }
+  return scratch;
+}
+
+void DepthwiseConv2D::State::DecodeOnce(const CodebookFilter& codebook) {
+  const int64_t taps = plan.taps(), channels = plan.channels;
+  const int64_t group = codebook.group_size;
   for (int64_t t = 0; t < taps; ++t) {
     float* line = weights.data() + t * channels;
     for (int64_t first = 0; first < channels; first += group) {
@@ -56,7 +111,6 @@ Status DepthwiseConv2D::State::Decode(const FloatFilter& filter, const float* la
     }
     for (int64_t c = 0; codebook.scale != nullptr && c < channels; ++c) line[c] *= codebook.scale[c];
   }
-  return Status::kOk;
 }
 
 std::unique_ptr<DepthwiseConv2D> DepthwiseConv2D::Create(const DepthwiseConv2DParams& params, const FloatFilter& filter,
@@ -71,10 +125,9 @@ std::unique_ptr<DepthwiseConv2D> DepthwiseConv2D::Create(const DepthwiseConv2DPa
     *status = Status::kInvalidArgument;
     return nullptr;
   }
-  state->kernel = kernels.depthwise;
   state->plan.channels = params.in_channels * params.depth_multiplier;
   state->range = RangeOf(params.activation);
-  *status = state->Decode(filter, bias);
+  *status = state->Init(filter, bias, kernels);
   if (*status != Status::kOk) return nullptr;
   *status = Status::kOutOfMemory;
   if (!AllocationAllowed(sizeof(DepthwiseConv2D))) return nullptr;
@@ -92,7 +145,7 @@ Status DepthwiseConv2D::Reshape(int64_t batch, int64_t in_h, int64_t in_w, Works
   s.workspace = workspace != nullptr ? workspace : &s.own;
   const Status status = s.plan.Plan(batch, in_h, in_w);
   if (status != Status::kOk) return status;
-  if (!s.workspace->Reserve(s.plan.repeated_elements)) return Status::kOutOfMemory;
+  if (!s.workspace->Reserve(s.workspace_elements())) return Status::kOutOfMemory;
   s.ready = true;
   return Status::kOk;
 }
@@ -105,9 +158,10 @@ void DepthwiseConv2D::State::BiasAlone(float* pixel, int64_t c, int64_t count) c
 }
 
 // One line of the output (at `output`), channels c..c+count-1.
-//   input   the map without its first `skipped` elements
-void DepthwiseConv2D::State::RunLine(const float* input, int64_t skipped, float* output, int64_t line, int64_t c,
-                                     int64_t count) const {
+//   input    the map without its first `skipped` elements
+//   filter   what Decode returned
+void DepthwiseConv2D::State::RunLine(const float* input, int64_t skipped, const float* filter, float* output,
+                                     int64_t line, int64_t c, int64_t count) const {
   const int64_t channels = plan.channels;
   output += c;
   DepthwiseF32Args args = {};
@@ -131,7 +185,7 @@ void DepthwiseConv2D::State::RunLine(const float* input, int64_t skipped, float*
       return;
     }
     args.input = input + (run.input - skipped + c);
-    args.weights = weights.data() + run.lines.first * args.weight_line_stride + run.taps.first * channels + c;
+    args.weights = filter + run.lines.first * args.weight_line_stride + run.taps.first * channels + c;
     kernel->run(args);
   };
   if (!plan.WholeLines()) return plan.ForEachRun(line, call);
@@ -149,6 +203,7 @@ Status DepthwiseConv2D::Run(const float* input, float* output, ThreadPool& pool)
     plan.repeated.Copy(input, s.workspace->data(), pool);
     input = s.workspace->data();
   }
+  const float* const filter = s.Decode(s.workspace->data() + s.decoded_at());
   const int64_t lines = plan.batch * plan.h.output;
   const int64_t items = std::min<int64_t>(lines, kItemsPerThread * pool.num_threads());
   const int64_t block = plan.BlockChannels();
@@ -156,7 +211,7 @@ Status DepthwiseConv2D::Run(const float* input, float* output, ThreadPool& pool)
     for (int64_t c = 0; c < plan.channels; c += block) {
       const int64_t count = std::min(block, plan.channels - c);
       for (int64_t i = lines * item / items; i < lines * (item + 1) / items; ++i) {
-        s.RunLine(input, 0, output + i * plan.w.output * plan.channels, i, c, count);
+        s.RunLine(input, 0, filter, output + i * plan.w.output * plan.channels, i, c, count);
       }
     }
   };
@@ -170,6 +225,7 @@ LineShape DepthwiseConv2D::State::line_shape() const {
   shape.batch = plan.batch;
   shape.in_line_bytes = plan.in_w * plan.channels * static_cast<int64_t>(sizeof(float));
   shape.out_line_bytes = plan.w.output * plan.channels * static_cast<int64_t>(sizeof(float));
+  shape.setup_macs = kDecodeMacs * decoded_elements();
   shape.macs = plan.w.output * plan.channels * plan.taps();
   return shape;
 }
@@ -181,8 +237,9 @@ void DepthwiseConv2D::State::RunLines(const LineRun& run) const {
   const int64_t line_elements = plan.w.output * plan.channels;
   const float* const input = static_cast<const float*>(run.input);
   float* output = static_cast<float*>(run.output);
+  const float* const filter = Decode(static_cast<float*>(run.scratch));
   for (int64_t line = run.lines.first; line < run.lines.end; ++line, output += line_elements) {
-    RunLine(input, skipped, output, line, 0, plan.channels);
+    RunLine(input, skipped, filter, output, line, 0, plan.channels);
   }
 }
 
@@ -192,9 +249,12 @@ const LineOp* DepthwiseConv2D::line_op() const {
 
 int64_t DepthwiseConv2D::output_h() const { return state_->plan.h.output; }
 int64_t DepthwiseConv2D::output_w() const { return state_->plan.w.output; }
-size_t DepthwiseConv2D::packed_bytes() const { return state_->weights.bytes() + state_->bias.bytes(); }
+size_t DepthwiseConv2D::packed_bytes() const {
+  const State& s = *state_;
+  return s.codes.bytes() + s.table.bytes() + s.scale.bytes() + s.weights.bytes() + s.bias.bytes();
+}
 size_t DepthwiseConv2D::workspace_bytes() const {
-  return static_cast<size_t>(state_->plan.repeated_elements) * sizeof(float);
+  return static_cast<size_t>(state_->workspace_elements()) * sizeof(float);
 }
 const char* DepthwiseConv2D::kernel_name() const { return state_->kernel->name; }
 

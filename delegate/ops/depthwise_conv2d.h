@@ -23,8 +23,8 @@ class DepthwiseConv2D {
  public:
   using Element = float;  // of activations
 
-  // Decodes or copies the weights (there are few of them) and folds the scale into them. Null on failure, with the
-  // reason in *status (which may be null). Nothing is kept of the views.
+  // Copies codes, which every run decodes anew; dense weights, and those of several codebooks, are kept as floats. Null
+  // on failure, with the reason in *status (which may be null). Nothing is kept of the views.
   //   bias   [in_channels * depth_multiplier] or null
   static std::unique_ptr<DepthwiseConv2D> Create(const DepthwiseConv2DParams& params, const FloatFilter& filter,
                                                  const float* bias, const KernelSet& kernels, Status* status = nullptr);

@@ -100,6 +100,7 @@ TEST(SelectKernel, TheBestOfThisMachine) {
     EXPECT_EQ(gemm, "f32_14x32_avx512");
     EXPECT_EQ(depthwise, "f32_depthwise_avx512");
     EXPECT_STREQ(best->winograd->name, "f32_winograd_avx512");
+    EXPECT_STREQ(best->codes->name, "f32_codes_avx512");
   } else if (cpu.avx2) {
     EXPECT_EQ(best->isa, Isa::kAvx2);
     EXPECT_EQ(gemm_s8, "s8_4x16_avx2");
@@ -108,6 +109,7 @@ TEST(SelectKernel, TheBestOfThisMachine) {
     EXPECT_EQ(gemm, "f32_6x16_avx2");
     EXPECT_EQ(depthwise, "f32_depthwise_avx2");
     EXPECT_STREQ(best->winograd->name, "f32_winograd_avx2");
+    EXPECT_STREQ(best->codes->name, "f32_codes_avx2");
   } else if (cpu.neon) {
     EXPECT_EQ(best->isa, cpu.neon_i8mm ? Isa::kNeonI8mm : cpu.neon_dotprod ? Isa::kNeonDotprod : Isa::kNeon);
     EXPECT_EQ(best->gemm_s8->isa, best->isa) << gemm_s8;
@@ -116,12 +118,14 @@ TEST(SelectKernel, TheBestOfThisMachine) {
     EXPECT_NE(gemm.find("neon"), std::string::npos) << gemm;
     EXPECT_NE(depthwise.find("neon"), std::string::npos) << depthwise;
     EXPECT_STREQ(best->winograd->name, "f32_winograd_neon");
+    EXPECT_STREQ(best->codes->name, "f32_codes_neon");
   } else {
     EXPECT_EQ(best->isa, Isa::kPortable);
     EXPECT_EQ(gemm_s8, "s8_4x8_portable");
     EXPECT_EQ(gemm, "f32_4x8_portable");
     EXPECT_EQ(depthwise, "f32_depthwise_portable");
     EXPECT_STREQ(best->winograd->name, "f32_winograd_portable");
+    EXPECT_STREQ(best->codes->name, "f32_codes_portable");
   }
 }
 
@@ -141,6 +145,7 @@ TEST(SelectKernel, ByName) {
     EXPECT_STREQ(IsaName(set->isa), name);
     ASSERT_NE(set->gemm, nullptr);
     ASSERT_NE(set->depthwise, nullptr);
+    ASSERT_NE(set->codes, nullptr);
     ASSERT_NE(set->gemm_s8, nullptr);
     ASSERT_NE(set->depthwise_s8, nullptr);
     ASSERT_NE(set->output_s8, nullptr);

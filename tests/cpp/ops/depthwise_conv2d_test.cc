@@ -251,6 +251,23 @@ TEST(DepthwiseConv2D, ReshapeAndErrors) {
   EXPECT_EQ(DepthwiseConv2D::Create(c.params, view, nullptr, *BestKernels()), nullptr);
 }
 
+// One codebook: half a byte for each weight, whatever the width. (Several: floats.)
+TEST(DepthwiseConv2D, WeightsStayPacked) {
+  Random random(7);
+  const DepthwiseCase c = Square(5, 1, Padding::kSame, 8, 37);
+  const size_t weights = 5 * 5 * 37, floats = sizeof(float);
+  for (const int bits : {2, 3, 4}) {
+    const FilterData filter = MakeFilter(random, c.params, bits, 0, /*scaled=*/false);
+    const auto op = DepthwiseConv2D::Create(c.params, filter.View(), filter.Bias(), *BestKernels());
+    ASSERT_NE(op, nullptr);
+    EXPECT_EQ(op->packed_bytes(), (weights + 1) / 2 + (kTableSize + 37) * floats) << bits;
+  }
+  const FilterData groups = MakeFilter(random, c.params, 4, 16, /*scaled=*/false);
+  const auto op = DepthwiseConv2D::Create(c.params, groups.View(), groups.Bias(), *BestKernels());
+  ASSERT_NE(op, nullptr);
+  EXPECT_EQ(op->packed_bytes(), (weights + 37) * floats);
+}
+
 TEST(DepthwiseConv2D, EveryFailedAllocationIsReported) {
   Random random(6);
   const DepthwiseCase c = Square(3, 1, Padding::kSame, 8, 6, 2);
@@ -262,7 +279,7 @@ TEST(DepthwiseConv2D, EveryFailedAllocationIsReported) {
     if (op != nullptr) status = op->Reshape(1, 8, 8);
     if (status == Status::kOk) {
       EXPECT_LE(fail.allocations(), nth) << "a failed allocation was overlooked";
-      EXPECT_EQ(nth, 5) << "state, weights, bias, op, workspace";
+      EXPECT_EQ(nth, 7) << "state, bias, codes, table, scale, op, workspace";
       return;
     }
     ASSERT_EQ(status, Status::kOutOfMemory) << "allocation " << nth;
