@@ -12,6 +12,26 @@ constexpr CodeFormat kFormats[] = {
     {4, 1, {{4, 0}, {0, 0}}},
 };
 
+// The table of a plane, as a file holds it.
+template <int width, int shift>
+struct Table {
+  int32_t entries[kByteValues][8 / width] = {};
+
+  constexpr Table() {
+    for (int value = 0; value < kByteValues; ++value) {
+      for (int field = 0; field < 8 / width; ++field) entries[value][field] = TableEntry({width, shift}, value, field);
+    }
+  }
+  bool Equals(const PlaneFormat& plane, const void* table) const {
+    return plane.width == width && plane.shift == shift && std::memcmp(table, entries, sizeof(entries)) == 0;
+  }
+};
+
+// Of every plane in kFormats: one comparison, as each layer of a network has a table.
+constexpr Table<1, 2> kHighBits;
+constexpr Table<2, 0> kLowBits;
+constexpr Table<4, 0> kNibbles;
+
 constexpr int kRun = 16;  // codes that are read together: whole bytes of every plane, and whole words of nibbles
 
 // 16 fields of `width` bits, side by side, as one nibble each: groups of 8 fields are moved apart, then of 4, 2 and 1.
@@ -63,15 +83,7 @@ const CodeFormat* CodeFormatOf(int bits) {
 
 bool IsTableOf(const PlaneFormat& plane, const void* table, int64_t columns) {
   if (columns != plane.codes_per_byte()) return false;
-  const char* entry = static_cast<const char*>(table);
-  for (int value = 0; value < kByteValues; ++value) {
-    for (int field = 0; field < columns; ++field, entry += sizeof(int32_t)) {
-      int32_t found;
-      std::memcpy(&found, entry, sizeof(found));
-      if (found != TableEntry(plane, value, field)) return false;
-    }
-  }
-  return true;
+  return kNibbles.Equals(plane, table) || kLowBits.Equals(plane, table) || kHighBits.Equals(plane, table);
 }
 
 void WidenCodes(const CodeFormat& format, const uint8_t* const planes[], int64_t count, uint8_t* nibbles) {

@@ -3,7 +3,12 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/arch.h"
 #include "kernels/codes.h"
+
+#if DGMS_X86_64
+#include <emmintrin.h>
+#endif
 
 namespace dgms {
 namespace {
@@ -13,15 +18,34 @@ uint32_t ColumnWord(const uint8_t* codes, int64_t first, int64_t places, bool ex
   return exists ? UpToEightCodes(codes, first, places < 8 ? places : 8) : 0;
 }
 
-// Two words of each of two columns, which become two rows of two words.
-void TransposePair(const uint8_t* columns, int64_t column_stride, uint8_t* rows, int64_t row_stride) {
-  uint64_t a, b;
-  memcpy(&a, columns, sizeof(a));
-  memcpy(&b, columns + column_stride, sizeof(b));
-  const uint64_t first = (a & 0xffffffff) | b << 32, second = a >> 32 | b >> 32 << 32;
-  memcpy(rows, &first, sizeof(first));
-  memcpy(rows + row_stride, &second, sizeof(second));
+constexpr int kQuad = 4;  // columns, and words of each, that are transposed together
+
+// Four words of each of four columns, which become four rows of four words.
+#if DGMS_X86_64
+void TransposeQuad(const uint8_t* columns, int64_t column_stride, uint8_t* rows, int64_t row_stride) {
+  const auto load = [&](int i) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(columns + i * column_stride));
+  };
+  const auto store = [&](int i, __m128i row) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(rows + i * row_stride), row);
+  };
+  const __m128i a = load(0), b = load(1), c = load(2), d = load(3);
+  const __m128i ab_low = _mm_unpacklo_epi32(a, b), ab_high = _mm_unpackhi_epi32(a, b);
+  const __m128i cd_low = _mm_unpacklo_epi32(c, d), cd_high = _mm_unpackhi_epi32(c, d);
+  store(0, _mm_unpacklo_epi64(ab_low, cd_low));
+  store(1, _mm_unpackhi_epi64(ab_low, cd_low));
+  store(2, _mm_unpacklo_epi64(ab_high, cd_high));
+  store(3, _mm_unpackhi_epi64(ab_high, cd_high));
 }
+#else
+void TransposeQuad(const uint8_t* columns, int64_t column_stride, uint8_t* rows, int64_t row_stride) {
+  for (int column = 0; column < kQuad; ++column) {
+    for (int row = 0; row < kQuad; ++row) {
+      memcpy(rows + row * row_stride + 4 * column, columns + column * column_stride + 4 * row, 4);
+    }
+  }
+}
+#endif
 
 }  // namespace
 
@@ -39,23 +63,21 @@ void pack_rows(const uint8_t* codes, int64_t first, int64_t column_stride, int64
 
 void pack_lanes32(const uint8_t* codes, int64_t first, int64_t column_stride, int64_t k, int n, int width,
                   uint8_t* packed) {
-  int64_t p = 0;
-  if (n == width && first % 2 == 0 && column_stride % 2 == 0) {  // the words are there already, column by column
-    const uint8_t* words = codes + first / 2;
-    const int64_t stride = column_stride / 2;
-    if (width % 2 == 0) {  // transposed two by two: half the loads and stores
-      for (; p + 16 <= k; p += 16, words += 8, packed += 8 * width) {
-        for (int j = 0; j < width; j += 2) TransposePair(words + j * stride, stride, packed + 4 * j, 4 * width);
-      }
-    }
-    for (; p + 8 <= k; p += 8, words += 4) {
-      for (int j = 0; j < width; ++j, packed += 4) memcpy(packed, words + j * stride, 4);
+  constexpr int kPlaces = 8;  // of a word
+  // Where codes begin on whole bytes, the words are there already, column by column.
+  const bool aligned = first % 2 == 0 && column_stride % 2 == 0;
+  const int columns = aligned ? n / kQuad * kQuad : 0;
+  const int64_t places = k / (kQuad * kPlaces) * (kQuad * kPlaces);
+  const int64_t row = 4 * width, stride = column_stride / 2;
+  for (int64_t p = 0; p < places; p += kQuad * kPlaces) {
+    for (int j = 0; j < columns; j += kQuad) {
+      TransposeQuad(codes + (first + p) / 2 + j * stride, stride, packed + p / kPlaces * row + 4 * j, row);
     }
   }
-  for (; p < k; p += 8) {
-    for (int j = 0; j < width; ++j, packed += 4) {
+  for (int64_t p = 0; p < k; p += kPlaces, packed += row) {
+    for (int j = p < places ? columns : 0; j < width; ++j) {
       const uint32_t word = ColumnWord(codes, first + j * column_stride + p, k - p, j < n);
-      memcpy(packed, &word, sizeof(word));
+      memcpy(packed + 4 * j, &word, sizeof(word));
     }
   }
 }

@@ -124,9 +124,10 @@ Status FilterPanels::FillTables(const CodebookFilter& filter) {
 
 Status FilterPanels::FillEpilogue(const float* scale, const float* bias) {
   const int64_t size = panels() * kernel_->max_columns;
-  if (!scale_.Reserve(size) || !bias_.Reserve(size)) return Status::kOutOfMemory;
   unit_scale_ = scale == nullptr;
-  std::fill(scale_.data(), scale_.data() + size, 1.0f);
+  const int64_t scales = unit_scale_ ? kernel_->max_columns : size;
+  if (!scale_.Reserve(scales) || !bias_.Reserve(size)) return Status::kOutOfMemory;
+  std::fill(scale_.data(), scale_.data() + scales, 1.0f);
   std::fill(bias_.data(), bias_.data() + size, 0.0f);
   for (int64_t i = 0; i < panels(); ++i) {
     const int64_t first = FirstChannel(i);
@@ -145,7 +146,7 @@ FilterPanels::Panel FilterPanels::panel(int64_t index) const {
   panel.first_channel = FirstChannel(index);
   panel.n = Columns(in_group);
   const int64_t at = index * kernel_->max_columns;
-  panel.scale = scale_.data() + at;
+  panel.scale = scale_.data() + (unit_scale_ ? 0 : at);
   panel.bias = bias_.data() + at;
   if (values_ != nullptr) {
     panel.values = values_ + panel.first_channel * k();

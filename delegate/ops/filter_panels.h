@@ -87,7 +87,7 @@ class FilterPanels {
   Buffer<uint8_t> packed_;
   Buffer<float> tables_;          // [codebooks][16]
   Buffer<int32_t> column_table_;  // [panels][max_columns], only if a panel has more than one codebook
-  Buffer<float> scale_, bias_;    // [panels][max_columns]
+  Buffer<float> scale_, bias_;    // [panels][max_columns]; without scales all panels share [max_columns] of 1
 };
 
 }  // namespace dgms

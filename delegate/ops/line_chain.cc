@@ -44,6 +44,12 @@ std::atomic<bool> always_pays{false};
 
 int64_t RoundUpToCacheLine(int64_t bytes) { return CeilDiv(bytes, kAlignment) * kAlignment; }
 
+// An operator, and what it says of its shape: that is asked for many times over.
+struct Planned {
+  const LineOp* op;
+  LineShape shape;
+};
+
 // What a strip of a chain needs and does.
 struct StripCost {
   int64_t buffer_bytes = 0;   // the lines between the members
@@ -54,12 +60,12 @@ struct StripCost {
   int64_t bytes() const { return buffer_bytes + scratch_bytes; }
 };
 
-StripCost CostOf(const LineOp* const* ops, int count, int64_t lines) {
+StripCost CostOf(const Planned* ops, int count, int64_t lines) {
   StripCost cost;
-  const int64_t out_h = ops[count - 1]->line_shape().window.out_h, strip = lines;
+  const int64_t out_h = ops[count - 1].shape.window.out_h, strip = lines;
   for (int i = count - 1; i >= 0; --i) {
-    const LineShape shape = ops[i]->line_shape();
-    cost.scratch_bytes = std::max(cost.scratch_bytes, RoundUpToCacheLine(ops[i]->ScratchBytes(lines)));
+    const LineShape& shape = ops[i].shape;
+    cost.scratch_bytes = std::max(cost.scratch_bytes, RoundUpToCacheLine(ops[i].op->ScratchBytes(lines)));
     if (i + 1 < count) cost.buffer_bytes += RoundUpToCacheLine(lines * shape.out_line_bytes);
     cost.macs += shape.macs * shape.window.out_h / out_h * strip;
     cost.setup_macs += shape.setup_macs;
@@ -69,8 +75,8 @@ StripCost CostOf(const LineOp* const* ops, int count, int64_t lines) {
 }
 
 // How many strips an image is best cut into. `strip_bytes` have room for each, unless it is one line.
-int64_t StripsOfImage(const LineOp* const* ops, int count, int threads, int64_t strip_bytes) {
-  const LineShape last = ops[count - 1]->line_shape();
+int64_t StripsOfImage(const Planned* ops, int count, int threads, int64_t strip_bytes) {
+  const LineShape& last = ops[count - 1].shape;
   const int64_t out_h = last.window.out_h;
   int64_t fitting = 1, most = out_h;  // lines
   while (fitting < most) {
@@ -101,10 +107,10 @@ LineRange LinesOf(int64_t out_h, int64_t image_strips, int64_t first, int64_t en
 }
 
 // What one thread computes for these lines of the last output, without setting up.
-int64_t MacsOf(const LineOp* const* ops, int count, LineRange lines) {
+int64_t MacsOf(const Planned* ops, int count, LineRange lines) {
   int64_t macs = 0;
   for (int i = count - 1; i >= 0; --i) {
-    const LineShape shape = ops[i]->line_shape();
+    const LineShape& shape = ops[i].shape;
     macs += shape.macs * lines.count();
     lines = shape.window.Under(lines);
   }
@@ -113,11 +119,11 @@ int64_t MacsOf(const LineOp* const* ops, int count, LineRange lines) {
 
 // What the thread computes that has most to do: also weights that it decodes for every strip, lines that others
 // compute, too, and lines that it has more than others.
-int64_t LongestLane(const LineOp* const* ops, int count, int64_t image_strips, int threads) {
-  const LineShape last = ops[count - 1]->line_shape();
+int64_t LongestLane(const Planned* ops, int count, int64_t image_strips, int threads) {
+  const LineShape& last = ops[count - 1].shape;
   const int64_t strips = image_strips * last.batch, lanes = std::min<int64_t>(threads, strips);
   int64_t setup_macs = 0, most = 0;
-  for (int i = 0; i < count; ++i) setup_macs += ops[i]->line_shape().setup_macs;
+  for (int i = 0; i < count; ++i) setup_macs += ops[i].shape.setup_macs;
   for (int64_t lane = 0; lane < lanes; ++lane) {
     const int64_t end = FirstStrip(strips, lane + 1, lanes);
     int64_t macs = 0;
@@ -134,11 +140,11 @@ int64_t LongestLane(const LineOp* const* ops, int count, int64_t image_strips, i
 
 // What the members take one by one, of the thread that has most to do. The first one's input and the last one's output
 // are where they are in any case.
-int64_t OneByOne(const LineOp* const* ops, int count, int threads) {
+int64_t OneByOne(const Planned* ops, int count, int threads) {
   int64_t shared = 0, each = 0;  // by threads, and by each of them
   int64_t far_bytes = 0;         // of the map before
   for (int i = 0; i < count; ++i) {
-    const LineShape shape = ops[i]->line_shape();
+    const LineShape& shape = ops[i].shape;
     const int64_t macs = shape.batch * shape.window.out_h * shape.macs,
                   bytes = shape.window.out_h * shape.out_line_bytes;
     int64_t memory = far_bytes * kReadMacs;
@@ -153,9 +159,9 @@ int64_t OneByOne(const LineOp* const* ops, int count, int threads) {
 }
 
 // How much less time a chain takes than its members one by one, in multiply-adds of one thread; below 0: more.
-int64_t Gain(const LineOp* const* ops, int count, int threads) {
+int64_t Gain(const Planned* ops, int count, int threads) {
   const int64_t strips = StripsOfImage(ops, count, threads, LineChain::StripBytes());
-  const StripCost cost = CostOf(ops, count, CeilDiv(ops[count - 1]->line_shape().window.out_h, strips));
+  const StripCost cost = CostOf(ops, count, CeilDiv(ops[count - 1].shape.window.out_h, strips));
   if (cost.bytes() > LineChain::StripBytes()) return -1;
   if (threads == 1 && cost.macs < kLeastPerSetup * cost.setup_macs) return -1;
   if (cost.macs * strips < kMinParallelMacs) threads = 1;
@@ -178,13 +184,15 @@ void LineChain::SetAlwaysPays(bool always) { always_pays.store(always); }
 
 Status LineChain::BestLengths(const LineOp* const* ops, int count, int threads, int* lengths) {
   Buffer<int64_t> gains;  // of the best way to run the operators up to there
-  if (!gains.Reserve(count + 1)) return Status::kOutOfMemory;
+  Buffer<Planned> planned;
+  if (!gains.Reserve(count + 1) || !planned.Reserve(count)) return Status::kOutOfMemory;
+  for (int i = 0; i < count; ++i) planned[i] = {ops[i], ops[i]->line_shape()};
   gains[0] = 0;
   for (int end = 1; end <= count; ++end) {
     gains[end] = gains[end - 1];
     lengths[end - 1] = 1;
     for (int length = 2; length <= std::min(end, kMostMembers); ++length) {
-      const int64_t gain = gains[end - length] + Gain(ops + (end - length), length, threads);
+      const int64_t gain = gains[end - length] + Gain(planned.data() + (end - length), length, threads);
       if (gain <= gains[end] && !always_pays.load(std::memory_order_relaxed)) continue;
       gains[end] = gain;
       lengths[end - 1] = length;
@@ -195,11 +203,11 @@ Status LineChain::BestLengths(const LineOp* const* ops, int count, int threads, 
 
 Status LineChain::Plan(const Member* members, int count, int threads, int64_t strip_bytes) {
   count_ = count;
-  Buffer<const LineOp*> ops;
+  Buffer<Planned> ops;
   if (!stages_.Reserve(count) || !ops.Reserve(count)) return Status::kOutOfMemory;
   for (int i = 0; i < count; ++i) {
-    ops[i] = members[i].op;
-    stages_[i] = {members[i], ops[i]->line_shape()};
+    ops[i] = {members[i].op, members[i].op->line_shape()};
+    stages_[i] = {members[i], ops[i].shape};
   }
   const LineShape& last = stages_[count - 1].shape;
   out_h_ = last.window.out_h;

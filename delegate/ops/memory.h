@@ -63,7 +63,34 @@ class Buffer {
 
 // Scratch memory, counted in floats (int8 ops take its bytes). Ops that never run at the same time can share one: it is
 // as large as the largest of them needs, and stays warm in the cache.
-using Workspace = Buffer<float>;
+class Workspace {
+ public:
+  // As Buffer's. Between Defer and Allocate it only notes what is wanted.
+  bool Reserve(int64_t count) {
+    if (!deferred_) return memory_.Reserve(count);
+    wanted_ = count > wanted_ ? count : wanted_;
+    return true;
+  }
+
+  // While many ops are planned, memory that the first of them need would be allotted, and given back when a later one
+  // needs more. Allocate allots what all of them need; false if memory runs out.
+  void Defer() {
+    deferred_ = true;
+    wanted_ = 0;
+  }
+  bool Allocate() {
+    deferred_ = false;
+    return memory_.Reserve(wanted_);
+  }
+
+  float* data() { return memory_.data(); }
+  size_t bytes() const { return memory_.bytes(); }
+
+ private:
+  Buffer<float> memory_;
+  bool deferred_ = false;
+  int64_t wanted_ = 0;
+};
 
 }  // namespace dgms
 

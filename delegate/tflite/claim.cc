@@ -1,6 +1,7 @@
 #include "tflite/claim.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 
@@ -31,9 +32,9 @@ void RefuseOp(const Graph& graph, const OpMatch& op, const std::string& why, Cla
   for (int position : op.folded) Refuse(graph, position, "the operator behind it is left to the runtime", claim);
 }
 
-// An empty string if nobody outside of the claim needs what the chain of `op` computes: a chain may feed several
+// Null if nobody outside of the claim needs what the chain of `op` computes: a chain may feed several
 // consumers if all of them are claimed.
-std::string WhyNotClosed(const Graph& graph, const OpMatch& op, const std::vector<bool>& claimed) {
+const char* WhyNotClosed(const Graph& graph, const OpMatch& op, const std::vector<bool>& claimed) {
   for (int position : op.chain()) {
     const GraphNode& node = graph.node(position);
     for (int i = 0; i < node.output_count(); ++i) {
@@ -45,7 +46,26 @@ std::string WhyNotClosed(const Graph& graph, const OpMatch& op, const std::vecto
       }
     }
   }
-  return "";
+  return nullptr;
+}
+
+// Refuses the operators for which `why` gives a reason.
+template <typename Why>
+bool DropWhere(const Graph& graph, const Why& why, Claim* claim) {
+  std::vector<OpMatch>& ops = claim->ops;
+  size_t kept = 0;
+  for (size_t i = 0; i < ops.size(); ++i) {
+    const char* reason = why(ops[i]);
+    if (reason != nullptr) {
+      RefuseOp(graph, ops[i], reason, claim);
+      continue;
+    }
+    if (kept != i) ops[kept] = std::move(ops[i]);
+    ++kept;
+  }
+  const bool dropped = kept < ops.size();
+  ops.erase(ops.begin() + static_cast<std::ptrdiff_t>(kept), ops.end());
+  return dropped;
 }
 
 // Drops operators until every chain is closed. Ends because each round drops at least one.
@@ -53,17 +73,7 @@ void CloseChains(const Graph& graph, Claim* claim) {
   for (bool changed = true; changed;) {
     changed = false;
     const std::vector<bool> claimed = ClaimedPositions(graph, *claim);
-    std::vector<OpMatch> kept;
-    for (OpMatch& op : claim->ops) {
-      const std::string why = WhyNotClosed(graph, op, claimed);
-      if (why.empty()) {
-        kept.push_back(std::move(op));
-      } else {
-        RefuseOp(graph, op, why, claim);
-        changed = true;
-      }
-    }
-    claim->ops = std::move(kept);
+    changed = DropWhere(graph, [&](const OpMatch& op) { return WhyNotClosed(graph, op, claimed); }, claim);
   }
 }
 
@@ -82,23 +92,6 @@ bool TakenByAnother(const Graph& graph, const OpMatch& op, const tfl::Delegate* 
     if (TakenByAnother(graph, graph.node(position), self)) return true;
   }
   return false;
-}
-
-// Refuses the operators for which `why` gives a reason.
-template <typename Why>
-bool DropWhere(const Graph& graph, const Why& why, Claim* claim) {
-  std::vector<OpMatch> kept;
-  for (OpMatch& op : claim->ops) {
-    const char* reason = why(op);
-    if (reason == nullptr) {
-      kept.push_back(std::move(op));
-    } else {
-      RefuseOp(graph, op, reason, claim);
-    }
-  }
-  const bool dropped = kept.size() < claim->ops.size();
-  claim->ops = std::move(kept);
-  return dropped;
 }
 
 constexpr char kPlainFilter[] = "its filter is stored as plain values, not as indices and a codebook";
@@ -141,15 +134,26 @@ bool HasCodebook(const Claim& claim) {
 // layers reads those, and what depends on constants alone is not looked at.
 void AddOthers(const Graph& graph, std::vector<OpMatch> others, Claim* claim) {
   const std::vector<bool> claimed = ClaimedPositions(graph, *claim);
-  for (OpMatch& op : others) {
-    if (!claimed[op.node]) claim->ops.push_back(std::move(op));
+  std::vector<OpMatch> all;
+  all.reserve(claim->ops.size() + others.size());
+  auto next = claim->ops.begin();
+  for (OpMatch& op : others) {  // both are in the order of the plan
+    for (; next != claim->ops.end() && next->node < op.node; ++next) all.push_back(std::move(*next));
+    if (!claimed[op.node]) all.push_back(std::move(op));
   }
-  std::sort(claim->ops.begin(), claim->ops.end(), [](const OpMatch& a, const OpMatch& b) { return a.node < b.node; });
+  std::move(next, claim->ops.end(), std::back_inserter(all));
+  claim->ops = std::move(all);
 }
 
 // Whether the operator at `position` is looked at, claimed or refused.
 bool IsCandidate(const Graph& graph, int position, ClaimScope scope) {
   return IsLayer(graph.node(position)) || (scope == ClaimScope::kGraph && graph.varies(position));
+}
+
+int CountLayers(const Graph& graph) {
+  int count = 0;
+  for (int position = 0; position < graph.node_count(); ++position) count += IsLayer(graph.node(position)) ? 1 : 0;
+  return count;
 }
 
 }  // namespace
@@ -175,6 +179,7 @@ std::string RefusalText(const Refusal& refusal) {
 Claim FindClaim(const Graph& graph, const tfl::Delegate* self, ClaimScope scope) {
   Claim claim;
   std::vector<OpMatch> others;
+  claim.ops.reserve(static_cast<size_t>(CountLayers(graph)));
   for (int position = 0; position < graph.node_count(); ++position) {
     if (!IsCandidate(graph, position, scope)) continue;
     OpMatch match;

@@ -7,14 +7,15 @@
 #include <memory>
 #include <mutex>
 #include <new>
-#include <set>
 #include <utility>
 
 #include "kernels/select_kernel.h"
 #include "ops/thread_pool.h"
+#include "tflite/build_ops.h"
 #include "tflite/claim.h"
 #include "tflite/graph.h"
 #include "tflite/log.h"
+#include "tflite/mapped_file.h"
 #include "tflite/partition.h"
 
 namespace dgms {
@@ -233,46 +234,9 @@ void ClearStaleMarks(const Graph& graph, tfl::Delegate* self) {
   }
 }
 
-// An operator that was built may have left the claim with another, whose decode chain it shares.
-void DropUnclaimed(const Claim& claim, std::map<int, PreparedOp>* prepared) {
-  std::set<int> claimed;
-  for (const OpMatch& match : claim.ops) claimed.insert(match.node_index);
-  for (auto op = prepared->begin(); op != prepared->end();) {
-    op = claimed.count(op->first) == 0 ? prepared->erase(op) : std::next(op);
-  }
-}
-
-// Builds every operator of the claim, before anything is claimed: what cannot be built is left to the runtime.
-// Returns an empty string, or why nothing can go on (no memory).
-std::string BuildOps(const Graph& graph, const BuildSettings& settings, Claim* claim,
-                     std::map<int, PreparedOp>* prepared) {
-  for (size_t i = 0; i < claim->ops.size();) {
-    const OpMatch& match = claim->ops[i];
-    if (prepared->count(match.node_index) != 0) {
-      ++i;
-      continue;
-    }
-    std::vector<Shape> dims;
-    for (int input : match.inputs) dims.push_back(graph.dims(input));
-    Status status = Status::kOk;
-    std::unique_ptr<Operator> op = Operator::Create(match, dims, settings, &status);
-    if (op != nullptr) {
-      (*prepared)[match.node_index] = {match, std::move(op)};
-      ++i;
-    } else if (status == Status::kOutOfMemory) {
-      return StatusText(status);
-    } else {
-      DropOp(graph, i, "no kernel takes it", claim);
-      i = 0;
-    }
-  }
-  DropUnclaimed(*claim, prepared);
-  return "";
-}
-
 // The runtime's own preview says how many nodes there will be.
 std::shared_ptr<const ClaimStatistics> Figures(const Graph& graph, const Claim& claim, const std::vector<int>& nodes,
-                                               const std::map<int, PreparedOp>& prepared) {
+                                               const BuiltOps& built) {
   auto figures = std::make_shared<ClaimStatistics>();
   for (const OpMatch& op : claim.ops) {
     ++(op.layer() != nullptr ? figures->claimed_operators : figures->weightless_operators);
@@ -286,7 +250,7 @@ std::shared_ptr<const ClaimStatistics> Figures(const Graph& graph, const Claim& 
   figures->nodes_left = graph.node_count() - figures->claimed_nodes;
   std::vector<std::vector<int>> partitions;
   if (graph.Partitions(nodes, &partitions)) figures->partitions = static_cast<int64_t>(partitions.size());
-  for (const auto& entry : prepared) figures->packed_bytes += static_cast<int64_t>(entry.second.op->packed_bytes());
+  for (const auto& entry : built) figures->packed_bytes += static_cast<int64_t>(entry.second->packed_bytes());
   return figures;
 }
 
@@ -319,11 +283,12 @@ std::string PrepareGraph(tfl::Context* context, tfl::Delegate* self, State* stat
   }
   ClearStaleMarks(graph, self);
   Claim claim = FindClaim(graph, self, state->options().claim);
-  std::map<int, PreparedOp> prepared;
-  why = BuildOps(graph, state->build_settings(), &claim, &prepared);
+  BuiltOps built;
+  why = BuildOps(graph, state->build_settings(), &claim, &built);
   if (!why.empty()) return why;
+  LetGoOfFilePages(CodesOf(claim));  // they are packed
   const std::vector<int> nodes = ClaimedNodes(graph, claim);
-  const std::shared_ptr<const ClaimStatistics> figures = Figures(graph, claim, nodes, prepared);
+  const std::shared_ptr<const ClaimStatistics> figures = Figures(graph, claim, nodes, built);
   if (state->options().log) LogClaim(*figures);
   state->Remember(context, figures);
   if (nodes.empty()) return "";
@@ -331,7 +296,10 @@ std::string PrepareGraph(tfl::Context* context, tfl::Delegate* self, State* stat
   if (replaced == nullptr || state->pool() == nullptr) return StatusText(Status::kOutOfMemory);
   const HandoverScope scope(state, context);
   State::Handover* handover = state->handover(context);
-  handover->ops = std::move(prepared);
+  for (OpMatch& match : claim.ops) {
+    const int node = match.node_index;
+    handover->ops[node] = {std::move(match), std::move(built[node])};
+  }
   handover->scratch = std::make_shared<Scratch>();
   handover->claim = figures;
   const tfl::Status status =

@@ -237,6 +237,10 @@ bool Graph::ReadGraphOutputs(const std::vector<int>& plan, std::string* why) {
 bool Graph::Partitions(const std::vector<int>& nodes, std::vector<std::vector<int>>* partitions) const {
   partitions->clear();
   if (nodes.empty()) return true;
+  if (nodes == asked_nodes_) {
+    *partitions = partitions_;
+    return true;
+  }
   const OwnedIntArray list = NewIntArray(nodes);
   tfl::DelegateParams* params = nullptr;
   int count = 0;
@@ -249,6 +253,8 @@ bool Graph::Partitions(const std::vector<int>& nodes, std::vector<std::vector<in
     if (of == nullptr) return false;
     partitions->emplace_back(of->begin(), of->end());
   }
+  asked_nodes_ = nodes;
+  partitions_ = *partitions;
   return true;
 }
 

@@ -98,6 +98,10 @@ class Graph {
   std::vector<int> producers_;               // by tensor
   std::vector<std::vector<int>> consumers_;  // by tensor
   std::vector<bool> graph_outputs_;          // by tensor
+
+  // The last answer of Partitions: the same claim is looked at several times.
+  mutable std::vector<int> asked_nodes_;
+  mutable std::vector<std::vector<int>> partitions_;
 };
 
 }  // namespace dgms

@@ -253,7 +253,7 @@ std::unique_ptr<Operator> CreateFullyConnected(const LayerMatch& match, const Bu
 
 std::unique_ptr<Operator> CreateFloat(const LayerMatch& match, const Shape& input_dims, const FloatFilter& filter,
                                       const BuildSettings& settings, Status* status) {
-  const float* bias = match.bias.empty() ? nullptr : match.bias.data();
+  const float* bias = match.bias;
   switch (match.kind) {
     case LayerKind::kConv2D:
       return CreateWindow<Conv2D>(match, input_dims, Conv2DParams(), settings, status, filter, bias);
@@ -363,8 +363,7 @@ std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape&
   std::vector<float> scales;
   if (QuantizesActivations(layer, settings) && RoundWeights(layer, filter, &rounded, &scales)) {
     int8_filter.codebooks = rounded.data();
-    const Dequantization dynamic = {scales.data(), layer.bias.empty() ? nullptr : layer.bias.data(),
-                                    RangeOf(layer.activation)};
+    const Dequantization dynamic = {scales.data(), layer.bias, RangeOf(layer.activation)};
     return CreateInt8(layer, input_dims, int8_filter, {nullptr, &dynamic}, settings, status);
   }
   return CreateFloat(layer, input_dims, filter, settings, status);

@@ -1,7 +1,7 @@
 #include "tflite/match_layer.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cstdint>
 
 namespace dgms {
 namespace {
@@ -81,8 +81,8 @@ std::string ReadBias(const Graph& graph, int id, LayerMatch* match) {
   const void* data = graph.ConstantData(id, tfl::Type::kFloat32, &count);
   if (data == nullptr) return "its bias is not a float constant";
   if (count != match->out_channels() || graph.tensor(id)->dims->size != 1) return "its bias has the wrong size";
-  match->bias.resize(static_cast<size_t>(count));
-  std::memcpy(match->bias.data(), data, static_cast<size_t>(count) * sizeof(float));
+  if (reinterpret_cast<uintptr_t>(data) % alignof(float) != 0) return "its bias is not aligned";
+  match->bias = static_cast<const float*>(data);
   return "";
 }
 

@@ -18,7 +18,7 @@ enum class LayerKind { kConv2D, kDepthwiseConv2D, kFullyConnected };
 struct LayerMatch {
   LayerKind kind = LayerKind::kConv2D;
   FilterMatch filter;
-  std::vector<float> bias;         // float only; empty: none
+  const float* bias = nullptr;     // float only; in the model's memory; null: none
   QuantizationMatch quantization;  // int8 only
   int stride_h = 1, stride_w = 1;
   int dilation_h = 1, dilation_w = 1;

@@ -48,6 +48,7 @@ std::string Resize(tfl::Context* context, int id, const std::vector<int>& dims, 
 
 Partition::Partition(const tfl::DelegateParams& params, std::map<int, PreparedOp>* prepared, const Resources& resources)
     : resources_(resources) {
+  steps_.reserve(std::min(prepared->size(), static_cast<size_t>(params.nodes_to_replace->size)));
   for (int node : *params.nodes_to_replace) {
     const auto found = prepared->find(node);
     if (found == prepared->end()) continue;
@@ -98,13 +99,16 @@ std::string Partition::PrepareAll(tfl::Context* context) {
     const std::string why = Resize(context, id, {0}, sizeof(float));
     if (!why.empty()) return why;
   }
+  Workspace& workspace = resources_.scratch->workspace;
+  workspace.Defer();
   for (Step& step : steps_) {
     const std::string why = PrepareStep(context, &step);
     if (!why.empty()) return Format("%s (output '%s')", why.c_str(), step.match.name.c_str());
   }
   const Status status = PlanPasses(steps_, resources_.build.threads, &passes_, &chain_memory_);
   if (status != Status::kOk) return StatusText(status);
-  if (!resources_.scratch->workspace.Reserve(chain_memory_.elements())) return StatusText(Status::kOutOfMemory);
+  workspace.Reserve(chain_memory_.elements());
+  if (!workspace.Allocate()) return StatusText(Status::kOutOfMemory);
   return PlaceOutputs();
 }
 

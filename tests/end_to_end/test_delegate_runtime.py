@@ -53,6 +53,31 @@ def test_resizing_keeps_the_packed_weights(runtime: Any, xnnpack: bool) -> None:
     assert [claims([line]) for line in lines if line.startswith("dgms: claimed")] == [(1, 1)], lines
 
 
+def resident_bytes_of(file: Path) -> int:
+    """How much of a mapped file is in this process's memory."""
+    kilobytes, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ", 1)[0]:
+            ours = line.endswith(str(file))
+        elif ours and line.startswith("Rss:"):
+            kilobytes += int(line.split()[1])
+    return kilobytes * 1024
+
+
+def test_packed_codes_leave_the_mapped_file(runtime: Any, tmp_path: Path) -> None:
+    model = conv_model(shape=(1, 6, 6, 256), filters=512)
+    codes = 512 * 9 * 256 // 2
+    file = tmp_path / "model.tflite"
+    file.write_bytes(model.file.bytes())
+    interpreter = runtime.Interpreter(str(file), experimental_delegates=[runtime.load_delegate(library(), {})])
+    assert resident_bytes_of(file) < codes // 2
+    x = rows(model, 1)
+    check(model, x, run(interpreter, x)[0])
+    x = rows(model, 2)
+    check(model, x, run(interpreter, x)[0])
+    assert resident_bytes_of(file) < codes // 2
+
+
 def test_shapes_that_cannot_be(runtime: Any) -> None:
     """An error that names the delegate and the shape; afterwards the interpreter still works."""
     model = conv_model()

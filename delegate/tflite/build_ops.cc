@@ -1,0 +1,58 @@
+#include "tflite/build_ops.h"
+
+#include <iterator>
+#include <set>
+#include <utility>
+
+namespace dgms {
+namespace {
+
+// An operator that was built may have left the claim with another, whose decode chain it shares.
+void DropUnclaimed(const Claim& claim, BuiltOps* built) {
+  std::set<int> claimed;
+  for (const OpMatch& match : claim.ops) claimed.insert(match.node_index);
+  for (auto op = built->begin(); op != built->end();) {
+    op = claimed.count(op->first) == 0 ? built->erase(op) : std::next(op);
+  }
+}
+
+}  // namespace
+
+std::string BuildOps(const Graph& graph, const BuildSettings& settings, Claim* claim, BuiltOps* built) {
+  for (size_t i = 0; i < claim->ops.size();) {
+    const OpMatch& match = claim->ops[i];
+    if (built->count(match.node_index) != 0) {
+      ++i;
+      continue;
+    }
+    std::vector<Shape> dims;
+    for (int input : match.inputs) dims.push_back(graph.dims(input));
+    Status status = Status::kOk;
+    std::unique_ptr<Operator> op = Operator::Create(match, dims, settings, &status);
+    if (op != nullptr) {
+      (*built)[match.node_index] = std::move(op);
+      ++i;
+    } else if (status == Status::kOutOfMemory) {
+      return StatusText(status);
+    } else {
+      DropOp(graph, i, "no kernel takes it", claim);
+      i = 0;
+    }
+  }
+  DropUnclaimed(*claim, built);
+  return "";
+}
+
+std::vector<ByteRange> CodesOf(const Claim& claim) {
+  std::vector<ByteRange> ranges;
+  for (const OpMatch& op : claim.ops) {
+    const LayerMatch* layer = op.layer();
+    if (layer == nullptr || layer->filter.format == nullptr) continue;
+    for (int plane = 0; plane < layer->filter.format->plane_count; ++plane) {
+      ranges.push_back({layer->filter.planes[plane], layer->filter.format->plane_bytes(plane, layer->filter.count)});
+    }
+  }
+  return ranges;
+}
+
+}  // namespace dgms
