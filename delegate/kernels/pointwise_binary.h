@@ -13,18 +13,26 @@ DGMS_INLINE void ForEachRow(const BinaryOperands<T>& o, const Row& row) {
   for (int64_t r = 0; r < o.rows; ++r) row(o.a + r * o.a_row_stride, o.b + r * o.b_row_stride, o.output + r * o.n);
 }
 
-template <BinaryKind kind, int a_step, int b_step>
+template <BinaryKind kind, int a_step, int b_step, bool bounded>
 void BinaryRows(const BinaryF32Args& args) {
   const float min = args.min, max = args.max;
   const int64_t n = args.operands.n;
   ForEachRow(args.operands, [=](const float* a, const float* b, float* output) DGMS_INLINED {
     DGMS_INDEPENDENT
+    DGMS_UNROLL_4
     for (int64_t i = 0; i < n; ++i) {
       const float x = a[a_step * i], y = b[b_step * i];
       const float z = kind == BinaryKind::kAdd ? x + y : kind == BinaryKind::kSub ? x - y : x * y;
-      output[i] = Clamped(z, min, max);
+      output[i] = bounded ? Clamped(z, min, max) : z;
     }
   });
+}
+
+// Most have no activation.
+template <BinaryKind kind, int a_step, int b_step>
+void BinaryRows(const BinaryF32Args& args) {
+  const bool bounded = args.min > -__builtin_inff() || args.max < __builtin_inff();
+  bounded ? BinaryRows<kind, a_step, b_step, true>(args) : BinaryRows<kind, a_step, b_step, false>(args);
 }
 
 template <BinaryKind kind>

@@ -13,8 +13,11 @@
 // Where it cannot (NEON of 32 bits rounds otherwise), plain code is right, and no reason for a warning.
 #pragma clang diagnostic ignored "-Wpass-failed"
 #define DGMS_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#define DGMS_UNROLL_4  // it does so by itself
 #else
 #define DGMS_INDEPENDENT _Pragma("GCC ivdep")
+// Behind it: four vectors per round, where a round is so little that its end counts.
+#define DGMS_UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 #define DGMS_INLINED __attribute__((always_inline))
 #define DGMS_INLINE inline DGMS_INLINED
