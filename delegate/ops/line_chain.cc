@@ -3,10 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <new>
 
 #include "kernels/kernel.h"
+#include "kernels/move_bytes.h"
 
 namespace dgms {
 namespace {
@@ -247,7 +247,7 @@ void LineChain::KeepLines(const Stage& stage, const LineRange& wanted, char* buf
   held->lines.first = wanted.first;
   if (held->at + wanted.count() <= stage.capacity) return;
   const int64_t line = stage.shape.out_line_bytes;
-  std::memmove(buffer, buffer + held->at * line, static_cast<size_t>(held->lines.count() * line));
+  MoveBytesDown(buffer, buffer + held->at * line, static_cast<size_t>(held->lines.count() * line));
   held->at = 0;
 }
 

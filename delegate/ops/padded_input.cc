@@ -1,8 +1,8 @@
 #include "ops/padded_input.h"
 
 #include <algorithm>
-#include <cstring>
 
+#include "kernels/move_bytes.h"
 #include "ops/shapes.h"
 
 namespace dgms {
@@ -13,7 +13,7 @@ constexpr int64_t kMinParallelElements = 32768;
 
 template <typename T>
 void Move(const T* from, T* to, int64_t count) {
-  std::memcpy(to, from, static_cast<size_t>(count) * sizeof(T));
+  MoveBytesDown(to, from, static_cast<size_t>(count) * sizeof(T));
 }
 
 void MoveFlipped(const int8_t* from, int8_t* to, int64_t count) {
