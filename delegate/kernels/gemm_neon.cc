@@ -1,14 +1,7 @@
 // NEON: tiles of up to 5 rows by 16 columns on 64-bit ARM (gemm_tile_neon.h has the usual ones in assembly), 4 by 8 on
 // 32-bit ARM (8 of 16). Tile order: pack_runs32. 7 rows by 12 columns have more arithmetic per load, but not per
 // instruction, because one instruction loads four vectors of weights; and 16 divides what networks have of channels.
-//
-// Decoding. A table of 16 floats is seen as four tables of 16 bytes: all first bytes of the floats, all second bytes
-// and so on, which is how an interleaving load of 4 (vld4q_u8) reads its 64 bytes. A vector of 16 codes is looked up
-// in each of the four (one TBL each), which gives the four bytes of 16 weights in four vectors, and an interleaving
-// store of 4 (vst4q_u8) puts them together again: 16 floats in memory, in the order of the codes. That is 13
-// instructions (15 with the loop) for the 32 weights of 16 packed bytes, and no dependence on what the columns are: a
-// run of 32 weights is the next 32 of the block, read row by row. (An extended table of 256 pairs, one 8-byte load for
-// two weights, takes 45; building the floats with ZIPs instead of the interleaving store takes 31.)
+#include "kernels/decode_neon.h"
 #include "kernels/gemm_tile_neon.h"
 #include "kernels/gemm_tiles.h"
 #include "kernels/kernel.h"
@@ -17,97 +10,9 @@
 namespace dgms {
 namespace {
 
-#if DGMS_AARCH64
-constexpr int kMaxVectors = 4;
-#else
-constexpr int kMaxVectors = 2;
-#endif
 constexpr float kInfinity = __builtin_inff();
-constexpr int kRun = 32;  // weights per 16 packed bytes: the first 16 in the low nibbles, the last 16 in the high ones
 
 inline int Vectors(int n) { return (n + kLanes - 1) / kLanes; }
-
-// ---- decoding ----
-
-DGMS_INLINE uint8x16x4_t LoadTable(const float* table) { return vld4q_u8(reinterpret_cast<const uint8_t*>(table)); }
-
-DGMS_INLINE void Store16(uint8x16x4_t bytes, float* to) { vst4q_u8(reinterpret_cast<uint8_t*>(to), bytes); }
-
-// A panel whose columns share one table.
-class OneTable {
- public:
-  OneTable(const Tables& tables, int width) {
-    (void)width;
-    const int64_t first = tables.column_table == nullptr ? 0 : tables.column_table[0];
-    table_ = LoadTable(tables.tables + first * kTableSize);
-  }
-  DGMS_INLINE void Decode16(uint8x16_t codes, float* to) {
-    uint8x16x4_t bytes;
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) bytes.val[i] = Lookup(table_.val[i], codes);
-    Store16(bytes, to);
-  }
-
- private:
-  uint8x16x4_t table_;
-};
-
-// A panel of columns with different tables. Each table is looked up for all 16 codes, with the codes of other tables'
-// columns made too large for it (so that they leave what is there), which repeats every `period_` vectors of codes.
-class ManyTables {
- public:
-  ManyTables(const Tables& tables, int width) : tables_(tables.tables) {
-    // 16 weights are a whole number of rows of 4, 8 or 16 columns; of 12 columns it takes three vectors (4 rows).
-    period_ = width == 12 ? 3 : 1;
-    count_ = 0;
-    for (int j = 0; j < width; ++j) {
-      if (j == 0 || tables.column_table[j] != ids_[count_ - 1]) ids_[count_++] = tables.column_table[j];
-    }
-    for (int phase = 0; phase < period_; ++phase) {
-      for (int t = 0; t < count_; ++t) {
-        for (int i = 0; i < 16; ++i) {
-          const bool ours = tables.column_table[(phase * 16 + i) % width] == ids_[t];
-          foreign_[phase][t][i] = ours ? 0 : 0xff;
-        }
-      }
-    }
-  }
-  DGMS_INLINE void Decode16(uint8x16_t codes, float* to) {
-    uint8x16x4_t bytes = {{vdupq_n_u8(0), vdupq_n_u8(0), vdupq_n_u8(0), vdupq_n_u8(0)}};
-    for (int t = 0; t < count_; ++t) {
-      const uint8x16x4_t table = LoadTable(tables_ + int64_t{kTableSize} * ids_[t]);
-      const uint8x16_t index = vorrq_u8(codes, vld1q_u8(foreign_[phase_][t]));
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) bytes.val[i] = LookupOr(bytes.val[i], table.val[i], index);
-    }
-    Store16(bytes, to);
-    phase_ = phase_ + 1 == period_ ? 0 : phase_ + 1;
-  }
-
- private:
-  const float* tables_;
-  int period_, count_, phase_ = 0;
-  int32_t ids_[kMaxVectors * kLanes];
-  uint8_t foreign_[3][kMaxVectors * kLanes][16];
-};
-
-inline bool SharesTable(const Tables& tables, int width) {
-  return tables.column_table == nullptr || tables.column_table[0] == tables.column_table[width - 1];
-}
-
-// Decodes `weights` (a multiple of kRun) weights.
-template <typename Decoder>
-DGMS_INLINE void DecodeRuns(Decoder& decoder, const uint8_t* packed, int64_t weights, float* to) {
-  const uint8x16_t low = vdupq_n_u8(15);
-  for (; weights > 0; weights -= kRun, packed += kRun / 2) {
-    const uint8x16_t codes = vld1q_u8(packed);
-    decoder.Decode16(vandq_u8(codes, low), to);
-    to += 16;
-    __asm__("" : "+r"(to));  // keeps the step in the interleaving store, which has no other offset
-    decoder.Decode16(vshrq_n_u8(codes, 4), to);
-    to += 16;
-  }
-}
 
 // ---- one tile ----
 
@@ -151,17 +56,23 @@ DGMS_INLINE void NextWeights(const float** panel, float32x4_t (&weights)[vectors
 // Rows are the outer loop: GCC otherwise copies sums between registers.
 template <int rows, int vectors>
 DGMS_INLINE void Step4(Sums<rows, vectors>& sums, const char* const (&a)[rows], ptrdiff_t p, const float** panel) {
+  constexpr int kPlaces = vectors == 2 && kMaxVectors == 4 ? 2 : 1;  // whose weights are loaded together
   float32x4_t x[rows];
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) x[r] = vld1q_f32(reinterpret_cast<const float*>(a[r] + p));
 #pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    float32x4_t weights[vectors];
-    NextWeights<vectors>(panel, weights);
+  for (int i = 0; i < 4; i += kPlaces) {
+    float32x4_t weights[kPlaces * vectors];
+    NextWeights<kPlaces * vectors>(panel, weights);
+#pragma GCC unroll 2
+    for (int place = 0; place < kPlaces; ++place) {
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
+      for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sums.v[r][v] = FmaLane(sums.v[r][v], weights[v], x[r], i);
+        for (int v = 0; v < vectors; ++v) {
+          sums.v[r][v] = FmaLane(sums.v[r][v], weights[place * vectors + v], x[r], i + place);
+        }
+      }
     }
   }
 }
@@ -281,10 +192,15 @@ void Tile(const GemmF32Args& args) {
 #if DGMS_AARCH64
 template <int vectors>
 constexpr TileFn kTiles[] = {Tile<1, vectors>, Tile<2, vectors>, Tile<3, vectors>, Tile<4, vectors>, Tile<5, vectors>};
+// What 8 columns are left behind whole panels: their sums leave registers for more rows.
+template <>
+constexpr TileFn kTiles<2>[] = {Tile<1, 2>, Tile<2, 2>, Tile<3, 2>, Tile<4, 2>,
+                                Tile<5, 2>, Tile<6, 2>, Tile<7, 2>, Tile<8, 2>};
 
 #if DGMS_NEON_ASSEMBLY
 // All 16 columns: tiles in assembly, of 5 rows and then of 4, or 1 to 3 rows before them where those do not add up (1,
 // 2, 3, 6, 7 and 11 rows).
+template <bool one_segment>
 void RunWideTiles(const GemmF32Args& args) {
   TileRun run(args);
   int64_t tiles = (args.rows + 4) / 5, fives = args.rows - 4 * tiles;
@@ -298,8 +214,11 @@ void RunWideTiles(const GemmF32Args& args) {
     if (run.residual != nullptr) run.residual += rows * args.epilogue.residual_row_stride;
     tiles = args.rows / 4, fives = 0;
   }
-  for (tiles -= fives; fives > 0; --fives) WideTile<5>(args, run);
-  for (; tiles > 0; --tiles) WideTile<4>(args, run);
+  for (tiles -= fives; fives > 0; --fives) WideTile<5, one_segment>(args, run);
+  for (; tiles > 0; --tiles) WideTile<4, one_segment>(args, run);
+}
+void RunWideTiles(const GemmF32Args& args) {
+  args.segment_count == 1 ? RunWideTiles<true>(args) : RunWideTiles<false>(args);
 }
 #else
 void RunWideTiles(const GemmF32Args& args) { RunTiles(args, kTiles<kMaxVectors>); }
