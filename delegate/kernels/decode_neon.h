@@ -1,12 +1,12 @@
 // Decoding of packed weights (pack_runs32) to floats: a part of gemm_neon.cc.
 //
 // A table of 16 floats is seen as four tables of 16 bytes: all first bytes of the floats, all second bytes and so on,
-// which is how an interleaving load of 4 (vld4q_u8) reads its 64 bytes. A vector of 16 codes is looked up in each of the
-// four (one TBL each), which gives the four bytes of 16 weights in four vectors, and an interleaving store of 4
+// which is how an interleaving load of 4 (vld4q_u8) reads its 64 bytes. A vector of 16 codes is looked up in each of
+// the four (one TBL each), which gives the four bytes of 16 weights in four vectors, and an interleaving store of 4
 // (vst4q_u8) puts them together again: 16 floats in memory, in the order of the codes. That is 12 instructions (13 with
-// the loop) for the 32 weights of 16 packed bytes, and no dependence on what the columns are: a run of 32 weights is the
-// next 32 of the block, read row by row. (An extended table of 256 pairs, one 8-byte load for two weights, takes 45;
-// building the floats with ZIPs instead of the interleaving store takes 31.)
+// the loop) for the 32 weights of 16 packed bytes, and no dependence on what the columns are: a run of 32 weights is
+// the next 32 of the block, read row by row. (An extended table of 256 pairs, one 8-byte load for two weights, takes
+// 45; building the floats with ZIPs instead of the interleaving store takes 31.)
 #ifndef DGMS_KERNELS_DECODE_NEON_H_
 #define DGMS_KERNELS_DECODE_NEON_H_
 

@@ -1,7 +1,8 @@
-// NEON depthwise convolution: eight channels at a time, several output pixels at once, so that a weight is loaded once
-// for all of them and, where the windows of neighbouring pixels overlap, an input once for all taps that meet it. Loads
-// of eight channels step their pointer to the next tap or position by themselves.
+// NEON depthwise convolution: eight channels at a time (depthwise_window_neon.h has twelve), several output pixels at
+// once, so that a weight is loaded once for all of them and, where the windows of neighbouring pixels overlap, an input
+// once for all taps that meet it. Loads of eight channels step their pointer to the next tap or position by themselves.
 #include "kernels/depthwise_edges.h"
+#include "kernels/depthwise_window_neon.h"
 #include "kernels/kernel.h"
 #include "kernels/simd_neon.h"
 
@@ -39,10 +40,10 @@ void AnyRun(const DepthwiseF32Args& args) {
 // `pixels` output pixels from `first` on, `vectors` vectors of channels from channel c on; kernel lines of `taps` taps,
 // `stride` taps from one pixel to the next: position x of an input line (counted in taps) serves every pixel i and tap
 // kx with i * stride + kx == x. For one pixel the positions come in the order of its taps, so its sum keeps the order
-// of the contract. `left`: the first position is outside of the line, as is the last with `right`: left out.
-template <int taps, int stride, int pixels, int vectors, bool left = false, bool right = false>
+// of the contract. The first `left` positions and the last `right` are outside of the line: left out.
+template <int taps, int stride, int pixels, int vectors, int left = 0, int right = 0>
 void Windows(const DepthwiseF32Args& args, int64_t first, int64_t c) {
-  constexpr int kPositions = (pixels - 1) * stride + taps, kBegin = left ? 1 : 0, kEnd = kPositions - (right ? 1 : 0);
+  constexpr int kPositions = (pixels - 1) * stride + taps, kBegin = left, kEnd = kPositions - right;
   constexpr ptrdiff_t kFloat = sizeof(float);
   // Copies: the compiler must assume that stores to the output change `args`.
   const ptrdiff_t next_position = args.tap_stride * kFloat, next_tap = args.weight_tap_stride * kFloat;
@@ -102,35 +103,85 @@ DGMS_INLINE void Run(const DepthwiseF32Args& args, int64_t c, const WindowsFn (&
 #define DGMS_WINDOWS_4(taps, stride, ...)                                                                              \
   Windows<taps, stride, 1, __VA_ARGS__>, Windows<taps, stride, 2, __VA_ARGS__>, Windows<taps, stride, 3, __VA_ARGS__>, \
       Windows<taps, stride, 4, __VA_ARGS__>
+#define DGMS_WINDOWS_5(taps, stride, ...) \
+  DGMS_WINDOWS_4(taps, stride, __VA_ARGS__), Windows<taps, stride, 5, __VA_ARGS__>
 #define DGMS_WINDOWS_8(taps, stride, ...)                                           \
-  DGMS_WINDOWS_4(taps, stride, __VA_ARGS__), Windows<taps, stride, 5, __VA_ARGS__>, \
-      Windows<taps, stride, 6, __VA_ARGS__>, Windows<taps, stride, 7, __VA_ARGS__>, \
-      Windows<taps, stride, 8, __VA_ARGS__>
+  DGMS_WINDOWS_5(taps, stride, __VA_ARGS__), Windows<taps, stride, 6, __VA_ARGS__>, \
+      Windows<taps, stride, 7, __VA_ARGS__>, Windows<taps, stride, 8, __VA_ARGS__>
 #define DGMS_WINDOWS_10(taps, stride, ...)                                          \
   DGMS_WINDOWS_8(taps, stride, __VA_ARGS__), Windows<taps, stride, 9, __VA_ARGS__>, \
       Windows<taps, stride, 10, __VA_ARGS__>
 
 #if DGMS_AARCH64
-// A whole line of 3 taps in pairs of vectors, its edges as well: at most one tap is outside on either side.
+// Pairs of vectors of a whole line of 3 taps, its edges as well: at most one tap is outside on either side.
 template <int stride>
 void RunLineOf3(const DepthwiseF32Args& args, bool left, bool right) {
   static constexpr WindowsFn kWindows[2][2][10] = {
-      {{DGMS_WINDOWS_10(3, stride, 2, false, false)}, {DGMS_WINDOWS_10(3, stride, 2, false, true)}},
-      {{DGMS_WINDOWS_10(3, stride, 2, true, false)}, {DGMS_WINDOWS_10(3, stride, 2, true, true)}}};
+      {{DGMS_WINDOWS_10(3, stride, 2, 0, 0)}, {DGMS_WINDOWS_10(3, stride, 2, 0, 1)}},
+      {{DGMS_WINDOWS_10(3, stride, 2, 1, 0)}, {DGMS_WINDOWS_10(3, stride, 2, 1, 1)}}};
   for (int64_t first = 0; first < args.pixels; first += 10) {
     const int64_t pixels = args.pixels - first < 10 ? args.pixels - first : 10;
     kWindows[left && first == 0][right && first + pixels == args.pixels][pixels - 1](args, first, 0);
   }
 }
 
-// The channels that this did; 0 if it is not for this line.
+#if DGMS_NEON_ASSEMBLY
+// The same in triples of vectors, for lines that are longer than two of its windows.
+template <int stride>
+void RunLongLineOf3(const DepthwiseF32Args& args, bool left, bool right) {
+  static constexpr WindowsFn kRest[2][5] = {{DGMS_WINDOWS_5(3, stride, 3, 0, 0)}, {DGMS_WINDOWS_5(3, stride, 3, 0, 1)}};
+  constexpr int64_t kPixels = kTriplePixels;
+  int64_t first = 0, windows = args.pixels / kPixels;
+  const int64_t rest = args.pixels - windows * kPixels;
+  if (left) {
+    TripleWindows<stride, true, false>(args, 0, 1);
+    first = kPixels, --windows;
+  }
+  const bool edge_in_windows = right && rest == 0;
+  if (edge_in_windows) --windows;
+  TripleWindows<stride, false, false>(args, first, windows);
+  first += windows * kPixels;
+  if (edge_in_windows) TripleWindows<stride, false, true>(args, first, 1);
+  if (rest > 0) kRest[right][rest - 1](args, first, 0);
+}
+#endif
+
+// Does some of the channels, and says how many; 0 if it is not for this line.
 int64_t RunLineOf3(const DepthwiseF32Args& args) {
   const int64_t stride = args.pixel_stride / args.tap_stride;
-  const int64_t right = (args.pixels - 1) * stride + 3 - (args.pad_left + args.line_columns);  // taps outside
-  if (args.line_columns == 0 || args.pad_left > 1 || right > 1 || args.channels < 2 * kLanes) return 0;
-  if (stride > 2) return 0;
+  const int64_t end = args.pad_left + args.line_columns;
+  const int64_t right = args.line_columns == 0 ? 0 : (args.pixels - 1) * stride + 3 - end;  // taps outside
+  if (stride < 1 || stride > 2 || args.pixel_stride != stride * args.tap_stride) return 0;
+  if (args.pad_left > 1 || right > 1 || args.channels < 2 * kLanes) return 0;
+#if DGMS_NEON_ASSEMBLY
+  // Unless that leaves a vector over which pairs would not.
+  const int64_t triples = args.channels / (3 * kLanes) * (3 * kLanes);
+  if (args.pixels > 2 * kTriplePixels && triples > 0 && (args.channels - triples) % (2 * kLanes) == 0) {
+    (stride == 1 ? RunLongLineOf3<1> : RunLongLineOf3<2>)(args, args.pad_left == 1, right == 1);
+    return triples;
+  }
+#endif
   (stride == 1 ? RunLineOf3<1> : RunLineOf3<2>)(args, args.pad_left == 1, right == 1);
   return args.channels / (2 * kLanes) * (2 * kLanes);
+}
+
+// The edges of a line of 5 taps in pairs of vectors: of so many pixels on either side, whose windows reach over it as
+// padding SAME makes them. What is between has all taps inside. 0: none, the line is another.
+int64_t RunEdgesOf5(const DepthwiseF32Args& args) {
+  const int64_t stride = args.pixel_stride / args.tap_stride;
+  const int64_t right = (args.pixels - 1) * stride + 5 - (args.pad_left + args.line_columns);  // taps outside
+  if (args.line_columns == 0 || args.channels % (2 * kLanes) != 0 || args.pixels < 5 || right != 2) return 0;
+  if (stride == 1 && args.pad_left == 2) {
+    Windows<5, 1, 2, 2, 2, 0>(args, 0, 0);
+    Windows<5, 1, 2, 2, 0, 2>(args, args.pixels - 2, 0);
+    return 2;
+  }
+  if (stride == 2 && args.pad_left == 1) {
+    Windows<5, 2, 1, 2, 1, 0>(args, 0, 0);
+    Windows<5, 2, 1, 2, 0, 2>(args, args.pixels - 1, 0);
+    return 1;
+  }
+  return 0;
 }
 #endif
 
@@ -159,6 +210,7 @@ DGMS_INLINE void RunStride(const DepthwiseF32Args& args) {
 }
 
 #undef DGMS_WINDOWS_4
+#undef DGMS_WINDOWS_5
 #undef DGMS_WINDOWS_8
 #undef DGMS_WINDOWS_10
 
@@ -220,13 +272,22 @@ void RunInside(const DepthwiseF32Args& args) {
 void f32_depthwise_neon(const DepthwiseF32Args& args) {
   DepthwiseF32Args rest = args;
 #if DGMS_AARCH64
-  const int64_t done = args.kernel_w == 3 ? RunLineOf3(args) : 0;
-  if (done == args.channels) return;
-  rest.input += done;
-  rest.weights += done;
-  rest.bias += done;
-  rest.output += done;
-  rest.channels -= done;
+  for (int64_t done = -1; args.kernel_w == 3 && done != 0;) {
+    done = RunLineOf3(rest);
+    if (done == rest.channels) return;
+    rest.input += done;
+    rest.weights += done;
+    rest.bias += done;
+    rest.output += done;
+    rest.channels -= done;
+  }
+  const int64_t edge = args.kernel_w == 5 ? RunEdgesOf5(args) : 0;
+  if (edge > 0) {
+    rest.input += edge * args.pixel_stride;
+    rest.output += edge * args.output_stride;
+    rest.pixels -= 2 * edge;
+    rest.pad_left = rest.line_columns = 0;
+  }
 #endif
   ForEachRun(rest, RunInside);
 }

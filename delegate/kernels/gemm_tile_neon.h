@@ -2,9 +2,10 @@
 //
 // Compilers do not find what makes the difference. All 32 registers are in use: 20 hold sums, 4 a row of the panel, and
 // 8 the activations, which are loaded for 8 places of K at once (LDP). So 16 places take 320 multiply-adds and 28 other
-// instructions. Around the loop nothing is done per vector that can be done per row: the sums begin as the bias, because
-// loading four of them is one instruction, as is storing them. A short K makes the rest count: what a layer does not
-// need is jumped over in one step, and a block of one segment (a 1x1 layer's) has tiles that know of no others.
+// instructions. Around the loop nothing is done per vector that can be done per row: the sums begin as the bias,
+// because loading four of them is one instruction, as is storing them. A short K makes the rest count: what a layer
+// does not need is jumped over in one step, and a block of one segment (a 1x1 layer's) has tiles that know of no
+// others.
 //
 // The tiles of gemm_neon.cc, in intrinsics, compute the same to the last bit, and take their place where
 // DGMS_NEON_ASSEMBLY is 0 (a CMake option). A MobileNetV2 then executes 101.5 M instructions on a Cortex-A76 instead of

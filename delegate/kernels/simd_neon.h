@@ -100,19 +100,29 @@ struct RegistersOf<2> {
   using Type = float32x4x2_t;
 };
 template <>
+struct RegistersOf<3> {
+  using Type = float32x4x3_t;
+};
+template <>
 struct RegistersOf<4> {
   using Type = float32x4x4_t;
 };
 template <int count>
 using Registers = typename RegistersOf<count>::Type;
 
-// The same for `count` (1, 2 or 4) vectors of four.
+// The same for `count` (1 to 4) vectors of four.
 template <int count>
 DGMS_INLINE Registers<count> LoadNext(const float** p, ptrdiff_t step) {
   Registers<count> v;
 #if DGMS_AARCH64 && !defined(__clang__)  // clang has no names for the registers behind the first
   if constexpr (count == 2) {
     __asm__("ld1 {%S0.4s - %T0.4s}, [%1], %2"
+            : "=w"(v), "+r"(*p)
+            : "r"(step), "m"(*reinterpret_cast<const float (*)[count * kLanes]>(*p)));
+    return v;
+  }
+  if constexpr (count == 3) {
+    __asm__("ld1 {%S0.4s - %U0.4s}, [%1], %2"
             : "=w"(v), "+r"(*p)
             : "r"(step), "m"(*reinterpret_cast<const float (*)[count * kLanes]>(*p)));
     return v;
@@ -167,6 +177,12 @@ DGMS_INLINE void StoreNext(float** p, ptrdiff_t step, Registers<count> v) {
 #if DGMS_AARCH64 && !defined(__clang__)
   if constexpr (count == 2) {
     __asm__("st1 {%S2.4s - %T2.4s}, [%1], %3"
+            : "=m"(*reinterpret_cast<float (*)[count * kLanes]>(*p)), "+r"(*p)
+            : "w"(v), "r"(step));
+    return;
+  }
+  if constexpr (count == 3) {
+    __asm__("st1 {%S2.4s - %U2.4s}, [%1], %3"
             : "=m"(*reinterpret_cast<float (*)[count * kLanes]>(*p)), "+r"(*p)
             : "w"(v), "r"(step));
     return;

@@ -167,7 +167,72 @@ TEST_P(DepthwiseF32, RunDoesNotChangeResults) {
   }
 }
 
-// Taps beside the line are left out and not read: the same as runs of pixels that have the same taps inside.
+// A line of the input, `pad` taps of whose first window are on its left, and the pixels over it.
+struct PaddedLine {
+  int64_t kernel_w, stride, columns, pad, pixels, channels;
+  float min = -kInfinity, max = kInfinity;
+};
+
+// Taps beside the line are left out and not read: near the oracle, and the same as one pixel at a time with the taps
+// that it has inside.
+void CheckPaddedLine(const DepthwiseF32Kernel& kernel, const PaddedLine& l, uint64_t seed) {
+  SCOPED_TRACE("kernel width " + std::to_string(l.kernel_w) + " stride " + std::to_string(l.stride) + " columns " +
+               std::to_string(l.columns) + " pad " + std::to_string(l.pad) + " pixels " + std::to_string(l.pixels) +
+               " channels " + std::to_string(l.channels));
+  const Flush flush = seed % 2 == 0 ? Flush::kEnd : Flush::kStart;
+  const int64_t kernel_h = 1 + static_cast<int64_t>(seed % 3), channels = l.channels;
+  Random random(seed);
+  const GuardedBuffer<float> input(random.Floats(kernel_h * l.columns * channels), flush);
+  const GuardedBuffer<float> weights(random.Floats(kernel_h * l.kernel_w * channels), flush);
+  const GuardedBuffer<float> bias(random.Floats(channels), flush);
+  GuardedBuffer<float> output(l.pixels * channels, flush);
+  DepthwiseF32Args args = {};
+  args.input = input.data() - l.pad * channels;
+  args.line_stride = l.columns * channels;
+  args.tap_stride = args.output_stride = args.channels = args.weight_tap_stride = channels;
+  args.pixel_stride = l.stride * channels;
+  args.kernel_h = kernel_h;
+  args.kernel_w = l.kernel_w;
+  args.pixels = l.pixels;
+  args.weights = weights.data();
+  args.weight_line_stride = l.kernel_w * channels;
+  args.bias = bias.data();
+  args.output = output.data();
+  args.min = l.min;
+  args.max = l.max;
+  args.pad_left = l.pad;
+  args.line_columns = l.columns;
+  kernel.run(args);
+  EXPECT_TRUE(output.SurroundingsIntact());
+  for (int64_t i = 0; i < l.pixels; ++i) {
+    const int64_t origin = i * l.stride - l.pad, first = std::max<int64_t>(0, -origin);
+    const int64_t end = std::min(l.kernel_w, l.columns - origin);
+    std::vector<float> alone(static_cast<size_t>(channels));
+    DepthwiseF32Args pixel = args;
+    pixel.pixels = 1;
+    pixel.pad_left = pixel.line_columns = 0;
+    pixel.kernel_w = end - first;
+    pixel.input = input.data() + (origin + first) * channels;
+    pixel.weights = weights.data() + first * channels;
+    pixel.output = alone.data();
+    kernel.run(pixel);
+    for (int64_t c = 0; c < channels; ++c) {
+      double sum = bias[c], magnitude = std::abs(sum);
+      for (int64_t ky = 0; ky < kernel_h; ++ky) {
+        for (int64_t kx = first; kx < end; ++kx) {
+          const double x = input[(ky * l.columns + origin + kx) * channels + c];
+          const double w = weights[(ky * l.kernel_w + kx) * channels + c];
+          sum += x * w;
+          magnitude += std::abs(x * w);
+        }
+      }
+      const double expected = std::min<double>(l.max, std::max<double>(l.min, sum));
+      ASSERT_NEAR(output[i * channels + c], expected, SumTolerance(magnitude)) << "pixel " << i << " channel " << c;
+      ASSERT_EQ(output[i * channels + c], alone[static_cast<size_t>(c)]) << "pixel " << i << " channel " << c;
+    }
+  }
+}
+
 TEST_P(DepthwiseF32, TapsOutsideOfTheLine) {
   uint64_t seed = 0;
   for (const int64_t kernel_w : {2, 3, 5, 7}) {
@@ -175,48 +240,29 @@ TEST_P(DepthwiseF32, TapsOutsideOfTheLine) {
       for (int64_t columns = 1; columns <= 21; columns += columns < 6 ? 1 : 5) {
         for (int64_t at = 0; at < kernel_w * 3; ++at) {
           // As many pixels as have a tap inside, or up to two fewer: with more and with less padding on the right.
-          const int64_t pad = at / 3, pixels = (pad + columns - 1) / stride + 1 - at % 3, kernel_h = 2, channels = 19;
-          if (pixels < 1) continue;
-          const Flush flush = ++seed % 2 == 0 ? Flush::kEnd : Flush::kStart;
-          SCOPED_TRACE("kernel width " + std::to_string(kernel_w) + " stride " + std::to_string(stride) + " columns " +
-                       std::to_string(columns) + " pad " + std::to_string(pad) + " pixels " + std::to_string(pixels));
-          Random random(seed);
-          const GuardedBuffer<float> input(random.Floats(kernel_h * columns * channels), flush);
-          const GuardedBuffer<float> weights(random.Floats(kernel_h * kernel_w * channels), flush);
-          const GuardedBuffer<float> bias(random.Floats(channels), flush);
-          GuardedBuffer<float> output(pixels * channels, flush);
-          DepthwiseF32Args args = {};
-          args.input = input.data() - pad * channels;
-          args.line_stride = columns * channels;
-          args.tap_stride = args.output_stride = args.channels = args.weight_tap_stride = channels;
-          args.pixel_stride = stride * channels;
-          args.kernel_h = kernel_h;
-          args.kernel_w = kernel_w;
-          args.pixels = pixels;
-          args.weights = weights.data();
-          args.weight_line_stride = kernel_w * channels;
-          args.bias = bias.data();
-          args.output = output.data();
-          args.min = -kInfinity;
-          args.max = kInfinity;
-          args.pad_left = pad;
-          args.line_columns = columns;
-          GetParam()->run(args);
-          EXPECT_TRUE(output.SurroundingsIntact());
-          for (int64_t i = 0; i < pixels; ++i) {
-            for (int64_t c = 0; c < channels; ++c) {
-              double sum = bias[c], magnitude = std::abs(sum);
-              for (int64_t ky = 0; ky < kernel_h; ++ky) {
-                for (int64_t kx = 0; kx < kernel_w; ++kx) {
-                  const int64_t column = i * stride + kx - pad;
-                  if (column < 0 || column >= columns) continue;
-                  const double x = input[(ky * columns + column) * channels + c];
-                  const double w = weights[(ky * kernel_w + kx) * channels + c];
-                  sum += x * w;
-                  magnitude += std::abs(x * w);
-                }
-              }
-              ASSERT_NEAR(output[i * channels + c], sum, SumTolerance(magnitude)) << "pixel " << i << " channel " << c;
+          const int64_t pad = at / 3, pixels = (pad + columns - 1) / stride + 1 - at % 3;
+          if (pixels >= 1) CheckPaddedLine(*GetParam(), {kernel_w, stride, columns, pad, pixels, 19}, ++seed);
+        }
+      }
+    }
+  }
+}
+
+// Long lines of channels that are whole vectors, two, three and more, and with bounds: kernels have ways of their own
+// for those. The padding is SAME's, and one tap less on either side.
+TEST_P(DepthwiseF32, LongPaddedLines) {
+  uint64_t seed = 0;
+  for (const int64_t kernel_w : {3, 5}) {
+    for (const int64_t stride : {1, 2}) {
+      for (int64_t columns = 24; columns <= 38; ++columns) {
+        for (const int64_t pad : {kernel_w / 2, kernel_w / 2 - 1}) {
+          for (const int64_t fewer : {0, 1}) {
+            for (const int64_t channels : {8, 12, 16, 20, 24, 32, 60}) {
+              const int64_t pixels = (columns - 1) / stride + 1 - fewer;
+              PaddedLine line = {kernel_w, stride, columns, pad, pixels, channels};
+              if (++seed % 4 < 2) line.min = -0.25f;
+              if (seed % 8 < 4) line.max = 0.25f;
+              CheckPaddedLine(*GetParam(), line, seed);
             }
           }
         }
