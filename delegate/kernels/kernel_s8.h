@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "kernels/kernel.h"
+#include "kernels/kernel_quantize_s8.h"
 
 namespace dgms {
 
@@ -308,42 +309,36 @@ struct DequantizeArgs {
 };
 using DequantizeFn = void (*)(const DequantizeArgs& args);
 
+// To int8 from the same, in units of the outputs' scale: `column_scale` and `bias` have been divided by it, and `bias`
+// has the outputs' zero point, counted from -128.
+//   output = clamp(round(float(sum - zero[row] * column_sum) * (scale[row] * column_scale) + bias), 0, 255) - 128
+// the integers modulo 2^32; each product, sum and conversion rounded once, the last one to an integer, halves to even.
+// NaN becomes -128.
+struct RescaleRowsArgs {
+  int rows;
+  int n;
+  const int32_t* sums;
+  int64_t sums_row_stride;
+  // As DequantizeArgs'.
+  const int32_t* zero;
+  const float* scale;
+  int64_t first_rows;  // 1..rows_each
+  int64_t rows_each;
+  const int32_t* column_sum;
+  const float* column_scale;
+  const float* bias;
+  int8_t* output;
+  int64_t output_row_stride;
+};
+using RescaleRowsFn = void (*)(const RescaleRowsArgs& args);
+
 struct OutputS8Kernel {
   const char* name;
   Isa isa;
   RequantizeFn requantize;
   RescaleFn rescale;
   DequantizeFn dequantize;
-};
-
-// ---------------------------------------------------------------------------------------------------------------------
-// Quantising float activations at run time.
-
-// The smallest and the largest value, 0 among them; `finite` is false if there is a NaN or an infinity (then the others
-// mean nothing).
-struct FloatRange {
-  float min, max;
-  bool finite;
-};
-using FloatRangeFn = FloatRange (*)(const float* x, int64_t count);
-
-// output = clamp(round(x * inverse) + zero, -128, 127), the product rounded to float, then to an integer, halves to
-// even; |x * inverse| is below 2^22. With `flip` the top bit of every output is inverted.
-struct QuantizeArgs {
-  const float* input;
-  int64_t count;
-  float inverse;
-  int32_t zero;  // -128..127
-  bool flip;
-  int8_t* output;
-};
-using QuantizeFn = void (*)(const QuantizeArgs& args);
-
-struct QuantizeS8Kernel {
-  const char* name;
-  Isa isa;
-  FloatRangeFn range;
-  QuantizeFn quantize;
+  RescaleRowsFn rescale_rows;
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -359,7 +354,8 @@ struct QuantizeS8Kernel {
 #define DGMS_OUTPUT_S8(name, isa)                     \
   void name##_requantize(const RequantizeArgs& args); \
   void name##_rescale(const RescaleArgs& args);       \
-  void name##_dequantize(const DequantizeArgs& args);
+  void name##_dequantize(const DequantizeArgs& args); \
+  void name##_rescale_rows(const RescaleRowsArgs& args);
 #define DGMS_QUANTIZE_S8(name, isa)                       \
   FloatRange name##_range(const float* x, int64_t count); \
   void name##_quantize(const QuantizeArgs& args);

@@ -5,6 +5,7 @@
 
 #include "kernels/kernel_s8.h"
 #include "kernels/requantize_s8.h"
+#include "kernels/rescale_rows_s8.h"
 
 #define DGMS_INLINE inline __attribute__((always_inline))
 
@@ -159,6 +160,53 @@ struct RequantizeColumns {
   }
 };
 
+// Four rows of eight columns of bytes from 32-bit numbers that packing saturates, within halves of the vector: half i
+// has four columns of each row.
+struct RescaleColumns {
+  int count;
+  __m256i to_subtract;
+  __m256 scale, bias;
+
+  DGMS_INLINE RescaleColumns(const RescaleRowsArgs& args, int j)
+      : count(args.n - j < kLanes ? args.n - j : kLanes),
+        to_subtract(_mm256_mullo_epi32(_mm256_set1_epi32(args.zero[0]), Load(args.column_sum + j))),
+        scale(_mm256_mul_ps(_mm256_set1_ps(args.scale[0]), _mm256_loadu_ps(args.column_scale + j))),
+        bias(_mm256_loadu_ps(args.bias + j)) {}
+
+  template <int rows>
+  DGMS_INLINE void Group(const int32_t* sums, int64_t sums_stride, int8_t* output, int64_t stride) const {
+    __m256i q[kGroup];
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; ++i) {
+      const __m256i sum = _mm256_sub_epi32(LoadFirst(sums + i * sums_stride, count), to_subtract);
+      const __m256 y = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale), bias);
+      // The minimum returns its second operand if that is NaN, which becomes INT32_MIN, as what is less than that does.
+      q[i] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(255.0f), y));
+    }
+#pragma GCC unroll 4
+    for (int i = rows; i < kGroup; ++i) q[i] = q[0];
+    __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+    bytes = _mm256_xor_si256(bytes, _mm256_set1_epi8(INT8_MIN));
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    const __m128i first_two = _mm256_castsi256_si128(bytes), last_two = _mm256_extracti128_si256(bytes, 1);
+    StoreBytes(first_two, count, output);
+    if (rows > 1) StoreBytes(_mm_unpackhi_epi64(first_two, first_two), count, output + stride);
+    if (rows > 2) StoreBytes(last_two, count, output + 2 * stride);
+    if (rows > 3) StoreBytes(_mm_unpackhi_epi64(last_two, last_two), count, output + 3 * stride);
+  }
+
+  DGMS_INLINE void Run(const RescaleRowsArgs& args, int j) const {
+    const int64_t sums_stride = args.sums_row_stride, stride = args.output_row_stride;
+    const int32_t* sums = args.sums + j;
+    int8_t* output = args.output + j;
+    int r = 0;
+    for (; r + kGroup <= args.rows; r += kGroup, sums += kGroup * sums_stride, output += kGroup * stride) {
+      Group<kGroup>(sums, sums_stride, output, stride);
+    }
+    for (; r < args.rows; ++r, sums += sums_stride, output += stride) Group<1>(sums, sums_stride, output, stride);
+  }
+};
+
 }  // namespace
 
 void s8_output_avx2_requantize(const RequantizeArgs& args) {
@@ -229,6 +277,12 @@ void s8_output_avx2_dequantize(const DequantizeArgs& args) {
       }
     }
   }
+}
+
+void s8_output_avx2_rescale_rows(const RescaleRowsArgs& args) {
+  ForRowsAlike(args, [](const RescaleRowsArgs& alike) {
+    for (int j = 0; j < alike.n; j += kLanes) RescaleColumns(alike, j).Run(alike, j);
+  });
 }
 
 }  // namespace dgms

@@ -8,6 +8,7 @@
 
 #include "kernels/kernel_s8.h"
 #include "kernels/requantize_s8_avx512.h"
+#include "kernels/rescale_rows_s8.h"
 
 namespace dgms {
 namespace {
@@ -71,6 +72,68 @@ void Dequantize(const DequantizeArgs& args) {
   }
 }
 
+// Columns from j on (`vectors` vectors) of rows that share the first entry.
+template <int vectors>
+struct RescaleColumns {
+  static constexpr int kRows = kGroup / vectors;
+  __mmask16 columns;  // of the last vector; those before are full
+  __m512i to_subtract[vectors];
+  __m512 scale[vectors], bias[vectors];
+
+  DGMS_INLINE RescaleColumns(const RescaleRowsArgs& args, int j) : columns(First(args.n - j - (vectors - 1) * kLanes)) {
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v, j += kLanes) {
+      to_subtract[v] = _mm512_mullo_epi32(_mm512_set1_epi32(args.zero[0]), _mm512_loadu_si512(args.column_sum + j));
+      scale[v] = _mm512_mul_ps(_mm512_set1_ps(args.scale[0]), _mm512_loadu_ps(args.column_scale + j));
+      bias[v] = _mm512_loadu_ps(args.bias + j);
+    }
+  }
+
+  DGMS_INLINE __m512i Rounded(__m512i sum, int v) const {
+    const __m512 x = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, to_subtract[v]));
+    const __m512 y = _mm512_add_ps(_mm512_mul_ps(x, scale[v]), bias[v]);
+    // The minimum returns its second operand if that is NaN, which becomes INT32_MIN, as what is less than that does.
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(255.0f), y));
+  }
+
+  // `rows` rows, at most kRows.
+  template <int rows>
+  DGMS_INLINE void Group(const int32_t* sums, int64_t sums_stride, int8_t* output, int64_t stride) const {
+    __m512i q[kGroup];
+#pragma GCC unroll 4
+    for (int i = 0; i < rows * vectors; ++i) {
+      const int v = i % vectors;
+      const __mmask16 lanes = v + 1 < vectors ? static_cast<__mmask16>(0xffff) : columns;
+      q[i] = Rounded(_mm512_maskz_loadu_epi32(lanes, sums + i / vectors * sums_stride + v * kLanes), v);
+    }
+#pragma GCC unroll 4
+    for (int i = rows * vectors; i < kGroup; ++i) q[i] = q[0];
+    // Packing saturates, and works within quarters of the vectors: quarter i has four numbers of each.
+    __m512i bytes = _mm512_packus_epi16(_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
+    bytes = _mm512_xor_si512(bytes, _mm512_set1_epi8(INT8_MIN));
+    bytes = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes);
+    const __m128i quarter[kGroup] = {_mm512_castsi512_si128(bytes), _mm512_extracti32x4_epi32(bytes, 1),
+                                     _mm512_extracti32x4_epi32(bytes, 2), _mm512_extracti32x4_epi32(bytes, 3)};
+#pragma GCC unroll 4
+    for (int i = 0; i < rows * vectors; ++i) {
+      const int v = i % vectors;
+      const __mmask16 lanes = v + 1 < vectors ? static_cast<__mmask16>(0xffff) : columns;
+      StoreBytes(quarter[i], lanes, output + i / vectors * stride + v * kLanes);
+    }
+  }
+
+  DGMS_INLINE void Run(const RescaleRowsArgs& args, int j) const {
+    const int64_t sums_stride = args.sums_row_stride, stride = args.output_row_stride;
+    const int32_t* sums = args.sums + j;
+    int8_t* output = args.output + j;
+    int r = 0;
+    for (; r + kRows <= args.rows; r += kRows, sums += kRows * sums_stride, output += kRows * stride) {
+      Group<kRows>(sums, sums_stride, output, stride);
+    }
+    for (; r < args.rows; ++r, sums += sums_stride, output += stride) Group<1>(sums, sums_stride, output, stride);
+  }
+};
+
 }  // namespace
 
 void s8_output_avx512_requantize(const RequantizeArgs& args) {
@@ -101,6 +164,14 @@ void s8_output_avx512_dequantize(const DequantizeArgs& args) {
   } else {
     (clamps ? Dequantize<false, true> : Dequantize<false, false>)(args);
   }
+}
+
+void s8_output_avx512_rescale_rows(const RescaleRowsArgs& args) {
+  ForRowsAlike(args, [](const RescaleRowsArgs& alike) {
+    int j = 0;
+    for (; j + kLanes < alike.n; j += 2 * kLanes) RescaleColumns<2>(alike, j).Run(alike, j);
+    if (j < alike.n) RescaleColumns<1>(alike, j).Run(alike, j);
+  });
 }
 
 }  // namespace dgms

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/kernel_s8.h"
+#include "kernels/rescale_rows_s8.h"
 #include "kernels/simd_neon.h"
 #if DGMS_AARCH64
 #include "kernels/requantize_s8_neon.h"
@@ -164,6 +165,51 @@ int DequantizeWideColumns(const DequantizeArgs& args) {
 }
 #endif
 
+#if DGMS_AARCH64
+// To int8; all rows share the first entry. The conversion saturates, narrowing does, too; NaN becomes 0.
+void RescaleRowsAlike(const RescaleRowsArgs& args) {
+  const int64_t sums_stride = args.sums_row_stride, stride = args.output_row_stride;
+  int j = 0;
+  for (; j + kWide <= args.n; j += kWide) {
+    int32x4x4_t zero = vld1q_s32_x4(args.column_sum + j);
+    float32x4x4_t scale = vld1q_f32_x4(args.column_scale + j);
+    const float32x4x4_t bias = vld1q_f32_x4(args.bias + j);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      zero.val[v] = vmulq_n_s32(zero.val[v], args.zero[0]);
+      scale.val[v] = vmulq_n_f32(scale.val[v], args.scale[0]);
+    }
+    const int32_t* sums = args.sums + j;
+    int8_t* output = args.output + j;
+    for (int r = args.rows; r > 0; --r, sums += sums_stride, output += stride) {
+      const int32x4x4_t x = vld1q_s32_x4(sums);
+      uint32x4_t q[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        const float32x4_t sum = vcvtq_f32_s32(vsubq_s32(x.val[v], zero.val[v]));
+        q[v] = vcvtnq_u32_f32(vaddq_f32(vmulq_f32(sum, scale.val[v]), bias.val[v]));
+      }
+      const uint8x16_t bytes =
+          vqmovn_high_u16(vqmovn_u16(vqmovn_high_u32(vqmovn_u32(q[0]), q[1])), vqmovn_high_u32(vqmovn_u32(q[2]), q[3]));
+      vst1q_s8(output, vreinterpretq_s8_u8(veorq_u8(bytes, vdupq_n_u8(128))));
+    }
+  }
+  ForColumns(j, args.n, [&](int column, const auto& columns) {
+    const int32x4_t to_subtract = vmulq_n_s32(vld1q_s32(args.column_sum + column), args.zero[0]);
+    const float32x4_t scale = vmulq_n_f32(vld1q_f32(args.column_scale + column), args.scale[0]);
+    const float32x4_t bias = vld1q_f32(args.bias + column);
+    const int32_t* sums = args.sums + column;
+    int8_t* output = args.output + column;
+    for (int r = args.rows; r > 0; --r, sums += sums_stride, output += stride) {
+      const float32x4_t sum = vcvtq_f32_s32(vsubq_s32(columns.Load(sums), to_subtract));
+      const uint16x4_t q = vqmovn_u32(vcvtnq_u32_f32(vaddq_f32(vmulq_f32(sum, scale), bias)));
+      const uint8x8_t bytes = vqmovn_u16(vcombine_u16(q, q));
+      columns.Store(output, vreinterpret_s8_u8(veor_u8(bytes, vdup_n_u8(128))));
+    }
+  });
+}
+#endif
+
 // To float; all rows share the first entry.
 void DequantizeAlike(const DequantizeArgs& args) {
   const float32x4_t min = vdupq_n_f32(args.min), max = vdupq_n_f32(args.max);
@@ -243,6 +289,14 @@ void s8_output_neon_dequantize(const DequantizeArgs& args) {
     alike.output += alike.rows * args.output_row_stride;
     if (args.residual != nullptr) alike.residual += alike.rows * args.residual_row_stride;
   }
+}
+
+void s8_output_neon_rescale_rows(const RescaleRowsArgs& args) {
+#if DGMS_AARCH64
+  ForRowsAlike(args, RescaleRowsAlike);
+#else
+  s8_output_portable_rescale_rows(args);  // no instruction rounds halves to even
+#endif
 }
 
 }  // namespace dgms

@@ -68,4 +68,23 @@ void s8_output_portable_dequantize(const DequantizeArgs& args) {
   }
 }
 
+void s8_output_portable_rescale_rows(const RescaleRowsArgs& args) {
+  for (int r = 0; r < args.rows; ++r) {
+    const int32_t* sums = args.sums + r * args.sums_row_stride;
+    const int64_t entry = (r + args.rows_each - args.first_rows) / args.rows_each;
+    const uint32_t zero = static_cast<uint32_t>(args.zero[entry]);
+    const float scale = args.scale[entry];
+    int8_t* output = args.output + r * args.output_row_stride;
+    for (int j = 0; j < args.n; ++j) {
+      const uint32_t sum = static_cast<uint32_t>(sums[j]) - zero * static_cast<uint32_t>(args.column_sum[j]);
+      float y = static_cast<float>(static_cast<int32_t>(sum)) * (scale * args.column_scale[j]) + args.bias[j];
+      y = y > 0.0f ? y : 0.0f;  // NaN is not
+      y = y > 255.0f ? 255.0f : y;
+      // Numbers from 2^23 to 2^24 are integers: the sum is rounded to one, halves to even.
+      constexpr float kIntegers = 8388608.0f;
+      output[j] = static_cast<int8_t>(static_cast<int32_t>((y + kIntegers) - kIntegers) - 128);
+    }
+  }
+}
+
 }  // namespace dgms

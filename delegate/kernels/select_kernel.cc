@@ -41,8 +41,9 @@ constexpr const DenseKernel* kDense[] = {
                                           requantize,  gemv,   packed_rows};
 #define DGMS_DEPTHWISE_S8(name, isa, prepare, requantize, lines) \
   constexpr DepthwiseS8Kernel name##_kernel = {#name, isa, name, prepare, requantize, lines};
-#define DGMS_OUTPUT_S8(name, isa) \
-  constexpr OutputS8Kernel name##_kernel = {#name, isa, name##_requantize, name##_rescale, name##_dequantize};
+#define DGMS_OUTPUT_S8(name, isa)            \
+  constexpr OutputS8Kernel name##_kernel = { \
+      #name, isa, name##_requantize, name##_rescale, name##_dequantize, name##_rescale_rows};
 #define DGMS_QUANTIZE_S8(name, isa) \
   constexpr QuantizeS8Kernel name##_kernel = {#name, isa, name##_range, name##_quantize};
 #include "kernels/kernels_s8.inc"

@@ -28,7 +28,15 @@ double SquaredError(const std::vector<double>& values, const std::vector<int64_t
 }
 
 // How often every value of every codebook is used: counts[codebook][code], added to.
-void CountCodes(const FilterCodes& filter, int64_t channels, int64_t* counts) {
+void CountCodes(const FilterCodes& filter, int64_t channels, bool channels_last, int64_t* counts) {
+  if (filter.group_size > 0 && channels_last) {
+    for (int64_t first = 0; first < filter.count; first += channels) {
+      for (int64_t c = 0; c < channels; ++c) {
+        ++counts[(c / filter.group_size << filter.bits) + CodeAt(filter.codes, first + c)];
+      }
+    }
+    return;
+  }
   if (filter.group_size > 0) {
     const int64_t each = filter.count / channels;
     for (int64_t c = 0; c < channels; ++c) {
@@ -49,11 +57,11 @@ void CountCodes(const FilterCodes& filter, int64_t channels, int64_t* counts) {
 
 }  // namespace
 
-float RoundCodebooks(const CodebookFilter& filter, int64_t channels, int8_t* rounded) {
+float RoundCodebooks(const CodebookFilter& filter, int64_t channels, bool channels_last, int8_t* rounded) {
   const int64_t books = CodebookCount(filter, channels);
   const std::vector<double> values(filter.codebooks, filter.codebooks + (books << filter.bits));
   std::vector<int64_t> counts(values.size(), 0);
-  CountCodes(filter, channels, counts.data());
+  CountCodes(filter, channels, channels_last, counts.data());
   std::fill(rounded, rounded + values.size(), int8_t{0});
   double largest = 0;
   for (size_t i = 0; i < values.size(); ++i) {
@@ -76,6 +84,25 @@ float RoundCodebooks(const CodebookFilter& filter, int64_t channels, int8_t* rou
     if (counts[i] > 0) rounded[i] = static_cast<int8_t>(Rounded(values[i], best));
   }
   return best;
+}
+
+float LargestOutput(const CodebookFilter& filter, int64_t channels, bool channels_last, const float* bias) {
+  constexpr double kDeviations = 4;
+  std::vector<int64_t> counts(static_cast<size_t>(CodebookCount(filter, channels) << filter.bits), 0);
+  CountCodes(filter, channels, channels_last, counts.data());
+  double squares = 0;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    const double value = static_cast<double>(filter.codebooks[i]);
+    if (counts[i] > 0) squares += static_cast<double>(counts[i]) * value * value;
+  }
+  const double deviation = std::sqrt(squares / static_cast<double>(channels));
+  double largest = 0;
+  for (int64_t c = 0; c < channels; ++c) {
+    const double scale = filter.scale == nullptr ? 1 : std::fabs(static_cast<double>(filter.scale[c]));
+    const double mean = bias == nullptr ? 0 : static_cast<double>(bias[c]);
+    largest = std::max(largest, mean + kDeviations * scale * deviation);
+  }
+  return static_cast<float>(largest);
 }
 
 }  // namespace dgms

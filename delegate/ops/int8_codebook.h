@@ -1,4 +1,4 @@
-// Rounds a float layer's codebooks to int8, for activations that are quantised at run time.
+// What becomes of a float layer's codebooks where its activations are int8.
 #ifndef DGMS_OPS_INT8_CODEBOOK_H_
 #define DGMS_OPS_INT8_CODEBOOK_H_
 
@@ -13,8 +13,15 @@ namespace dgms {
 // by how often its code occurs). 0 stays 0. Returns 0 if every weight is zero or there is no such scale: a value in use
 // is not finite, or so small that the scale would be denormal.
 // May throw std::bad_alloc.
-//   channels   of the output; one channel's codes follow one another
-float RoundCodebooks(const CodebookFilter& filter, int64_t channels, int8_t* rounded);
+//   channels        of the output
+//   channels_last   the codes of a tap's channels follow one another (depthwise); else one channel's codes do
+float RoundCodebooks(const CodebookFilter& filter, int64_t channels, bool channels_last, int8_t* rounded);
+
+// About how large outputs become, before the activation, on maps of independent values with a mean square of 1: four
+// standard deviations from the bias, which some of thousands of values reach. Of the channel where that is most; a
+// channel's weights count as large as all weights are, apart from the scale.
+// May throw std::bad_alloc.
+float LargestOutput(const CodebookFilter& filter, int64_t channels, bool channels_last, const float* bias);
 
 }  // namespace dgms
 

@@ -1,5 +1,6 @@
 #include "ops/int8_conv2d.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "kernels/pack_weights.h"
@@ -24,22 +25,24 @@ struct Int8Conv2D::State : LineOp {
   Conv2DPlan plan;
   Int8Gemm gemm;
   PackedInt8Gemm packed_gemm;
-  bool may_pack = false;   // the filter is one that packed rows want
-  bool packs = false;      // the planned rows are packed
-  int64_t rows = 0;        // of the planned product
-  int32_t input_zero = 0;  // int8 activations only
-  int64_t images = 0;      // run at a time: all, or (by_image) one
-  int64_t line = 0;        // elements of a line of the input
+  bool may_pack = false;  // the filter is one that packed rows want
+  bool packs = false;     // the planned rows are packed
+  int64_t rows = 0;       // of the planned product
+  bool float_input = false;
+  int32_t input_zero = 0, seen_zero = 0;  // of an int8 input, and as the kernel sees it
+  float input_scale = 0;                  // of an int8 input, where the output is float
+  int64_t images = 0;                     // run at a time: all, or (by_image) one
+  int64_t line = 0;                       // elements of a line of the input
   const QuantizeS8Kernel* quantize_kernel = nullptr;
   bool ready = false;
   Workspace own;
   Workspace* workspace = &own;
 
   bool flip() const { return gemm.filter.kernel().flip; }
-  bool dynamic() const { return gemm.output.dynamic(); }
+  int64_t OutputBytes() const { return gemm.output.dequantizes() ? sizeof(float) : 1; }  // of a value
   // Where windows have a single line, which is one of the input, each line has a quantisation of its own.
-  bool by_line() const { return dynamic() && plan.params.kernel_h == 1 && plan.params.kernel_w == 1 && !plan.copied; }
-  bool by_image() const { return dynamic() && !by_line(); }
+  bool by_line() const { return float_input && plan.params.kernel_h == 1 && plan.params.kernel_w == 1 && !plan.copied; }
+  bool by_image() const { return float_input && !by_line(); }
 
   // Activations that are quantised line by line, in scratch memory.
   struct Lines {
@@ -59,8 +62,10 @@ struct Int8Conv2D::State : LineOp {
   CheckedSize ActivationBytes() const;
   CheckedSize WorkspaceBytes() const;
   void Multiply(const int8_t* input, const Int8Output::Target& target, ThreadPool& pool) const;
-  void RunByLine(const float* input, const float* residual, float* output, ThreadPool& pool) const;
-  void RunByImage(const float* input, const float* residual, float* output, ThreadPool& pool) const;
+  void RunByLine(const float* input, const float* residual, void* output, ThreadPool& pool) const;
+  void RunByImage(const float* input, const float* residual, void* output, ThreadPool& pool) const;
+  void RunInt8(const int8_t* input, const float* residual, void* output, ThreadPool& pool) const;
+  Int8Output::Target TargetOfInt8(void* output, const float* residual) const;
 
   LineShape line_shape() const override;
   int64_t ScratchBytes(int64_t lines) const override;
@@ -69,7 +74,7 @@ struct Int8Conv2D::State : LineOp {
   void RunInt8Lines(const LineRun& run) const;
   void RunFloatLines(const LineRun& run) const;
   void MultiplyLines(const LineRun& run, const RowLayout& line_rows, const int8_t* input,
-                     const Int8Output::Target& target) const;
+                     Int8Output::Target target) const;
 };
 
 std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const Int8Filter& filter,
@@ -94,9 +99,16 @@ std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const
   }
   *status = gemm.filter.Init(shape, filter, kernels);
   if (*status != Status::kOk) return nullptr;
-  if (output.int8 != nullptr) state->input_zero = output.int8->input_zero;
-  *status = gemm.output.Init(output, params.out_channels, gemm.filter.column_sums(),
-                             state->input_zero + (state->flip() ? 128 : 0), *kernels.output_s8);
+  state->float_input = output.float_input();
+  if (output.int8 != nullptr) {
+    state->input_zero = output.int8->input_zero;
+  } else if (!state->float_input) {
+    state->input_zero = output.dynamic->input->zero;
+    state->input_scale = output.dynamic->input->scale;
+  }
+  state->seen_zero = state->input_zero + (state->flip() ? 128 : 0);
+  *status =
+      gemm.output.Init(output, params.out_channels, gemm.filter.column_sums(), state->seen_zero, *kernels.output_s8);
   if (*status != Status::kOk) return nullptr;
   *status = Status::kOutOfMemory;
   if (state->plan.Init() != Status::kOk || !AllocationAllowed(sizeof(Int8Conv2D))) return nullptr;
@@ -129,7 +141,7 @@ RowLayout Int8Conv2D::State::LineRows(int64_t count) const {
 Status Int8Conv2D::State::Plan(int64_t batch, int64_t in_h, int64_t in_w) {
   images = 0;
   // Quantising inverts the top bits, where the kernel wants that, at no cost; int8 activations are copied for it.
-  Status status = plan.Plan(batch, in_h, in_w, /*always_copy=*/!dynamic() && flip());
+  Status status = plan.Plan(batch, in_h, in_w, /*always_copy=*/!float_input && flip());
   if (status != Status::kOk) return status;
   images = batch;
   line = in_w * plan.params.in_channels;
@@ -188,7 +200,7 @@ Status Int8Conv2D::Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace*
   return status;
 }
 
-void Int8Conv2D::State::RunByLine(const float* input, const float* residual, float* output, ThreadPool& pool) const {
+void Int8Conv2D::State::RunByLine(const float* input, const float* residual, void* output, ThreadPool& pool) const {
   const Lines lines = LinesAt(workspace->data(), images * plan.h.output);
   for (int64_t image = 0; image < images; ++image) {
     const int64_t first = image * plan.h.output;
@@ -198,11 +210,12 @@ void Int8Conv2D::State::RunByLine(const float* input, const float* residual, flo
   Multiply(lines.values, {output, lines.zeros, lines.scales, plan.w.output, residual}, pool);
 }
 
-void Int8Conv2D::State::RunByImage(const float* input, const float* residual, float* output, ThreadPool& pool) const {
+void Int8Conv2D::State::RunByImage(const float* input, const float* residual, void* output, ThreadPool& pool) const {
   const int64_t elements = plan.h.input * line;
   const int64_t rows = plan.h.output * plan.w.output, outputs = rows * plan.params.out_channels;
   int8_t* const quantized = reinterpret_cast<int8_t*>(workspace->data());
-  for (int64_t image = 0; image < images; ++image, input += elements, output += outputs) {
+  char* to = static_cast<char*>(output);
+  for (int64_t image = 0; image < images; ++image, input += elements, to += outputs * OutputBytes()) {
     float scale = 0;
     int32_t zero = 0;
     QuantizeRows(*quantize_kernel, {input, 1, elements, elements, flip(), quantized, &scale, &zero}, pool);
@@ -211,9 +224,23 @@ void Int8Conv2D::State::RunByImage(const float* input, const float* residual, fl
       plan.copy.Copy(seen, quantized + elements, static_cast<int8_t>(zero), /*flip=*/false, pool);
       seen = quantized + elements;
     }
-    Multiply(seen, {output, &zero, &scale, rows, residual}, pool);
+    Multiply(seen, {to, &zero, &scale, rows, residual}, pool);
     if (residual != nullptr) residual += outputs;
   }
+}
+
+// All rows share the input's quantisation.
+Int8Output::Target Int8Conv2D::State::TargetOfInt8(void* output, const float* residual) const {
+  return {output, &seen_zero, &input_scale, std::max<int64_t>(1, rows), residual};
+}
+
+void Int8Conv2D::State::RunInt8(const int8_t* input, const float* residual, void* output, ThreadPool& pool) const {
+  if (plan.copied) {
+    int8_t* const copy = reinterpret_cast<int8_t*>(workspace->data());
+    plan.copy.Copy(input, copy, static_cast<int8_t>(input_zero), flip(), pool);
+    input = copy;
+  }
+  Multiply(input, TargetOfInt8(output, residual), pool);
 }
 
 Status Int8Conv2D::Run(const void* input, const float* residual, void* output, ThreadPool& pool) {
@@ -221,39 +248,30 @@ Status Int8Conv2D::Run(const void* input, const float* residual, void* output, T
   if (!s.ready) return Status::kNotReady;
   if (s.images == 0) return Status::kOk;
   if (s.by_line()) {
-    s.RunByLine(static_cast<const float*>(input), residual, static_cast<float*>(output), pool);
-    return Status::kOk;
+    s.RunByLine(static_cast<const float*>(input), residual, output, pool);
+  } else if (s.by_image()) {
+    s.RunByImage(static_cast<const float*>(input), residual, output, pool);
+  } else {
+    s.RunInt8(static_cast<const int8_t*>(input), residual, output, pool);
   }
-  if (s.by_image()) {
-    s.RunByImage(static_cast<const float*>(input), residual, static_cast<float*>(output), pool);
-    return Status::kOk;
-  }
-  const int8_t* seen = static_cast<const int8_t*>(input);
-  if (s.plan.copied) {
-    int8_t* const copy = reinterpret_cast<int8_t*>(s.workspace->data());
-    s.plan.copy.Copy(seen, copy, static_cast<int8_t>(s.input_zero), s.flip(), pool);
-    seen = copy;
-  }
-  s.Multiply(seen, {output}, pool);
   return Status::kOk;
 }
 
 LineShape Int8Conv2D::State::line_shape() const {
-  const int64_t bytes = dynamic() ? sizeof(float) : 1;  // of an activation
   const int64_t outputs = plan.w.output * plan.params.out_channels;
   LineShape shape;
   shape.window = WindowOf(plan.h, plan.params);
   shape.batch = plan.batch;
-  shape.in_line_bytes = line * bytes;
-  shape.out_line_bytes = outputs * bytes;
-  shape.macs = outputs * (kFinishMacs + gemm.filter.k() / kMacsPerMac) + (dynamic() ? line * kQuantizeMacs : 0);
+  shape.in_line_bytes = line * (float_input ? sizeof(float) : 1);
+  shape.out_line_bytes = outputs * OutputBytes();
+  shape.macs = outputs * (kFinishMacs + gemm.filter.k() / kMacsPerMac) + (float_input ? line * kQuantizeMacs : 0);
   shape.setup_macs = plan.params.out_channels * gemm.filter.k() * kDecodeMacs + gemm.filter.panels() * kPanelMacs;
   return shape;
 }
 
 // What lines take as the product wants them, without packed rows.
 int64_t Int8Conv2D::State::LineBytes(int64_t lines) const {
-  if (dynamic()) return RoundUp(HeadBytes(lines) + lines * line, kAlignment);
+  if (float_input) return RoundUp(HeadBytes(lines) + lines * line, kAlignment);
   if (!plan.copied) return 0;
   const PaddedInput copy = plan.CopyUnder({0, lines});
   return RoundUp(copy.rows * copy.columns * copy.channels, kAlignment);
@@ -263,7 +281,7 @@ int64_t Int8Conv2D::State::ScratchBytes(int64_t lines) const {
   return LineBytes(lines) + PackedBytes(lines * plan.w.output);
 }
 
-void Int8Conv2D::State::RunLines(const LineRun& run) const { dynamic() ? RunFloatLines(run) : RunInt8Lines(run); }
+void Int8Conv2D::State::RunLines(const LineRun& run) const { float_input ? RunFloatLines(run) : RunInt8Lines(run); }
 
 void Int8Conv2D::State::RunInt8Lines(const LineRun& run) const {
   const int8_t* input = static_cast<const int8_t*>(run.input);
@@ -272,7 +290,7 @@ void Int8Conv2D::State::RunInt8Lines(const LineRun& run) const {
     plan.CopyUnder(run.lines).Copy(input, copy, static_cast<int8_t>(input_zero), flip());
     input = copy;
   }
-  MultiplyLines(run, plan.RowsOf(run.lines), input, {run.output});
+  MultiplyLines(run, plan.RowsOf(run.lines), input, TargetOfInt8(run.output, nullptr));
 }
 
 void Int8Conv2D::State::RunFloatLines(const LineRun& run) const {
@@ -280,16 +298,15 @@ void Int8Conv2D::State::RunFloatLines(const LineRun& run) const {
   const Lines lines = LinesAt(run.scratch, count);
   const QuantizeRowsArgs rows = LinesOf(static_cast<const float*>(run.input), count, lines);
   for (int64_t i = 0; i < count; ++i) QuantizeRow(*quantize_kernel, rows, i);
-  Int8Output::Target target = {run.output, lines.zeros, lines.scales, plan.w.output};
+  MultiplyLines(run, LineRows(count), lines.values, {run.output, lines.zeros, lines.scales, plan.w.output});
+}
+
+void Int8Conv2D::State::MultiplyLines(const LineRun& run, const RowLayout& line_rows, const int8_t* input,
+                                      Int8Output::Target target) const {
   if (run.residual != nullptr) {
     target.residual = static_cast<const float*>(run.residual);
     target.range = &run.sum_range;
   }
-  MultiplyLines(run, LineRows(count), lines.values, target);
-}
-
-void Int8Conv2D::State::MultiplyLines(const LineRun& run, const RowLayout& line_rows, const int8_t* input,
-                                      const Int8Output::Target& target) const {
   if (!packs) return gemm.RunRows(line_rows, input, target);
   int8_t* const scratch = static_cast<int8_t*>(run.scratch) + LineBytes(run.lines.count());
   packed_gemm.RunRows(gemm, line_rows, input, target, scratch);
@@ -297,7 +314,8 @@ void Int8Conv2D::State::MultiplyLines(const LineRun& run, const RowLayout& line_
 
 const LineOp* Int8Conv2D::line_op() const { return state_->ready && !state_->by_image() ? state_.get() : nullptr; }
 
-bool Int8Conv2D::dynamic() const { return state_->dynamic(); }
+bool Int8Conv2D::float_input() const { return state_->float_input; }
+bool Int8Conv2D::float_output() const { return state_->gemm.output.dequantizes(); }
 void Int8Conv2D::SetActivation(Activation activation) { state_->gemm.output.SetRange(RangeOf(activation)); }
 int64_t Int8Conv2D::output_h() const { return state_->plan.h.output; }
 int64_t Int8Conv2D::output_w() const { return state_->plan.w.output; }

@@ -1,5 +1,6 @@
-// CONV_2D with an int8 codebook or dense filter, NHWC: int8 activations, or float ones that are quantised line by line
-// (1x1 filters without padding) or image by image (the others, whose windows have several lines).
+// CONV_2D with an int8 codebook or dense filter, NHWC. The input is int8, or float and quantised line by line (1x1
+// filters without padding) or image by image (the others, whose windows have several lines); so is the output int8 or
+// float: see Int8LayerOutput.
 #ifndef DGMS_OPS_INT8_CONV2D_H_
 #define DGMS_OPS_INT8_CONV2D_H_
 
@@ -30,19 +31,19 @@ class Int8Conv2D {
 
   Status Reshape(int64_t batch, int64_t in_h, int64_t in_w, Workspace* workspace = nullptr);
 
-  // Whether activations are float: Int8LayerOutput::dynamic.
-  bool dynamic() const;
+  bool float_input() const;
+  bool float_output() const;
 
-  // input and output: int8, or float if dynamic().
-  //   residual   [batch, output_h, output_w, out_channels], added before the activation, if dynamic(); or null: none.
-  //              The output does not overlap it
+  // input and output: int8 or float.
+  //   residual   [batch, output_h, output_w, out_channels], added before the activation, if float_output(); or null:
+  //              none. The output does not overlap it
   Status Run(const void* input, const float* residual, void* output, ThreadPool& pool);
   Status Run(const void* input, void* output, ThreadPool& pool) { return Run(input, nullptr, output, pool); }
 
   // Itself line by line, after Reshape; null where float lines are not quantised by themselves.
   const LineOp* line_op() const;
 
-  // Replaces the activation for later runs, if dynamic(): that of an addition which became the residual, say.
+  // Replaces the activation for later runs, if float_output(): that of an addition which became the residual, say.
   void SetActivation(Activation activation);
 
   int64_t output_h() const;

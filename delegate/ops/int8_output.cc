@@ -43,6 +43,11 @@ Status Int8Output::Init(const Int8LayerOutput& layer, int64_t channels, const in
     std::copy(d.scale, d.scale + channels, scale_.data());
     if (column_sums != nullptr) std::copy(column_sums, column_sums + channels, column_sum_.data());
     if (d.bias != nullptr) std::copy(d.bias, d.bias + channels, bias_.data());
+    to_int8_ = d.output != nullptr;
+    for (int64_t c = 0; to_int8_ && c < channels; ++c) {
+      scale_[c] /= d.output->scale;
+      bias_[c] = bias_[c] / d.output->scale + static_cast<float>(d.output->zero + 128);
+    }
     return Status::kOk;
   }
   const Requantization& r = *layer.int8;
@@ -74,33 +79,53 @@ Status Int8Output::Init(const Int8LayerOutput& layer, int64_t channels, const in
   return Status::kOk;
 }
 
-DequantizeArgs Int8Output::Dequantizing(const Target& target, int64_t first_row, int rows, int64_t first_channel,
-                                        int n) const {
-  const int64_t c = first_channel;
-  DequantizeArgs args = {};
-  const int64_t entry = first_row / target.rows_each, at = first_row * channels_ + c;
+// What DequantizeArgs and RescaleRowsArgs share.
+template <typename Args>
+Args Int8Output::ByRows(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const {
+  Args args = {};
+  const int64_t entry = first_row / target.rows_each;
   args.rows = rows;
   args.n = n;
   args.zero = target.zeros + entry;
   args.scale = target.scales + entry;
   args.first_rows = (entry + 1) * target.rows_each - first_row;
   args.rows_each = target.rows_each;
-  args.column_sum = column_sum_.data() + c;
-  args.column_scale = scale_.data() + c;
-  args.bias = bias_.data() + c;
+  args.column_sum = column_sum_.data() + first_channel;
+  args.column_scale = scale_.data() + first_channel;
+  args.bias = bias_.data() + first_channel;
+  args.output_row_stride = channels_;
+  return args;
+}
+
+DequantizeArgs Int8Output::Dequantizing(const Target& target, int64_t first_row, int rows, int64_t first_channel,
+                                        int n) const {
+  DequantizeArgs args = ByRows<DequantizeArgs>(target, first_row, rows, first_channel, n);
+  const int64_t at = first_row * channels_ + first_channel;
   const ActivationRange& range = target.range == nullptr ? range_ : *target.range;
   args.min = range.min;
   args.max = range.max;
   args.output = static_cast<float*>(target.output) + at;
   args.residual = target.residual == nullptr ? nullptr : target.residual + at;
-  args.output_row_stride = args.residual_row_stride = channels_;
+  args.residual_row_stride = channels_;
+  return args;
+}
+
+RescaleRowsArgs Int8Output::Rescaling(const Target& target, int64_t first_row, int rows, int64_t first_channel,
+                                      int n) const {
+  RescaleRowsArgs args = ByRows<RescaleRowsArgs>(target, first_row, rows, first_channel, n);
+  args.output = static_cast<int8_t*>(target.output) + first_row * channels_ + first_channel;
   return args;
 }
 
 void Int8Output::Finish(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n,
                         const int32_t* sums, int64_t sums_row_stride) const {
   const int64_t c = first_channel, at = first_row * channels_ + c;
-  if (dynamic_) {
+  if (to_int8_) {
+    RescaleRowsArgs args = Rescaling(target, first_row, rows, first_channel, n);
+    args.sums = sums;
+    args.sums_row_stride = sums_row_stride;
+    kernel_->rescale_rows(args);
+  } else if (dynamic_) {
     DequantizeArgs args = Dequantizing(target, first_row, rows, first_channel, n);
     args.sums = sums;
     args.sums_row_stride = sums_row_stride;

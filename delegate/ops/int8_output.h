@@ -8,6 +8,7 @@
 
 #include "kernels/select_kernel.h"
 #include "ops/memory.h"
+#include "ops/quantization.h"
 #include "ops/shapes.h"
 #include "ops/status.h"
 
@@ -34,17 +35,22 @@ struct Requantization {
   int32_t min = -128, max = 127;   // of the outputs: the fused activation
 };
 
-// What a float layer needs that runs on dynamically quantised activations.
+// What a float layer needs that runs on quantised activations. Its input is float, and quantised as it runs, or int8
+// with a quantisation that is known before; its output is float or int8.
 struct Dequantization {
-  const float* scale = nullptr;  // [output channels]: what a filter's integer stands for
-  const float* bias = nullptr;   // [output channels], or null
-  ActivationRange range = {};
+  const float* scale = nullptr;          // [output channels]: what a filter's integer stands for
+  const float* bias = nullptr;           // [output channels], or null
+  ActivationRange range = {};            // of a float output; an int8 output's values end where the activation's do
+  const Quantization* input = nullptr;   // of an int8 input
+  const Quantization* output = nullptr;  // of an int8 output
 };
 
 // Either of the two; the other one is null.
 struct Int8LayerOutput {
   const Requantization* int8 = nullptr;
   const Dequantization* dynamic = nullptr;
+
+  bool float_input() const { return dynamic != nullptr && dynamic->input == nullptr; }
 };
 
 class Int8Output {
@@ -55,7 +61,7 @@ class Int8Output {
     const int32_t* zeros = nullptr;  // of the numbers that the kernels saw: entry i is that of rows
     const float* scales = nullptr;   // i * rows_each .. (i + 1) * rows_each - 1
     int64_t rows_each = 1;
-    const float* residual = nullptr;         // [rows][channels], added before the activation; or null
+    const float* residual = nullptr;         // [rows][channels], added before the activation (to float); or null
     const ActivationRange* range = nullptr;  // in place of the layer's own
   };
 
@@ -64,9 +70,12 @@ class Int8Output {
   Status Init(const Int8LayerOutput& layer, int64_t channels, const int32_t* column_sums, int32_t seen_zero,
               const OutputS8Kernel& kernel);
 
+  // Whether sums go by Target's quantisations of the activations: Int8LayerOutput::dynamic.
   bool dynamic() const { return dynamic_; }
+  // Whether outputs are float, too.
+  bool dequantizes() const { return dynamic_ && !to_int8_; }
 
-  // Replaces the activation for later runs (dynamic only).
+  // Replaces the activation for later runs, if dequantizes().
   void SetRange(const ActivationRange& range) { range_ = range; }
 
   // Rows first_row.. of the target, channels first_channel.., from sums [rows][sums_row_stride].
@@ -76,15 +85,20 @@ class Int8Output {
   // Whether a kernel may make the outputs itself (GemmS8Kernel::requantize), and what it needs; `sums` are left out.
   bool simple() const { return simple_; }
   RequantizeArgs Requantizing(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
-  // The same for PackedGemmS8::dequantize, if dynamic().
+  // The same for PackedGemmS8::dequantize, if dequantizes().
   DequantizeArgs Dequantizing(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
 
   size_t bytes() const;
 
  private:
+  template <typename Args>
+  Args ByRows(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
+  RescaleRowsArgs Rescaling(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
+
   const OutputS8Kernel* kernel_ = nullptr;
   bool dynamic_ = false, fixed_point_ = false;
-  bool simple_ = false;  // fixed point, and all channels with a right shift alone
+  bool to_int8_ = false;  // dynamic
+  bool simple_ = false;   // fixed point, and all channels with a right shift alone
   int64_t channels_ = 0;
   int32_t zero_ = 0, min_ = 0, max_ = 0;
   ActivationRange range_ = {};
@@ -92,7 +106,7 @@ class Int8Output {
   Buffer<int32_t> multiplier_, left_, right_;  // int8, fixed point
   Buffer<double> factor_;                      // int8, in double
   Buffer<int32_t> column_sum_;                 // dynamic
-  Buffer<float> scale_, bias_;
+  Buffer<float> scale_, bias_;                 // to int8: in units of the outputs' scale (RescaleRowsArgs)
 };
 
 }  // namespace dgms

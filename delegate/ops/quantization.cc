@@ -31,6 +31,14 @@ bool QuantizedRange(Activation activation, const Quantization& output, int32_t* 
   return QuantizedEnd(range.min, output, min) && QuantizedEnd(range.max, output, max);
 }
 
+bool QuantizationOf(Activation activation, Quantization* result) {
+  const ActivationRange range = RangeOf(activation);
+  if (std::isinf(range.min) || std::isinf(range.max)) return false;
+  result->scale = (range.max - range.min) / 255.0f;
+  result->zero = static_cast<int32_t>(std::nearbyint(-128.0f - range.min / result->scale));
+  return true;
+}
+
 bool ToFixedFactor(double factor, FixedFactor* fixed) {
   if (!(factor > 0 && factor < 1073741824.0)) return false;
   const FixedPoint point = ToFixedPoint(factor);

@@ -23,6 +23,9 @@ inline bool operator==(const Quantization& a, const Quantization& b) { return a.
 // stock kernels then refuse, too.
 bool QuantizedRange(Activation activation, const Quantization& output, int32_t* min, int32_t* max);
 
+// The quantisation that spreads 8 bits over the whole range of an activation with two ends. False: it has none.
+bool QuantizationOf(Activation activation, Quantization* result);
+
 // The nearest factor in fixed point. False if it is 2^30 or more, or not positive. Factors below about 2^-32 become 0.
 bool ToFixedFactor(double factor, FixedFactor* fixed);
 

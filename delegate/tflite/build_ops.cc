@@ -4,6 +4,8 @@
 #include <set>
 #include <utility>
 
+#include "tflite/keep_int8.h"
+
 namespace dgms {
 namespace {
 
@@ -19,8 +21,14 @@ void DropUnclaimed(const Claim& claim, BuiltOps* built) {
 }  // namespace
 
 std::string BuildOps(const Graph& graph, const BuildSettings& settings, Claim* claim, BuiltOps* built) {
+  // Operators whose activations' types change are built anew.
+  const auto keep_int8 = [&] {
+    if (!settings.dynamic_int8) return;
+    for (const int node : KeepInt8(graph, claim)) built->erase(node);
+  };
+  keep_int8();
   for (size_t i = 0; i < claim->ops.size();) {
-    const OpMatch& match = claim->ops[i];
+    OpMatch& match = claim->ops[i];
     if (built->count(match.node_index) != 0) {
       ++i;
       continue;
@@ -35,7 +43,13 @@ std::string BuildOps(const Graph& graph, const BuildSettings& settings, Claim* c
     } else if (status == Status::kOutOfMemory) {
       return StatusText(status);
     } else {
-      DropOp(graph, i, "no kernel takes it", claim);
+      auto* layer = std::get_if<LayerMatch>(&match.parameters);
+      if (layer != nullptr && (layer->int8_input || layer->int8_output)) {
+        layer->stays_float = true;
+      } else {
+        DropOp(graph, i, "no kernel takes it", claim);
+      }
+      keep_int8();
       i = 0;
     }
   }

@@ -1,21 +1,19 @@
 
 #include <climits>
-#include <cmath>
 #include <type_traits>
 #include <utility>
 
-#include "format/packed_codes.h"
-#include "kernels/codes.h"
 #include "ops/conv2d.h"
 #include "ops/depthwise_conv2d.h"
 #include "ops/fully_connected.h"
-#include "ops/int8_codebook.h"
 #include "ops/int8_conv2d.h"
 #include "ops/int8_depthwise_conv2d.h"
 #include "ops/int8_fully_connected.h"
 #include "ops/memory.h"
 #include "tflite/log.h"
 #include "tflite/operator.h"
+#include "tflite/rounded_layer.h"
+#include "tflite/widened_filter.h"
 
 namespace dgms {
 namespace {
@@ -95,7 +93,7 @@ class WindowOp : public Operator {
   }
 
   bool AddsResidual() const override {
-    if constexpr (std::is_same_v<Op, Int8Conv2D>) return op_->dynamic() && !has_activation_;
+    if constexpr (std::is_same_v<Op, Int8Conv2D>) return op_->float_output() && !has_activation_;
     return std::is_same_v<Op, Conv2D> && !has_activation_;
   }
   Status RunAdding(const void* const* inputs, const void* residual, Activation activation, void* output,
@@ -293,25 +291,20 @@ Requantization RequantizationOf(const LayerMatch& match) {
   return result;
 }
 
-// Depthwise layers stay float: they hardly compute, so that to read a map for its range and then to quantise it takes
-// more time than float arithmetic does.
-bool QuantizesActivations(const LayerMatch& match, const BuildSettings& settings) {
-  return settings.dynamic_int8 && match.kind != LayerKind::kDepthwiseConv2D;
+// Depthwise layers stay float where they would have to quantise their input: they hardly compute, so that to read a map
+// for its range and then to quantise it takes more time than float arithmetic does.
+bool RunsInInt8(const LayerMatch& match, const BuildSettings& settings) {
+  if (!settings.dynamic_int8 || match.stays_float) return false;
+  return match.kind != LayerKind::kDepthwiseConv2D || (match.int8_input && match.int8_output);
 }
 
-// A float layer's weights as integers. False if they cannot be: then the layer stays float.
-bool RoundWeights(const LayerMatch& match, const CodebookFilter& filter, std::vector<int8_t>* codebooks,
-                  std::vector<float>* scales) {
-  const int64_t channels = match.out_channels();
-  codebooks->resize(match.filter.codebooks.size());
-  const float scale = RoundCodebooks(filter, channels, codebooks->data());
-  if (scale == 0) return false;
-  scales->assign(static_cast<size_t>(channels), scale);
-  for (int64_t c = 0; c < channels && filter.scale != nullptr; ++c) {
-    (*scales)[c] = scale * filter.scale[c];
-    if (!std::isfinite((*scales)[c])) return false;
-  }
-  return true;
+// A layer whose weights are rounded to int8: its activations are quantised as it runs, or int8 maps.
+std::unique_ptr<Operator> CreateRounded(const LayerMatch& match, const Shape& input_dims, const WidenedFilter& filter,
+                                        const RoundedLayer& rounded, const BuildSettings& settings, Status* status) {
+  Requantization integers;
+  Dequantization dynamic;
+  const Int8LayerOutput output = rounded.Output(&integers, &dynamic);
+  return CreateInt8(match, input_dims, filter.AsInt8(rounded.codebooks()), output, settings, status);
 }
 
 // A plain filter is read where it is; it stays float, whatever becomes of its neighbours' activations.
@@ -334,38 +327,23 @@ std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape&
   *status = Status::kInvalidArgument;
   const LayerMatch& layer = *match.layer();
   if (layer.filter.values != nullptr) return CreatePlain(match, input_dims, settings, status);
-  Buffer<uint8_t> codes;
-  FilterCodes common;
-  common.codes = layer.filter.planes[0];
-  if (layer.filter.format->bits < kMaxBits) {
-    if (!codes.Reserve(CodeBytes(layer.filter.count))) {
-      *status = Status::kOutOfMemory;
-      return nullptr;
-    }
-    WidenCodes(*layer.filter.format, layer.filter.planes, layer.filter.count, codes.data());
-    common.codes = codes.data();
+  WidenedFilter widened;
+  const Status widening = widened.Init(layer.filter);
+  if (widening != Status::kOk) {
+    *status = widening;
+    return nullptr;
   }
-  common.count = layer.filter.count;
-  common.bits = layer.filter.format->bits;
-  common.group_size = layer.filter.group_size;
-  Int8CodebookFilter int8_filter;
-  static_cast<FilterCodes&>(int8_filter) = common;
-  if (match.input_type == tfl::Type::kInt8) {
-    int8_filter.codebooks = layer.filter.int8_codebooks.data();
+  if (!layer.quantization.factor.empty()) {
     const Requantization requantization = RequantizationOf(layer);
-    return CreateInt8(layer, input_dims, int8_filter, {&requantization, nullptr}, settings, status);
+    return CreateInt8(layer, input_dims, widened.AsInt8(layer.filter.int8_codebooks.data()), {&requantization, nullptr},
+                      settings, status);
   }
-  CodebookFilter filter;
-  static_cast<FilterCodes&>(filter) = common;
-  filter.codebooks = layer.filter.codebooks.data();
-  filter.scale = layer.filter.scale.empty() ? nullptr : layer.filter.scale.data();
-  std::vector<int8_t> rounded;
-  std::vector<float> scales;
-  if (QuantizesActivations(layer, settings) && RoundWeights(layer, filter, &rounded, &scales)) {
-    int8_filter.codebooks = rounded.data();
-    const Dequantization dynamic = {scales.data(), layer.bias, RangeOf(layer.activation)};
-    return CreateInt8(layer, input_dims, int8_filter, {nullptr, &dynamic}, settings, status);
+  const CodebookFilter filter = widened.AsFloat();
+  RoundedLayer rounded(layer);
+  if (RunsInInt8(layer, settings) && rounded.Init(filter)) {
+    return CreateRounded(layer, input_dims, widened, rounded, settings, status);
   }
+  if (layer.int8_input || layer.int8_output) return nullptr;  // it was promised to be int8
   return CreateFloat(layer, input_dims, filter, settings, status);
 }
 

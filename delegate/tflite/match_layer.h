@@ -3,10 +3,12 @@
 #ifndef DGMS_TFLITE_MATCH_LAYER_H_
 #define DGMS_TFLITE_MATCH_LAYER_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "ops/filter.h"
+#include "ops/quantization.h"
 #include "tflite/graph.h"
 #include "tflite/match_filter.h"
 #include "tflite/match_quantization.h"
@@ -26,6 +28,11 @@ struct LayerMatch {
   ExplicitPadding pads;  // of a PAD in front that it does itself (fold_pads.h)
   Activation activation = Activation::kNone;
   bool keep_num_dims = false;  // FULLY_CONNECTED
+
+  // Of a float layer: the quantisation of an input and an output that are int8 all the same (keep_int8.h).
+  std::optional<Quantization> int8_input, int8_output;
+  bool stays_float = false;      // its weights cannot be rounded to int8
+  float largest_output = -1.0f;  // LargestOutput, once it is known
 
   int out_channels() const { return filter.shape[kind == LayerKind::kDepthwiseConv2D ? 3 : 0]; }
 };

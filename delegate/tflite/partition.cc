@@ -78,6 +78,10 @@ void Partition::FindPlaces(const tfl::DelegateParams& params) {
       step.inputs.push_back({tensor, own ? inside->second : Step::kNone});
     }
     step.own_output = outputs.count(step.match.output) == 0;
+    const LayerMatch* layer = step.match.layer();
+    if (layer != nullptr && layer->int8_output && !step.own_output) {
+      broken_ = Format("the runtime cut the graph at tensor %d, other than it said before", step.match.output);
+    }
     computed[step.match.output] = static_cast<int>(i);
   }
   for (int id : outputs) {

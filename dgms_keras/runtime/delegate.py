@@ -31,10 +31,11 @@ def load_delegate(**options: Any) -> Any:
 
     Args:
         **options: `num_threads` (an integer >= 1), `activations` ("float32", or "dynamic_int8": float layers quantise
-            their inputs to int8 as they run, but for depthwise ones), `cache_filters` (True: float 3x3 convolutions over
-            large maps keep transformed filters in memory, 16 bytes for each weight), `claim` ("graph", or "codebook":
-            nothing but the layers with shared weights), `profile` and `log` (True or False), `isa` (a name as in
-            `portable`, `avx2`, `avx512_vnni`, `neon_dotprod`; for tests). Values are passed on as text.
+            their inputs to int8 as they run; depthwise ones stay float but between maps that RELU6 bounds),
+            `cache_filters` (True: float 3x3 convolutions over large maps keep transformed filters in memory, 16 bytes
+            for each weight), `claim` ("graph", or "codebook": nothing but the layers with shared weights), `profile`
+            and `log` (True or False), `isa` (a name as in `portable`, `avx2`, `avx512_vnni`, `neon_dotprod`; for
+            tests). Values are passed on as text.
 
     Returns:
         A delegate for `experimental_delegates=[...]` of `ai_edge_litert.interpreter.Interpreter` or `tf.lite.Interpreter`.

@@ -251,5 +251,64 @@ TEST_P(OutputS8, Dequantize) {
   }
 }
 
+void CheckRescaleRows(const OutputS8Kernel& kernel, int n, int rows, int64_t rows_each, uint64_t seed) {
+  SCOPED_TRACE(std::string(kernel.name) + " rows " + std::to_string(rows) + " n " + std::to_string(n) + " alike " +
+               std::to_string(rows_each) + " seed " + std::to_string(seed));
+  Random random(seed);
+  const int64_t first_rows = random.Int(1, rows_each);
+  const int64_t entries = 1 + (rows - std::min<int64_t>(rows, first_rows) + rows_each - 1) / rows_each;
+  const int64_t sums_stride = n + n % 3, output_stride = n + n % 2;
+  // Sums and factors of outputs that mostly fit; with other seeds whole numbers and halves, or any sums at all.
+  const int64_t largest = seed % 3 == 0 ? 600 : seed % 3 == 1 ? 100000 : INT32_MAX;
+  const GuardedBuffer<int32_t> sums(Sums(random, (rows - 1) * sums_stride + n, largest));
+  const std::vector<int32_t> column_sum = Sums(random, n, largest / 300);
+  std::vector<float> scale =
+      random.Floats(n, -400.0f / static_cast<float>(largest), 400.0f / static_cast<float>(largest));
+  std::vector<float> bias = random.Floats(n, -20.0f, 200.0f), row_scale = random.Floats(entries, 0.0f, 1.0f);
+  if (largest == 600) {
+    std::fill(scale.begin(), scale.end(), 0.5f);
+    std::fill(row_scale.begin(), row_scale.end(), 1.0f);
+    for (float& value : bias) value = std::round(value);
+  }
+  if (n % 4 == 0) row_scale[0] = kNotANumber;
+  if (n % 4 == 1) row_scale[0] = 1e30f;
+  const GuardedBuffer<float> row_scales(row_scale);
+  const GuardedBuffer<int32_t> row_zeros(Sums(random, entries, 255));
+  const auto column_sums = Columns(column_sum);
+  const auto scales = Columns(scale), biases = Columns(bias);
+  GuardedBuffer<int8_t> output((rows - 1) * output_stride + n, n % 2 == 0 ? Flush::kEnd : Flush::kStart);
+  kernel.rescale_rows({rows, n, sums.data(), sums_stride, row_zeros.data(), row_scales.data(), first_rows, rows_each,
+                       column_sums.data(), scales.data(), biases.data(), output.data(), output_stride});
+  EXPECT_TRUE(output.SurroundingsIntact());
+  int64_t entry = 0, left = first_rows;
+  for (int r = 0; r < rows; ++r, --left) {
+    if (left == 0) {
+      ++entry;
+      left = rows_each;
+    }
+    for (int j = 0; j < n; ++j) {
+      const int32_t sum = Wrapped(sums[r * sums_stride + j] - int64_t{row_zeros[entry]} * column_sum[j]);
+      // Every step rounded on its own, so that all instruction sets agree bit for bit.
+      const volatile float factor = row_scale[entry] * scale[j];
+      const volatile float product = static_cast<float>(sum) * factor;
+      const volatile float y = product + bias[j];
+      const double near = std::isnan(y) ? 0 : std::nearbyint(static_cast<double>(y));
+      ASSERT_EQ(output[r * output_stride + j], std::min(255.0, std::max(0.0, near)) - 128)
+          << "row " << r << " column " << j << ": " << y;
+    }
+  }
+}
+
+TEST_P(OutputS8, RescaleRows) {
+  for (int n = 1; n <= 70; ++n) {
+    for (const int64_t rows_each : {int64_t{1}, int64_t{2}, int64_t{5}, int64_t{1} << 40}) {
+      for (const uint64_t seed : {3 * n, 3 * n + 1, 3 * n + 2}) {
+        CheckRescaleRows(*GetParam(), n, 1 + n % 13, rows_each, seed);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace dgms::testing

@@ -148,7 +148,7 @@ TEST(RoundCodebooks, FindsAnExactScale) {
   filter.bits = 2;
   filter.codebooks = book.data();
   int8_t rounded[4];
-  const float scale = RoundCodebooks(filter, 2, rounded);
+  const float scale = RoundCodebooks(filter, 2, /*channels_last=*/false, rounded);
   EXPECT_EQ(scale, 0.125f);
   EXPECT_EQ(rounded[0], 0);
   EXPECT_EQ(rounded[1], 100);
@@ -167,10 +167,47 @@ TEST(RoundCodebooks, UnusedEntriesDoNotCount) {
   filter.codebooks = books.data();
   filter.group_size = 1;
   int8_t rounded[8];
-  const float scale = RoundCodebooks(filter, 2, rounded);
+  const float scale = RoundCodebooks(filter, 2, /*channels_last=*/false, rounded);
   EXPECT_NEAR(scale * rounded[2], 1.0f, 1e-6f);
   EXPECT_NEAR(scale * rounded[5], 0.5f, 0.005f);
   EXPECT_EQ(rounded[1], 0);
+}
+
+// Of a depthwise filter, whose codes go channel by channel of each tap.
+TEST(RoundCodebooks, ChannelsLast) {
+  const std::vector<float> books = {0.0f, 1e30f, 1.0f, -1.0f, 0.0f, 0.5f, 1.0f, 1e30f};
+  const std::vector<uint8_t> codes = Nibbles({2, 1, 3, 2});  // two taps of two channels
+  CodebookFilter filter;
+  filter.codes = codes.data();
+  filter.count = 4;
+  filter.bits = 2;
+  filter.codebooks = books.data();
+  filter.group_size = 1;
+  int8_t rounded[8];
+  const float scale = RoundCodebooks(filter, 2, /*channels_last=*/true, rounded);
+  EXPECT_NEAR(scale * rounded[2], 1.0f, 1e-6f);
+  EXPECT_NEAR(scale * rounded[3], -1.0f, 1e-6f);
+  EXPECT_NEAR(scale * rounded[5], 0.5f, 0.005f);
+  EXPECT_EQ(rounded[1], 0);
+  EXPECT_EQ(rounded[7], 0);
+}
+
+TEST(LargestOutput, FourDeviationsFromTheBias) {
+  const std::vector<float> book = {0.0f, 3.0f, -4.0f, 100.0f};
+  const std::vector<uint8_t> codes = Nibbles({1, 2, 0, 0, 1, 2});  // two channels of three: squares of 25 each
+  const std::vector<float> bias = {1.0f, -30.0f}, scale = {-0.5f, 2.0f};
+  CodebookFilter filter;
+  filter.codes = codes.data();
+  filter.count = 6;
+  filter.bits = 2;
+  filter.codebooks = book.data();
+  for (const bool channels_last : {false, true}) {
+    EXPECT_FLOAT_EQ(LargestOutput(filter, 2, channels_last, nullptr), 20.0f);
+    EXPECT_FLOAT_EQ(LargestOutput(filter, 2, channels_last, bias.data()), 21.0f);
+  }
+  filter.scale = scale.data();
+  EXPECT_FLOAT_EQ(LargestOutput(filter, 2, false, nullptr), 40.0f);
+  EXPECT_FLOAT_EQ(LargestOutput(filter, 2, false, bias.data()), 11.0f);
 }
 
 TEST(RoundCodebooks, NoScale) {
@@ -184,7 +221,7 @@ TEST(RoundCodebooks, NoScale) {
        {0.0f, 1e-42f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     const std::vector<float> book = {0.0f, value, 1.0f, 1.0f};
     filter.codebooks = book.data();
-    EXPECT_EQ(RoundCodebooks(filter, 2, rounded), 0.0f) << value;
+    EXPECT_EQ(RoundCodebooks(filter, 2, /*channels_last=*/false, rounded), 0.0f) << value;
   }
 }
 

@@ -1,0 +1,231 @@
+// Maps that stay int8 between float layers (tflite/keep_int8.h): which ones do, and that results are those of float.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "ops/line_chain.h"
+#include "tflite/delegate_testing.h"
+
+namespace dgms::testing {
+namespace {
+
+OwnedDelegate NewDynamic(int threads = 1, ClaimScope claim = ClaimScope::kGraph) {
+  Options options;
+  options.dynamic_int8 = true;
+  options.num_threads = threads;
+  options.claim = claim;
+  options.profile = true;
+  options.print_profile = false;
+  std::string error;
+  OwnedDelegate delegate(CreateDelegate(options, &error));
+  EXPECT_NE(delegate, nullptr) << error;
+  return delegate;
+}
+
+// What an inverted residual is made of.
+struct BlockParts {
+  static LayerSpec Spec(int builtin, const std::vector<int>& filter, tfl::Activation activation) {
+    LayerSpec spec;
+    spec.input = {1, 9, 10, 4};
+    spec.builtin = builtin;
+    spec.filter = filter;
+    spec.activation = activation;
+    return spec;
+  }
+
+  LayerSpec expand = Spec(tfl::kBuiltinConv2d, {20, 1, 1, 4}, tfl::Activation::kRelu6);
+  LayerSpec depthwise = Spec(tfl::kBuiltinDepthwiseConv2d, {1, 3, 3, 20}, tfl::Activation::kRelu6);
+  LayerSpec project = Spec(tfl::kBuiltinConv2d, {4, 1, 1, 20}, tfl::Activation::kNone);
+  uint32_t seed = 5;
+  bool plain_expand = false;
+  bool pads = false;  // a PAD in front of the depthwise layer, which then is VALID
+};
+
+// The parts can be changed before it is made.
+struct Block : BlockParts {
+  MockRuntime runtime;
+  LayerIds first, second, third;
+  int sum = -1;
+
+  void Make() {
+    ChainBuilder builder(&runtime, seed);
+    runtime.stock_has_bias = false;
+    first = plain_expand ? builder.PlainLayer(expand) : builder.Layer(expand);
+    int wide = first.output;
+    if (pads) {
+      const int margins = runtime.Constant<int32_t>({4, 2}, {0, 0, 0, 1, 0, 1, 0, 0});
+      wide = runtime.AddTensor(tfl::Type::kFloat32, {1, 10, 11, 20});
+      runtime.AddNode(tfl::kBuiltinPad, {first.output, margins}, {wide});
+      depthwise.padding = tfl::Padding::kValid;
+      depthwise.stride_h = depthwise.stride_w = 2;
+    }
+    second = builder.Layer(depthwise, wide);
+    runtime.tensor(second.output).name = "depthwise";  // or it would share a line of the profile
+    third = builder.Layer(project, second.output);
+    if (pads) {
+      sum = third.output;
+    } else {
+      sum = runtime.AddTensor(tfl::Type::kFloat32, {1, 9, 10, 4});
+      runtime.AddNode(tfl::kBuiltinAdd, {first.input, third.output}, {sum},
+                      tfl::ElementwiseParams{tfl::Activation::kNone});
+    }
+    runtime.graph_outputs = {sum};
+  }
+};
+
+// How many depthwise layers ran in int8: they do where the maps on both sides are.
+int Int8Depthwise(tfl::Delegate* delegate) {
+  int count = 0;
+  for (const OpProfile& op : ReadProfile(delegate)) count += op.kernel.find("s8_depthwise") == 0 ? 1 : 0;
+  return count;
+}
+
+// Rounding may cost some per cent of the largest output; a wrong weight or place is far above.
+void ExpectFairlyNear(const std::vector<float>& result, const std::vector<float>& expected) {
+  ASSERT_FALSE(expected.empty());
+  ASSERT_EQ(result.size(), expected.size());
+  float largest = 1;
+  for (const float value : expected) largest = std::max(largest, std::abs(value));
+  for (size_t i = 0; i < result.size(); ++i) ASSERT_NEAR(result[i], expected[i], 0.08F * largest) << "output " << i;
+}
+
+// Runs the block in float and in int8; returns how many depthwise layers ran in int8.
+int Check(Block* block, ClaimScope claim = ClaimScope::kGraph) {
+  const OwnedDelegate floats = NewDelegate(), delegate = NewDynamic(2, claim);
+  MockRuntime& runtime = block->runtime;
+  Block twin;
+  static_cast<BlockParts&>(twin) = *block;
+  twin.Make();
+  EXPECT_EQ(twin.runtime.Apply(floats.get()), tfl::kOk);  // the stock kernels have no PAD
+  const std::vector<float> expected = RunGraph(&twin.runtime, twin.first, twin.sum);
+  EXPECT_FALSE(expected.empty()) << FirstError(twin.runtime);
+  EXPECT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+  ExpectFairlyNear(RunGraph(&runtime, block->first, block->sum), expected);
+  EXPECT_EQ(FirstError(runtime), "");
+  return Int8Depthwise(delegate.get());
+}
+
+int Check(const std::function<void(Block*)>& change, ClaimScope claim = ClaimScope::kGraph) {
+  Block block;
+  change(&block);
+  block.Make();
+  return Check(&block, claim);
+}
+
+TEST(KeepInt8, InvertedResiduals) {
+  uint32_t seed = 1;
+  for (const int bits : {2, 3, 4}) {
+    for (const int group_size : {0, 7}) {
+      for (const auto activation : {tfl::Activation::kRelu6, tfl::Activation::kReluN1To1}) {
+        for (const bool pads : {false, true}) {
+          SCOPED_TRACE(::testing::Message() << bits << " bits, group size " << group_size << ", activation "
+                                            << static_cast<int>(activation) << (pads ? ", with a PAD" : ""));
+          const auto change = [&](Block* block) {
+            block->seed = seed++;
+            block->pads = pads;
+            for (LayerSpec* spec : {&block->expand, &block->depthwise, &block->project}) {
+              spec->bits = bits;
+              spec->group_size = group_size;
+            }
+            block->expand.activation = block->depthwise.activation = activation;
+          };
+          EXPECT_EQ(Check(change), 1);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+// What a float layer reads, or anybody outside of the partition, stays float; so does what is not bounded.
+TEST(KeepInt8, OnlyWhereAllReadersAreInt8) {
+  EXPECT_EQ(Check([](Block*) {}), 1);
+  EXPECT_EQ(Check([](Block* block) { block->expand.activation = tfl::Activation::kRelu; }), 0);
+  EXPECT_EQ(Check([](Block* block) { block->depthwise.activation = tfl::Activation::kRelu; }), 0);
+  EXPECT_EQ(Check([](Block* block) { block->plain_expand = true; }), 0);
+  for (const bool narrow : {false, true}) {  // an output of the graph
+    Block block;
+    block.Make();
+    const int seen = narrow ? block.second.output : block.first.output;
+    block.runtime.graph_outputs.push_back(seen);
+    EXPECT_EQ(Check(&block), 0);
+    EXPECT_EQ(block.runtime.Get(seen).size(), 9U * 10 * 20);
+  }
+  for (const auto claim : {ClaimScope::kGraph, ClaimScope::kCodebook}) {  // read by an ADD
+    Block block;
+    block.Make();
+    const int twice = block.runtime.AddTensor(tfl::Type::kFloat32, {1, 9, 10, 20});
+    block.runtime.AddNode(tfl::kBuiltinAdd, {block.first.output, block.second.output}, {twice},
+                          tfl::ElementwiseParams{tfl::Activation::kNone});
+    block.runtime.graph_outputs.push_back(twice);
+    EXPECT_EQ(Check(&block, claim), 0);
+  }
+  Block block;  // every node a partition of its own
+  block.runtime.fuse_nodes = false;
+  block.Make();
+  EXPECT_EQ(Check(&block), 0);
+}
+
+// Without a preview of the partitions nothing is known to be inside of one.
+TEST(KeepInt8, NotWithoutAPreview) {
+  Block block;
+  block.runtime.preview_fails = true;
+  block.Make();
+  EXPECT_EQ(Check(&block, ClaimScope::kCodebook), 0);
+}
+
+// Scales below zero are no factors of int8 outputs: the depthwise layer stays float, and its neighbours' maps with it.
+TEST(KeepInt8, NotWithNegativeScales) {
+  EXPECT_EQ(Check([](Block* block) { block->expand.scale = block->project.scale = true; }), 1);
+  EXPECT_EQ(Check([](Block* block) { block->depthwise.scale = true; }), 0);
+}
+
+// Convolutions of both kinds, one of which reads and writes such maps.
+TEST(KeepInt8, ConvolutionsInARow) {
+  MockRuntime runtime;
+  ChainBuilder builder(&runtime, 3);
+  LayerSpec spec = Block::Spec(tfl::kBuiltinConv2d, {6, 3, 3, 4}, tfl::Activation::kRelu6);
+  const LayerIds first = builder.Layer(spec);
+  spec.filter = {5, 3, 3, 6};
+  spec.scale = true;
+  const LayerIds second = builder.Layer(spec, first.output);
+  spec.filter = {7, 1, 1, 5};
+  spec.activation = tfl::Activation::kRelu;
+  const LayerIds third = builder.Layer(spec, second.output);
+  runtime.graph_outputs = {third.output};
+  const std::vector<float> expected = RunGraph(&runtime, first, third.output);
+  const OwnedDelegate delegate = NewDynamic();
+  ASSERT_EQ(runtime.Apply(delegate.get()), tfl::kOk);
+  ExpectFairlyNear(RunGraph(&runtime, first, third.output), expected);
+}
+
+// The same bits with any number of threads, chained or not, after resizes.
+TEST(KeepInt8, SameBitsHoweverItRuns) {
+  for (const std::vector<int>& dims : {std::vector<int>{1, 9, 10, 4}, {3, 14, 7, 4}, {1, 1, 1, 4}, {2, 40, 33, 4}}) {
+    std::vector<float> expected;
+    for (const bool chained : {false, true}) {
+      LineChain::SetAlwaysPays(chained);
+      for (const int threads : {1, 2, 3}) {
+        Block block;
+        block.Make();
+        const OwnedDelegate delegate = NewDynamic(threads);
+        ASSERT_EQ(block.runtime.Apply(delegate.get()), tfl::kOk);
+        ASSERT_FALSE(RunGraph(&block.runtime, block.first, block.sum).empty());
+        block.runtime.Resize(block.first.input, dims);
+        const std::vector<float> result = RunGraph(&block.runtime, block.first, block.sum);
+        EXPECT_EQ(FirstError(block.runtime), "");
+        if (expected.empty()) expected = result;
+        EXPECT_EQ(result, expected) << threads << " threads" << (chained ? ", chained" : "");
+      }
+      LineChain::SetAlwaysPays(false);
+    }
+    EXPECT_FALSE(expected.empty());
+  }
+}
+
+}  // namespace
+}  // namespace dgms::testing
