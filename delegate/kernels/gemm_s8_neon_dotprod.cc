@@ -137,8 +137,11 @@ void s8_5x16_neon_dotprod_gemm(const GemmS8Args& args) {
 void s8_5x16_neon_dotprod_requantize(const GemmS8Args& args, const RequantizeArgs& output) {
   const int32_t* c = args.accumulate ? args.c : nullptr;
   const int64_t products = args.segment_count * args.segment_length;
-  args.width == 16 ? RunTiles<4>(args, ToBytes<4>(c, output, products))
-                   : RunTiles<2>(args, ToBytes<2>(c, output, products));
+  if (args.width == 16) {
+    WithBytes<4>(c, output, products, [&](const auto& bytes) { RunTiles<4>(args, bytes); });
+  } else {
+    WithBytes<2>(c, output, products, [&](const auto& bytes) { RunTiles<2>(args, bytes); });
+  }
 }
 
 }  // namespace dgms

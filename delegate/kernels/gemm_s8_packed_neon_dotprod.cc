@@ -225,8 +225,11 @@ void Gemm(const PackedGemmS8Args& args) {
 
 void Requantize(const PackedGemmS8Args& args, const RequantizeArgs& output) {
   const int32_t* c = args.accumulate ? args.c : nullptr;
-  args.width == 16 ? RunTiles<4>(args, ToBytes<4>(c, output, args.places))
-                   : RunTiles<2>(args, ToBytes<2>(c, output, args.places));
+  if (args.width == 16) {
+    WithBytes<4>(c, output, args.places, [&](const auto& bytes) { RunTiles<4>(args, bytes); });
+  } else {
+    WithBytes<2>(c, output, args.places, [&](const auto& bytes) { RunTiles<2>(args, bytes); });
+  }
 }
 
 void Dequantize(const PackedGemmS8Args& args, const DequantizeArgs& output) {

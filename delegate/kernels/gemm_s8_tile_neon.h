@@ -54,7 +54,7 @@ template <int rows, int vectors>
 DGMS_INLINE void BeginAt(const int32_t* columns, SumsS8<rows, vectors>& sums) {
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
-    __asm__("" : "+r"(columns));
+    __asm__ volatile("" : : : "memory");
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) sums.v[r][v] = vld1q_s32(columns + v * kLanes);
   }
@@ -104,12 +104,19 @@ class ToSums {
   const bool accumulate_;
 };
 
+// What is known of the outputs of a panel's columns before the first tile: less to look at, and to do, at each tile's end.
+enum class BytesOf {
+  kAny,       // nothing
+  kSigned,    // no clamp but that of 8 bits, HasTies, FitsHalves
+  kUnsigned,  // the same without ties, the zero point is -128: outputs less that saturate to 0..255
+};
+
 // To int8 in fixed point (requantize_s8_neon.h): sums begin at the bias, and all that is left is in registers.
-template <int vectors>
+template <int vectors, BytesOf of>
 class ToBytes {
  public:
-  // `c`: what the blocks before left, or null. `products`: of one sum, in all of K.
-  DGMS_INLINE ToBytes(const int32_t* c, const RequantizeArgs& output, int64_t products)
+  // `c`: what the blocks before left, or null. `fits`: FitsHalves; the sums are all of K.
+  DGMS_INLINE ToBytes(const int32_t* c, const RequantizeArgs& output, bool fits)
       : c_(c),
         bias_(output.bias),
         multiplier_(output.multiplier),
@@ -117,7 +124,7 @@ class ToBytes {
         output_stride_(output.output_row_stride),
         ties_(HasTies(output)),
         clamp_(HasClamp(output)),
-        fits_(c == nullptr && FitsHalves<vectors>(output, products)),
+        fits_(fits),
         zero_(static_cast<int16_t>(output.zero)),
         min_(static_cast<int8_t>(output.min)),
         max_(static_cast<int8_t>(output.max)) {
@@ -127,20 +134,25 @@ class ToBytes {
   template <int rows>
   DGMS_INLINE void Begin(SumsS8<rows, vectors>& sums) {
     BeginAt(bias_, sums);
-    if (c_ == nullptr) return;
+    if (of != BytesOf::kAny || c_ == nullptr) return;
     Add(c_, sums);
     c_ += rows * vectors * kLanes;
   }
 
   template <int rows>
   DGMS_INLINE void Finish(SumsS8<rows, vectors>& sums) {
-    ties_ ? Multiply<true>(sums) : Multiply<false>(sums);
     int8x16_t bytes[rows];
-    fits_ ? Shift<true>(sums, bytes) : Shift<false>(sums, bytes);
-    if (clamp_) {
-      const int8x16_t min = vdupq_n_s8(min_), max = vdupq_n_s8(max_);
+    if constexpr (of == BytesOf::kAny) {
+      ties_ ? Multiply<true>(sums) : Multiply<false>(sums);
+      fits_ ? Shift<true>(sums, bytes) : Shift<false>(sums, bytes);
+      if (clamp_) {
+        const int8x16_t min = vdupq_n_s8(min_), max = vdupq_n_s8(max_);
 #pragma GCC unroll 8
-      for (int r = 0; r < rows; ++r) bytes[r] = vminq_s8(vmaxq_s8(bytes[r], min), max);
+        for (int r = 0; r < rows; ++r) bytes[r] = vminq_s8(vmaxq_s8(bytes[r], min), max);
+      }
+    } else {
+      Multiply<of == BytesOf::kSigned>(sums);
+      Shift<true>(sums, bytes);
     }
     int8_t* output = output_;  // a copy: stores of bytes might change the member
     const int64_t stride = output_stride_;
@@ -164,13 +176,19 @@ class ToBytes {
   template <bool fits, int rows>
   DGMS_INLINE void Shift(SumsS8<rows, vectors>& sums, int8x16_t (&bytes)[rows]) const {
     int32x4_t shift[vectors];
+    __asm__ volatile("" : : : "memory");  // not while there are multipliers in registers
     LoadColumns(shift_, shift);
     const int16x8_t zero = vdupq_n_s16(zero_);
+    const uint8x16_t top_bits = TopBits();
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) sums.v[r][v] = vrshlq_s32(sums.v[r][v], shift[v]);
-      bytes[r] = Bytes<fits>(sums.v[r], zero);
+      if constexpr (of == BytesOf::kUnsigned) {
+        bytes[r] = BytesAbove128(sums.v[r], top_bits);
+      } else {
+        bytes[r] = Bytes<fits>(sums.v[r], zero);
+      }
     }
   }
 
@@ -183,6 +201,19 @@ class ToBytes {
   const int8_t min_, max_;
   alignas(16) int32_t shift_[vectors * kLanes];
 };
+
+// run(what makes bytes of sums), for sums of so many products in all of K.
+template <int vectors, typename Run>
+DGMS_INLINE void WithBytes(const int32_t* c, const RequantizeArgs& output, int64_t products, const Run& run) {
+  const bool fits = c == nullptr && FitsHalves<vectors>(output, products);
+  if constexpr (vectors == 4) {  // narrow panels are few
+    if (fits && !HasClamp(output)) {
+      if (HasTies(output)) return run(ToBytes<vectors, BytesOf::kSigned>(c, output, fits));
+      return run(ToBytes<vectors, BytesOf::kUnsigned>(c, output, fits));
+    }
+  }
+  run(ToBytes<vectors, BytesOf::kAny>(c, output, fits));
+}
 
 // To float (DequantizeArgs). Sums begin at what their rows' zero point takes from them. Where all rows of a tile have
 // one zero point and scale, what these make of the columns is in memory.

@@ -102,31 +102,32 @@ DGMS_INLINE void ForEachPiece(int64_t n, const Piece& piece) {
 
 // A row of two operands' bytes in pieces of `size`; piece(x, y, results, size) has a size known at compile time. The
 // last piece, of `last_size`, ends with the row and may overlap the one before. It is computed first and stored last,
-// and results wait in an array of their own: the output may be an input.
-template <int size, int last_size, int a_step, int b_step, typename Piece>
+// and results wait in an array of their own unless pieces are read before they are written (reads_first): the output
+// may be an input.
+template <int size, int last_size, int a_step, int b_step, bool reads_first, typename Piece>
 DGMS_INLINE void BytePieces(const int8_t* a, const int8_t* b, int8_t* output, int64_t n, const Piece& piece) {
   int8_t last[last_size], results[size];
   const int64_t last_at = n - last_size;
   piece(a + a_step * last_at, b + b_step * last_at, last, last_size);
   for (int64_t i = 0; i < last_at; i += size) {
-    piece(a + a_step * i, b + b_step * i, results, size);
-    memcpy(output + i, results, size);
+    piece(a + a_step * i, b + b_step * i, reads_first ? output + i : results, size);
+    if (!reads_first) memcpy(output + i, results, size);
   }
   memcpy(output + last_at, last, last_size);
 }
 
 constexpr int kShortPiece = 16;
 
-template <int a_step, int b_step, typename Piece>
+template <int a_step, int b_step, bool reads_first = false, typename Piece>
 DGMS_INLINE void ForEachBytePiece(const BinaryOperands<int8_t>& o, const Piece& piece) {
   const int64_t n = o.n;
   ForEachRow(o, [&](const int8_t* a, const int8_t* b, int8_t* output) DGMS_INLINED {
     constexpr int kShort = kShortPiece;
     if (n > kPiece && (n - 1) % kPiece < kShort) {
-      return BytePieces<kPiece, kShort, a_step, b_step>(a, b, output, n, piece);
+      return BytePieces<kPiece, kShort, a_step, b_step, reads_first>(a, b, output, n, piece);
     }
-    if (n >= kPiece) return BytePieces<kPiece, kPiece, a_step, b_step>(a, b, output, n, piece);
-    if (n >= kShort) return BytePieces<kShort, kShort, a_step, b_step>(a, b, output, n, piece);
+    if (n >= kPiece) return BytePieces<kPiece, kPiece, a_step, b_step, reads_first>(a, b, output, n, piece);
+    if (n >= kShort) return BytePieces<kShort, kShort, a_step, b_step, reads_first>(a, b, output, n, piece);
     // Filled up with the first element.
     int8_t x[kShortPiece], y[kShortPiece], results[kShortPiece];
     for (int i = 0; i < kShortPiece; ++i) {

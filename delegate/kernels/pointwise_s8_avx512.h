@@ -33,6 +33,10 @@ DGMS_INLINE __m512i PackWords(__m512i low, __m512i high) {
   return _mm512_permutexvar_epi32(in_order, _mm512_packs_epi16(low, high));
 }
 
+// Steps are rounded by half a unit, and there are up to 128 of each; the start by another half. Their high part, below,
+// has 13 bits behind the point, and two before.
+using FixedSum = FixedSumS8<21, 21, 129, 3>;
+
 // A step of 24 bits, high * 2^8 + low, as the two factors of 16 bits that one instruction multiplies with.
 DGMS_INLINE __m512i Factors(int32_t a, int32_t b) {
   return _mm512_set1_epi32(static_cast<int32_t>(static_cast<uint32_t>(b) << 16 | (static_cast<uint32_t>(a) & 0xffffu)));
@@ -41,7 +45,7 @@ DGMS_INLINE __m512i Factors(int32_t a, int32_t b) {
 struct SumAvx512 {
   __m512i high, low, start, unsure, min, max;
 
-  SumAvx512(const AddS8Args& args, const FixedSumS8& fixed)
+  SumAvx512(const AddS8Args& args, const FixedSum& fixed)
       : high(Factors(fixed.a_step >> 8, fixed.b_step >> 8)),
         low(Factors(fixed.a_step & 255, fixed.b_step & 255)),
         start(_mm512_set1_epi32(fixed.start)),
@@ -54,8 +58,8 @@ struct SumAvx512 {
     const __m512i high_part = _mm512_madd_epi16(pairs, high);
     const __m512i low_part = _mm512_madd_epi16(_mm512_srai_epi16(pairs, 8), low);
     const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(high_part, low_part), start);
-    *least = _mm512_min_epu32(*least, _mm512_slli_epi32(sum, 32 - FixedSumS8::kFraction));
-    return _mm512_srai_epi32(sum, FixedSumS8::kFraction);
+    *least = _mm512_min_epu32(*least, _mm512_slli_epi32(sum, 32 - FixedSum::kFraction));
+    return _mm512_srai_epi32(sum, FixedSum::kFraction);
   }
 
   // Within quarters of vectors, packing undoes what unpacking does: bytes keep their places. It saturates.
@@ -87,7 +91,7 @@ DGMS_INLINE bool ComputePiece(const Outputs& outputs_of, const int8_t* x, const 
 }
 
 template <int a_step, int b_step>
-void AddS8RowsAvx512(const AddS8Args& args, const FixedSumS8& fixed) {
+void AddS8RowsAvx512(const AddS8Args& args, const FixedSum& fixed) {
   const SumAvx512 sum_of(args, fixed);
   ForEachBytePiece<a_step, b_step>(args.operands,
                                    [&](const int8_t* x, const int8_t* y, int8_t* results, int count) DGMS_INLINED {
@@ -99,7 +103,7 @@ void AddS8RowsAvx512(const AddS8Args& args, const FixedSumS8& fixed) {
 
 void AddS8Avx512(const AddS8Args& args) {
   constexpr int32_t kLargestStep = 1 << 23;  // whose high part fits 16 bits
-  const FixedSumS8 fixed(args);
+  const FixedSum fixed(args);
   if (!fixed.fits || fixed.a_step >= kLargestStep || fixed.b_step >= kLargestStep || fixed.b_step <= -kLargestStep) {
     return AddS8(args);
   }

@@ -18,57 +18,80 @@ DGMS_INLINE int8x16_t LoadOrRepeat(const int8_t* p) {
   return step == 0 ? vld1q_dup_s8(p) : vld1q_s8(p);
 }
 
-DGMS_INLINE void Widen(int8x16_t x, int32x4_t (&wide)[kVectors]) {
-  const int16x8_t low = vmovl_s8(vget_low_s8(x)), high = vmovl_high_s8(x);
-  wide[0] = vmovl_s16(vget_low_s16(low));
-  wide[1] = vmovl_high_s16(low);
-  wide[2] = vmovl_s16(vget_low_s16(high));
-  wide[3] = vmovl_high_s16(high);
+// A step has 24 bits behind the point: high * 2^15 + low, each of which fits 16. With x * 2^7, which does, too,
+//     x * step / 2^8 = (x * 2^7) * high + (x * 2^7) * low / 2^15,
+// a product of 32 bits and one of 16 that the instruction for such rounds by half a unit. So each operand is off by
+// that and by a quarter, for the rounding of its step; the start by a half.
+using FixedSum = FixedSumS8<16, 24, 2, 63>;
+
+struct Step {
+  int16_t high, low;
+  explicit Step(int32_t step)
+      : high(static_cast<int16_t>((step + (1 << 14)) >> 15)), low(static_cast<int16_t>(step - high * (1 << 15))) {}
+};
+
+// 16 sums: their integer parts saturated to bytes, and the smaller fractions of each two.
+struct SumsNeon {
+  int8x16_t bytes;
+  uint16x8_t least;
+};
+
+DGMS_INLINE SumsNeon AddVectors(int8x16_t x, int8x16_t y, const Step& a, const Step& b, int32x4_t start) {
+  constexpr int kHalves = 2, kUp = 7;
+  const int16x8_t xs[kHalves] = {vshll_n_s8(vget_low_s8(x), kUp), vshll_high_n_s8(x, kUp)};
+  const int16x8_t ys[kHalves] = {vshll_n_s8(vget_low_s8(y), kUp), vshll_high_n_s8(y, kUp)};
+  int16x8_t integers[kHalves];
+  uint16x8_t fractions[kHalves];
+#pragma GCC unroll 2
+  for (int h = 0; h < kHalves; ++h) {
+    const int16x8_t low = vaddq_s16(vqrdmulhq_n_s16(xs[h], a.low), vqrdmulhq_n_s16(ys[h], b.low));
+    int32x4_t first = vmlal_n_s16(vaddw_s16(start, vget_low_s16(low)), vget_low_s16(xs[h]), a.high);
+    int32x4_t second = vmlal_high_n_s16(vaddw_high_s16(start, low), xs[h], a.high);
+    first = vmlal_n_s16(first, vget_low_s16(ys[h]), b.high);
+    second = vmlal_high_n_s16(second, ys[h], b.high);
+    integers[h] = vuzp2q_s16(vreinterpretq_s16_s32(first), vreinterpretq_s16_s32(second));
+    fractions[h] = vuzp1q_u16(vreinterpretq_u16_s32(first), vreinterpretq_u16_s32(second));
+  }
+  return {vqmovn_high_s16(vqmovn_s16(integers[0]), integers[1]), vminq_u16(fractions[0], fractions[1])};
 }
 
-// The integer parts of 16 sums, with as many bits of their fractions as fit 16, become bytes by a shift that saturates.
-DGMS_INLINE int8x16_t IntegerPart(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d) {
-  constexpr int kShift = FixedSumS8::kFraction - 16;
-  const auto top = [](int32x4_t low, int32x4_t high) {
-    return vuzp2q_s16(vreinterpretq_s16_s32(low), vreinterpretq_s16_s32(high));
-  };
-  return vqshrn_high_n_s16(vqshrn_n_s16(top(a, b), kShift), top(c, d), kShift);
-}
-
-// The first 16 bits of eight sums' fractions.
-DGMS_INLINE uint16x8_t FractionPart(int32x4_t low, int32x4_t high) {
-  constexpr int kLeftOut = FixedSumS8::kFraction - 16;
-  const uint16x4_t first = vshrn_n_u32(vreinterpretq_u32_s32(low), kLeftOut);
-  return vshrn_high_n_u32(first, vreinterpretq_u32_s32(high), kLeftOut);
-}
-
+// Pieces are read as a whole before any of them is written.
 template <int a_step, int b_step>
-void AddS8RowsNeon(const AddS8Args& args, const FixedSumS8& fixed) {
-  const int32x4_t a_factor = vdupq_n_s32(fixed.a_step), b_factor = vdupq_n_s32(fixed.b_step);
+void AddS8RowsNeon(const AddS8Args& args, const FixedSum& fixed) {
+  constexpr int kMost = kPiece / kShortPiece;
+  const Step a(fixed.a_step), b(fixed.b_step);
   const int32x4_t start = vdupq_n_s32(fixed.start);
   const uint16_t unsure = static_cast<uint16_t>(fixed.unsure >> 16);
   const int8x16_t min = vdupq_n_s8(static_cast<int8_t>(args.min)), max = vdupq_n_s8(static_cast<int8_t>(args.max));
   const auto piece = [&](const int8_t* x, const int8_t* y, int8_t* results, int count) DGMS_INLINED {
+    const int vectors = count / kShortPiece;
+    SumsNeon sums[kMost];
     uint16x8_t least = vdupq_n_u16(UINT16_MAX);
-    for (int i = 0; i < count; i += kShortPiece) {
-      int32x4_t a[kVectors], b[kVectors];
-      Widen(LoadOrRepeat<a_step>(x + a_step * i), a);
-      Widen(LoadOrRepeat<b_step>(y + b_step * i), b);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        a[v] = vmlaq_s32(vmlaq_s32(start, a[v], a_factor), b[v], b_factor);
-      }
-      least = vminq_u16(least, vminq_u16(FractionPart(a[0], a[1]), FractionPart(a[2], a[3])));
-      const int8x16_t bytes = IntegerPart(a[0], a[1], a[2], a[3]);
-      vst1q_s8(results + i, vminq_s8(vmaxq_s8(bytes, min), max));
+    for (int v = 0; v < vectors; ++v) {
+      const int i = v * kShortPiece;
+      sums[v] = AddVectors(LoadOrRepeat<a_step>(x + a_step * i), LoadOrRepeat<b_step>(y + b_step * i), a, b, start);
+      sums[v].bytes = vminq_s8(vmaxq_s8(sums[v].bytes, min), max);
+      least = v == 0 ? sums[v].least : vminq_u16(least, sums[v].least);
     }
-    if (vminvq_u16(least) <= unsure) AddS8Exactly<a_step, b_step>(args, x, y, results, count);
+    if (__builtin_expect(vminvq_u16(least) <= unsure, 0)) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        if (vminvq_u16(sums[v].least) > unsure) continue;
+        int8_t exact[kShortPiece];
+        const int i = v * kShortPiece;
+        AddS8Exactly<a_step, b_step>(args, x + a_step * i, y + b_step * i, exact, kShortPiece);
+        sums[v].bytes = vld1q_s8(exact);
+      }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) vst1q_s8(results + v * kShortPiece, sums[v].bytes);
   };
-  ForEachBytePiece<a_step, b_step>(args.operands, piece);
+  ForEachBytePiece<a_step, b_step, /*reads_first=*/true>(args.operands, piece);
 }
 
 void AddS8Neon(const AddS8Args& args) {
-  const FixedSumS8 fixed(args);
+  const FixedSum fixed(args);
   if (!fixed.fits) return AddS8(args);
   if (args.operands.a_step == 0) return AddS8RowsNeon<0, 1>(args, fixed);
   if (args.operands.b_step == 0) return AddS8RowsNeon<1, 0>(args, fixed);

@@ -42,6 +42,22 @@ DGMS_INLINE int8x16_t Bytes(const int32x4_t (&y)[2], int16x8_t zero) {
   return vcombine_s8(vqmovn_s16(Halves<fits>(y[0], y[1], zero)), vdup_n_s8(0));
 }
 
+// Made where it is wanted: kept in a register for long it would take that from sums.
+DGMS_INLINE uint8x16_t TopBits() {
+  uint8x16_t bits;
+  __asm__ volatile("movi %0.16b, #0x80" : "=w"(bits));
+  return bits;
+}
+
+// The same where the zero point is -128 and clamping is all that befalls numbers below 0 and above 255.
+DGMS_INLINE int8x16_t BytesAbove128(const int32x4_t (&y)[4], uint8x16_t top_bits) {
+  const auto halves = [](int32x4_t low, int32x4_t high) {
+    return vuzp1q_s16(vreinterpretq_s16_s32(low), vreinterpretq_s16_s32(high));
+  };
+  const uint8x16_t above = vqmovun_high_s16(vqmovun_s16(halves(y[0], y[1])), halves(y[2], y[3]));
+  return vreinterpretq_s8_u8(veorq_u8(above, top_bits));
+}
+
 template <int vectors>
 DGMS_INLINE void StoreBytes(int8_t* p, int8x16_t bytes) {
   if constexpr (vectors == 4) {
