@@ -141,7 +141,7 @@ DGMS_INLINE void CopyBytes(const int8_t* from, int8_t* to, int64_t count) {
 // Some places of all rows, on their way to whole groups.
 constexpr int64_t kBuffered = 256;
 struct RowBuffer {
-  int8_t row[kTileRows][kBuffered];
+  int8_t row[kTileRows][kBuffered + 16];  // and zeros behind them
   int64_t places = 0;
 
   // Zeros up to a whole group.
@@ -150,7 +150,7 @@ struct RowBuffer {
     const int64_t groups = (places + kGroup - 1) / kGroup;
     for (int r = 0; r < kTileRows; ++r) {
       rows[r] = row[r];
-      for (int64_t p = places; p < groups * kGroup; ++p) row[r][p] = 0;
+      vst1_s8(row[r] + places, vdup_n_s8(0));
     }
     places = 0;
     return PackGroups(rows, groups, to);
@@ -159,17 +159,26 @@ struct RowBuffer {
 
 // Segments of `least` bytes to twice as many, each in two pieces that overlap.
 template <typename Load, typename Store>
-DGMS_INLINE void CopyInTwo(const PackRowsS8Args& args, const int8_t* row, int64_t least, int8_t* to, const Load& load,
-                           const Store& store) {
+DGMS_INLINE void CopyInTwo(const PackRowsS8Args& args, const int8_t* const (&row)[kTileRows], int64_t least,
+                           RowBuffer* buffer, const Load& load, const Store& store) {
   const int64_t length = args.segment_length, rest = length - least;
-  const int64_t* segment = args.segments;
-  const int64_t* const end = segment + args.segment_count;
-  for (; segment != end; ++segment, to += length) {
-    const int8_t* from = row + *segment;
-    const auto first = load(from), last = load(from + rest);
-    store(to, first);
-    store(to + rest, last);
+  const int8_t *first[kTileRows], *last[kTileRows];
+#pragma GCC unroll 6
+  for (int r = 0; r < kTileRows; ++r) {
+    first[r] = row[r];
+    last[r] = row[r] + rest;
   }
+  int64_t to = 0;
+  for (int64_t s = 0; s < args.segment_count; ++s, to += length) {
+    const int64_t from = args.segments[s];
+#pragma GCC unroll 6
+    for (int r = 0; r < kTileRows; ++r) {
+      const auto start = load(first[r] + from), end = load(last[r] + from);
+      store(buffer->row[r] + to, start);
+      store(buffer->row[r] + to + rest, end);
+    }
+  }
+  buffer->places = to;
 }
 
 // Segments that are no whole groups.
@@ -178,18 +187,15 @@ void PackRagged(const PackRowsS8Args& args, const int8_t* const (&row)[kTileRows
   const int64_t length = args.segment_length;
   int8_t* to = args.packed;
   if (args.segment_count * length <= kBuffered && length >= 8 && length <= 32) {
-    for (int r = 0; r < kTileRows; ++r) {
-      if (length > 16) {
-        CopyInTwo(
-            args, row[r], 16, buffer.row[r], [](const int8_t* p) { return vld1q_s8(p); },
-            [](int8_t* p, int8x16_t v) { vst1q_s8(p, v); });
-      } else {
-        CopyInTwo(
-            args, row[r], 8, buffer.row[r], [](const int8_t* p) { return vld1_s8(p); },
-            [](int8_t* p, int8x8_t v) { vst1_s8(p, v); });
-      }
+    if (length > 16) {
+      CopyInTwo(
+          args, row, 16, &buffer, [](const int8_t* p) { return vld1q_s8(p); },
+          [](int8_t* p, int8x16_t v) { vst1q_s8(p, v); });
+    } else {
+      CopyInTwo(
+          args, row, 8, &buffer, [](const int8_t* p) { return vld1_s8(p); },
+          [](int8_t* p, int8x8_t v) { vst1_s8(p, v); });
     }
-    buffer.places = args.segment_count * length;
   } else {
     for (int64_t s = 0; s < args.segment_count; ++s) {
       for (int64_t p = 0, count; p < length; p += count) {

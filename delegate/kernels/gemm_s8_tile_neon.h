@@ -104,7 +104,8 @@ class ToSums {
   const bool accumulate_;
 };
 
-// What is known of the outputs of a panel's columns before the first tile: less to look at, and to do, at each tile's end.
+// What is known of the outputs of a panel's columns before the first tile: less to look at, and to do, at each tile's
+// end.
 enum class BytesOf {
   kAny,       // nothing
   kSigned,    // no clamp but that of 8 bits, HasTies, FitsHalves

@@ -1,5 +1,5 @@
-// The kernels of operators without weights: see pointwise.h. MAX_POOL_2D of floats is written here, because compilers
-// keep the maxima of a window in memory.
+// The kernels of operators without weights: see pointwise.h. MAX_POOL_2D is written here, because compilers keep the
+// maxima of a window in memory.
 #include <arm_neon.h>
 
 #include "kernels/pointwise.h"
@@ -13,45 +13,64 @@ namespace {
 // The same choices as Clamped and the plain loop make, for NaN and zeros of either sign, too.
 DGMS_INLINE float32x4_t Larger(float32x4_t most, float32x4_t x) { return vbslq_f32(vcgtq_f32(x, most), x, most); }
 DGMS_INLINE float32x4_t Smaller(float32x4_t least, float32x4_t x) { return vbslq_f32(vcltq_f32(x, least), x, least); }
+DGMS_INLINE float32x4_t Load(const float* p) { return vld1q_f32(p); }
+DGMS_INLINE float32x4_t Repeat(float x) { return vdupq_n_f32(x); }
+DGMS_INLINE void Store(float* p, float32x4_t x) { vst1q_f32(p, x); }
 
-// `vectors` vectors of four channels of one window.
-template <int vectors>
-DGMS_INLINE void MaxPoolVectors(const PoolF32Args& args, const float* input, float* output) {
-  float32x4_t most[vectors];
+DGMS_INLINE int8x16_t Larger(int8x16_t most, int8x16_t x) { return vmaxq_s8(most, x); }
+DGMS_INLINE int8x16_t Smaller(int8x16_t least, int8x16_t x) { return vminq_s8(least, x); }
+DGMS_INLINE int8x16_t Load(const int8_t* p) { return vld1q_s8(p); }
+DGMS_INLINE int8x16_t Repeat(int8_t x) { return vdupq_n_s8(x); }
+DGMS_INLINE void Store(int8_t* p, int8x16_t x) { vst1q_s8(p, x); }
+
+// `vectors` vectors of channels of one window.
+template <int vectors, typename T, typename Args>
+DGMS_INLINE void MaxPoolVectors(const Args& args, T lowest, const T* input, T* output) {
+  constexpr int kWide = 16 / sizeof(T);
+  decltype(Repeat(lowest)) most[vectors];
 #pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) most[v] = vdupq_n_f32(kLowest);
+  for (int v = 0; v < vectors; ++v) most[v] = Repeat(lowest);
   for (int64_t ky = 0; ky < args.kernel_h; ++ky) {
-    const float* line = input + ky * args.line_stride;
+    const T* line = input + ky * args.line_stride;
     for (int64_t kx = 0; kx < args.kernel_w; ++kx, line += args.tap_stride) {
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) most[v] = Larger(most[v], vld1q_f32(line + 4 * v));
+      for (int v = 0; v < vectors; ++v) most[v] = Larger(most[v], Load(line + kWide * v));
     }
   }
-  const float32x4_t min = vdupq_n_f32(args.min), max = vdupq_n_f32(args.max);
+  const auto min = Repeat(static_cast<T>(args.min)), max = Repeat(static_cast<T>(args.max));
 #pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) vst1q_f32(output + 4 * v, Smaller(Larger(most[v], min), max));
+  for (int v = 0; v < vectors; ++v) Store(output + kWide * v, Smaller(Larger(most[v], min), max));
 }
 
-void MaxPoolF32Neon(const PoolF32Args& args) {
-  PoolF32Args rest = args;
-  rest.channels = args.channels % 4;
+// `vectors` at a time, then one at a time; the channels that are left by `rest_of`.
+template <int vectors, typename T, typename Args>
+DGMS_INLINE void MaxPoolNeon(const Args& args, T lowest, void (*rest_of)(const Args&)) {
+  constexpr int kWide = 16 / sizeof(T);
+  Args rest = args;
+  rest.channels = args.channels % kWide;
   const int64_t whole = args.channels - rest.channels;
   for (int64_t pixel = 0; pixel < args.pixels; ++pixel) {
-    const float* input = args.input + pixel * args.pixel_stride;
-    float* output = args.output + pixel * args.output_stride;
+    const T* input = args.input + pixel * args.pixel_stride;
+    T* output = args.output + pixel * args.output_stride;
     int64_t c = 0;
-    for (; c + 32 <= whole; c += 32) MaxPoolVectors<8>(args, input + c, output + c);
-    for (; c < whole; c += 4) MaxPoolVectors<1>(args, input + c, output + c);
+    for (; c + vectors * kWide <= whole; c += vectors * kWide) {
+      MaxPoolVectors<vectors>(args, lowest, input + c, output + c);
+    }
+    for (; c < whole; c += kWide) MaxPoolVectors<1>(args, lowest, input + c, output + c);
   }
   if (rest.channels == 0) return;
   rest.input += whole;
   rest.output += whole;
-  MaxPoolF32(rest);
+  rest_of(rest);
 }
+
+void MaxPoolF32Neon(const PoolF32Args& args) { MaxPoolNeon<8>(args, kLowest, MaxPoolF32); }
+void MaxPoolS8Neon(const PoolS8Args& args) { MaxPoolNeon<4>(args, int8_t{-128}, MaxPoolS8); }
 
 constexpr PointwiseKernel Kernels() {
   PointwiseKernel kernels = {"pointwise_neon", Isa::kNeon, DGMS_POINTWISE_KERNELS};
   kernels.max_pool_f32 = MaxPoolF32Neon;
+  kernels.max_pool_s8 = MaxPoolS8Neon;
 #if DGMS_AARCH64
   kernels.add_s8 = AddS8Neon;
   kernels.mul_s8 = MulS8Neon;

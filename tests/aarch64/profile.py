@@ -32,6 +32,7 @@ def functions(library: Path) -> list[tuple[int, str]]:
     """Start and name of each, in order."""
     command = ["aarch64-linux-gnu-nm", "--demangle", str(library)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    text = text.replace("dgms::", "").replace("(anonymous namespace)::", "")
     return sorted((int(start, 16), name) for start, name in re.findall(r"^([0-9a-f]+) [tTwW] ([^$].*)$", text, re.M))
 
 

@@ -163,9 +163,10 @@ TEST(Binary, Int8AllPairs) {
 
 // Scales that make ties, results far out of range, tiny factors, and results that floats cannot tell.
 TEST(Binary, Int8OddScales) {
-  const float odd[][3] = {{1, 1, 1},       {1, 1, 2},      {0.5f, 0.5f, 1},  {0.5f, 1, 0.25f}, {1, 1, 1e-5f},
-                          {1, 1, 1e5f},    {1, 1e-6f, 1},  {1e-7f, 1, 0.5f}, {3, 1, 4},        {1, 1, 4e-6f},
-                          {0.1f, 0.1f, 1}, {1e-12f, 1, 1}, {2, 2, 1e20f},    {1, 1, 0.125f},   {1, 1, 1.0f / 16384}};
+  const float odd[][3] = {{1, 1, 1},       {1, 1, 2},       {0.5f, 0.5f, 1},  {0.5f, 1, 0.25f}, {1, 1, 1e-5f},
+                          {1, 1, 1e5f},    {1, 1e-6f, 1},   {1e-7f, 1, 0.5f}, {3, 1, 4},        {1, 1, 4e-6f},
+                          {0.1f, 0.1f, 1}, {1e-12f, 1, 1},  {2, 2, 1e20f},    {1, 1, 0.125f},   {1, 1, 1.0f / 16384},
+                          {1, 1, 0.3f},    {1, 0.7f, 0.2f}, {50, 0.5f, 1},    {70, 0.5f, 1},    {0.01f, 1, 1.5f}};
   for (const auto& [a, b, output] : odd) {
     for (const BinaryKind kind : {BinaryKind::kAdd, BinaryKind::kSub, BinaryKind::kMul}) {
       BinaryParams params;
