@@ -17,17 +17,22 @@ inline void DecodeOneTable(const uint8_t* packed, int64_t weights, const int8_t*
   const uint8x16_t table = LoadTableS8(table_at), low = vdupq_n_u8(15);
   int64_t i = 0;
 #if DGMS_AARCH64
-  for (; i + 4 * kRunS8 <= weights;
-       i += 4 * kRunS8, packed += 4 * kRunS8 / 2) {  // one load and two stores for four runs
+  constexpr int kRuns = 4;  // by one load and two stores
+  i = weights / (kRuns * kRunS8) * (kRuns * kRunS8);
+  for (const uint8_t* const end = packed + i / 2; packed != end;) {
     const uint8x16x4_t codes = vld1q_u8_x4(packed);
+    packed += kRuns * kRunS8 / 2;
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       const uint8x16_t first = codes.val[2 * half], second = codes.val[2 * half + 1];
       const uint8x16x4_t bytes = {{Lookup(table, vandq_u8(first, low)), Lookup(table, vshrq_n_u8(first, 4)),
                                    Lookup(table, vandq_u8(second, low)), Lookup(table, vshrq_n_u8(second, 4))}};
-      vst1q_u8_x4(panel + i + half * 2 * kRunS8, bytes);
+      vst1q_u8_x4(panel, bytes);
+      panel += 2 * kRunS8;
+      __asm__("" : "+r"(panel));  // keeps the step in the store
     }
   }
+  panel -= i;
 #endif
   for (; i < weights; i += kRunS8, packed += kRunS8 / 2) {
     const uint8x16_t codes = vld1q_u8(packed);

@@ -32,7 +32,8 @@ DGMS_INLINE void MaxPoolVectors(const Args& args, T lowest, const T* input, T* o
   for (int v = 0; v < vectors; ++v) most[v] = Repeat(lowest);
   for (int64_t ky = 0; ky < args.kernel_h; ++ky) {
     const T* line = input + ky * args.line_stride;
-    for (int64_t kx = 0; kx < args.kernel_w; ++kx, line += args.tap_stride) {
+    for (int64_t left = args.kernel_w; left > 0; --left, line += args.tap_stride) {
+      __asm__("" : "+r"(left));  // counts down to 0: one instruction
 #pragma GCC unroll 8
       for (int v = 0; v < vectors; ++v) most[v] = Larger(most[v], Load(line + kWide * v));
     }

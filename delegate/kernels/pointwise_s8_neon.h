@@ -63,6 +63,7 @@ void AddS8RowsNeon(const AddS8Args& args, const FixedSum& fixed) {
   const int32x4_t start = vdupq_n_s32(fixed.start);
   const uint16_t unsure = static_cast<uint16_t>(fixed.unsure >> 16);
   const int8x16_t min = vdupq_n_s8(static_cast<int8_t>(args.min)), max = vdupq_n_s8(static_cast<int8_t>(args.max));
+  const bool clamp = args.min != INT8_MIN || args.max != INT8_MAX;
   const auto piece = [&](const int8_t* x, const int8_t* y, int8_t* results, int count) DGMS_INLINED {
     const int vectors = count / kShortPiece;
     SumsNeon sums[kMost];
@@ -71,8 +72,11 @@ void AddS8RowsNeon(const AddS8Args& args, const FixedSum& fixed) {
     for (int v = 0; v < vectors; ++v) {
       const int i = v * kShortPiece;
       sums[v] = AddVectors(LoadOrRepeat<a_step>(x + a_step * i), LoadOrRepeat<b_step>(y + b_step * i), a, b, start);
-      sums[v].bytes = vminq_s8(vmaxq_s8(sums[v].bytes, min), max);
       least = v == 0 ? sums[v].least : vminq_u16(least, sums[v].least);
+    }
+    if (clamp) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sums[v].bytes = vminq_s8(vmaxq_s8(sums[v].bytes, min), max);
     }
     if (__builtin_expect(vminvq_u16(least) <= unsure, 0)) {
 #pragma GCC unroll 4

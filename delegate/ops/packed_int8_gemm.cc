@@ -85,15 +85,19 @@ void PackedInt8Gemm::Pack(const RowLayout& rows, const int8_t* input, const Rang
   find();
   for (int64_t first = range.first; first < range.end; first += args.rows, args.packed += TileBytes()) {
     args.rows = static_cast<int>(std::min<int64_t>(kernel_->tile_rows, range.end - first));
-    for (int r = 0; r < args.rows;) {
+    if (args.rows == kernel_->tile_rows && rows.count[2] - i2 >= kernel_->tile_rows) {  // in one line, as most are
+      i2 += args.rows;
+      for (int r = 0; r < args.rows; ++r, at += rows.stride[2]) row[r] = at;
+      kernel_->pack(args);
+      continue;
+    }
+    for (int r = 0; r < args.rows; ++r, at += rows.stride[2], ++i2) {
       if (i2 == rows.count[2]) {
         i2 = 0;
         ++line;
         find();
       }
-      const int end = static_cast<int>(std::min<int64_t>(args.rows, r + rows.count[2] - i2));
-      i2 += end - r;
-      for (; r < end; ++r, at += rows.stride[2]) row[r] = at;
+      row[r] = at;
     }
     kernel_->pack(args);
   }
