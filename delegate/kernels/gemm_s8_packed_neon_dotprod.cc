@@ -87,40 +87,46 @@ void RunTiles(const PackedGemmS8Args& args, Output output) {
   if (left > 0) kTiles<vectors, Output>[left - 1](args, args.packed + tiles* args.tile_stride, 1, & output);
 }
 
-// `count` neighbouring groups of all rows. The two halves of 16 places are apart from the beginning, so that stores
-// which interleave by 4 places do all the rest; compilers would move registers about for them.
-int8_t* PackGroups(const int8_t* const (&row)[kTileRows], int64_t count, int8_t* to) {
-  const int8_t *r0 = row[0], *r1 = row[1], *r2 = row[2], *r3 = row[3], *r4 = row[4], *r5 = row[5];
-  int64_t pairs = count / 2;
-  if (pairs > 0) {
-    __asm__ volatile(
-        "1:\n"
-        "ldp d0, d4, [%[r0]], #16\n"
-        "ldp d1, d5, [%[r1]], #16\n"
-        "ldp d2, d6, [%[r2]], #16\n"
-        "ldp d3, d7, [%[r3]], #16\n"
-        "ldp d16, d18, [%[r4]], #16\n"
-        "ldp d17, d19, [%[r5]], #16\n"
-        "subs %[pairs], %[pairs], #1\n"
-        "st4 {v0.2s, v1.2s, v2.2s, v3.2s}, [%[to]], #32\n"
-        "st2 {v16.2s, v17.2s}, [%[to]], #16\n"
-        "st4 {v4.2s, v5.2s, v6.2s, v7.2s}, [%[to]], #32\n"
-        "st2 {v18.2s, v19.2s}, [%[to]], #16\n"
-        "b.ne 1b\n"
-        : [r0] "+r"(r0), [r1] "+r"(r1), [r2] "+r"(r2), [r3] "+r"(r3), [r4] "+r"(r4), [r5] "+r"(r5), [to] "+r"(to),
-          [pairs] "+r"(pairs)
-        :
-        : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "cc", "memory");
-  }
-  if (count % 2 != 0) {
-    const auto load = [](const int8_t* p) { return vreinterpret_s32_s8(vld1_s8(p)); };
-    const int32x2x4_t four = {{load(r0), load(r1), load(r2), load(r3)}};
-    const int32x2x2_t two = {{load(r4), load(r5)}};
-    vst4_s32(reinterpret_cast<int32_t*>(to), four);
-    vst2_s32(reinterpret_cast<int32_t*>(to + 32), two);
-    to += kGroupBytes;
-  }
+// 2 * pairs neighbouring groups of all rows, `from` bytes behind their beginnings. The two halves of 16 places are
+// apart from the beginning, so that stores which interleave by 4 places do all the rest; compilers would move registers
+// about for them.
+DGMS_INLINE int8_t* PackPairs(const int8_t* const* row, int64_t from, int64_t pairs, int8_t* to) {
+  const int8_t *r0 = row[0] + from, *r1 = row[1] + from, *r2 = row[2] + from;
+  const int8_t *r3 = row[3] + from, *r4 = row[4] + from, *r5 = row[5] + from;
+  __asm__ volatile(
+      "1:\n"
+      "ldp d0, d4, [%[r0]], #16\n"
+      "ldp d1, d5, [%[r1]], #16\n"
+      "ldp d2, d6, [%[r2]], #16\n"
+      "ldp d3, d7, [%[r3]], #16\n"
+      "ldp d16, d18, [%[r4]], #16\n"
+      "ldp d17, d19, [%[r5]], #16\n"
+      "subs %[pairs], %[pairs], #1\n"
+      "st4 {v0.2s, v1.2s, v2.2s, v3.2s}, [%[to]], #32\n"
+      "st2 {v16.2s, v17.2s}, [%[to]], #16\n"
+      "st4 {v4.2s, v5.2s, v6.2s, v7.2s}, [%[to]], #32\n"
+      "st2 {v18.2s, v19.2s}, [%[to]], #16\n"
+      "b.ne 1b\n"
+      : [r0] "+r"(r0), [r1] "+r"(r1), [r2] "+r"(r2), [r3] "+r"(r3), [r4] "+r"(r4), [r5] "+r"(r5), [to] "+r"(to),
+        [pairs] "+r"(pairs)
+      :
+      : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "cc", "memory");
   return to;
+}
+
+DGMS_INLINE int8_t* PackGroup(const int8_t* const* row, int64_t from, int8_t* to) {
+  const auto load = [from](const int8_t* p) { return vreinterpret_s32_s8(vld1_s8(p + from)); };
+  const int32x2x4_t four = {{load(row[0]), load(row[1]), load(row[2]), load(row[3])}};
+  const int32x2x2_t two = {{load(row[4]), load(row[5])}};
+  vst4_s32(reinterpret_cast<int32_t*>(to), four);
+  vst2_s32(reinterpret_cast<int32_t*>(to + 32), two);
+  return to + kGroupBytes;
+}
+
+// `count` neighbouring groups.
+DGMS_INLINE int8_t* PackGroups(const int8_t* const* row, int64_t from, int64_t count, int8_t* to) {
+  if (count / 2 > 0) to = PackPairs(row, from, count / 2, to);
+  return count % 2 == 0 ? to : PackGroup(row, from + (count - 1) * kGroup, to);
 }
 
 // `count` bytes, the two ends in pieces that overlap; nothing beyond is read or written.
@@ -153,14 +159,14 @@ struct RowBuffer {
       vst1_s8(row[r] + places, vdup_n_s8(0));
     }
     places = 0;
-    return PackGroups(rows, groups, to);
+    return PackGroups(rows, 0, groups, to);
   }
 };
 
 // Segments of `least` bytes to twice as many, each in two pieces that overlap.
 template <typename Load, typename Store>
-DGMS_INLINE void CopyInTwo(const PackRowsS8Args& args, const int8_t* const (&row)[kTileRows], int64_t least,
-                           RowBuffer* buffer, const Load& load, const Store& store) {
+DGMS_INLINE void CopyInTwo(const PackRowsS8Args& args, const int8_t* const* row, int64_t least, RowBuffer* buffer,
+                           const Load& load, const Store& store) {
   const int64_t length = args.segment_length, rest = length - least;
   const int8_t *first[kTileRows], *last[kTileRows];
 #pragma GCC unroll 6
@@ -182,7 +188,7 @@ DGMS_INLINE void CopyInTwo(const PackRowsS8Args& args, const int8_t* const (&row
 }
 
 // Segments that are no whole groups.
-void PackRagged(const PackRowsS8Args& args, const int8_t* const (&row)[kTileRows]) {
+void PackRagged(const PackRowsS8Args& args, const int8_t* const* row) {
   RowBuffer buffer;
   const int64_t length = args.segment_length;
   int8_t* to = args.packed;
@@ -212,16 +218,25 @@ void PackRagged(const PackRowsS8Args& args, const int8_t* const (&row)[kTileRows
   buffer.Flush(to);
 }
 
+void PackRows(const PackRowsS8Args& args, const int8_t* const* row) {
+  const int64_t groups = args.segment_length / kGroup;
+  if (args.segment_length % kGroup != 0) return PackRagged(args, row);
+  const int64_t* const end = args.segments + args.segment_count;
+  int8_t* to = args.packed;
+  if (groups % 2 == 0) {  // nothing to decide at each segment
+    for (const int64_t* segment = args.segments; segment != end; ++segment) {
+      to = PackPairs(row, *segment, groups / 2, to);
+    }
+  } else {
+    for (const int64_t* segment = args.segments; segment != end; ++segment) to = PackGroups(row, *segment, groups, to);
+  }
+}
+
 void Pack(const PackRowsS8Args& args) {
+  if (args.rows == kTileRows) return PackRows(args, args.row);
   const int8_t* row[kTileRows];  // rows that are not there repeat the last
   for (int r = 0; r < kTileRows; ++r) row[r] = args.row[r < args.rows ? r : args.rows - 1];
-  if (args.segment_length % kGroup != 0) return PackRagged(args, row);
-  int8_t* to = args.packed;
-  for (int64_t s = 0; s < args.segment_count; ++s) {
-    const int8_t* segment[kTileRows];
-    for (int r = 0; r < kTileRows; ++r) segment[r] = row[r] + args.segments[s];
-    to = PackGroups(segment, args.segment_length / kGroup, to);
-  }
+  PackRows(args, row);
 }
 
 void Gemm(const PackedGemmS8Args& args) {
