@@ -11,6 +11,7 @@ namespace {
 
 // An operator that was built may have left the claim with another, whose decode chain it shares.
 void DropUnclaimed(const Claim& claim, BuiltOps* built) {
+  if (built->size() == claim.ops.size()) return;  // as nearly always: all of the claim are built
   std::set<int> claimed;
   for (const OpMatch& match : claim.ops) claimed.insert(match.node_index);
   for (auto op = built->begin(); op != built->end();) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <set>
 #include <utility>
 
 #include "tflite/fold_pads.h"
@@ -100,28 +99,45 @@ const char* WhyIsland(const OpMatch& op) {
   return op.layer() != nullptr ? kPlainFilter : "no layer with a codebook is next to it";
 }
 
+// Nodes of the plan, by the runtime's numbers.
+class NodeSet {
+ public:
+  explicit NodeSet(const Graph& graph) {
+    int most = -1;
+    for (int position = 0; position < graph.node_count(); ++position) most = std::max(most, graph.node(position).index);
+    has_.assign(static_cast<size_t>(most + 1), false);
+  }
+  void Add(int node) {
+    if (Fits(node)) has_[node] = true;
+  }
+  bool Has(int node) const { return Fits(node) && has_[node]; }
+
+ private:
+  bool Fits(int node) const { return node >= 0 && static_cast<size_t>(node) < has_.size(); }
+
+  std::vector<bool> has_;
+};
+
 // Drops operators without a codebook that would run in a partition without one: the stock path runs these as well, and
 // a partition costs a little. Without them the runtime may cut the graph otherwise, so this goes on until all is well;
 // each round but the last drops something.
 void DropIslands(const Graph& graph, Claim* claim) {
   for (bool dropped = true; dropped;) {
-    std::set<int> beside;  // the runtime's numbers of nodes that share a partition with a codebook
+    NodeSet beside(graph);  // nodes that share a partition with a codebook
     std::vector<std::vector<int>> partitions;
     if (graph.Partitions(ClaimedNodes(graph, *claim), &partitions)) {
-      std::set<int> codebooks;
+      NodeSet codebooks(graph);
       for (const OpMatch& op : claim->ops) {
-        if (op.has_codebook()) codebooks.insert(op.node_index);
+        if (op.has_codebook()) codebooks.Add(op.node_index);
       }
       for (const std::vector<int>& nodes : partitions) {
-        const bool has = std::any_of(nodes.begin(), nodes.end(), [&](int node) { return codebooks.count(node) != 0; });
-        if (has) beside.insert(nodes.begin(), nodes.end());
+        const bool has = std::any_of(nodes.begin(), nodes.end(), [&](int node) { return codebooks.Has(node); });
+        for (size_t i = 0; has && i < nodes.size(); ++i) beside.Add(nodes[i]);
       }
     }
     dropped = DropWhere(
         graph,
-        [&](const OpMatch& op) {
-          return op.has_codebook() || beside.count(op.node_index) != 0 ? nullptr : WhyIsland(op);
-        },
+        [&](const OpMatch& op) { return op.has_codebook() || beside.Has(op.node_index) ? nullptr : WhyIsland(op); },
         claim);
   }
 }
