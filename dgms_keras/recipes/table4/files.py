@@ -2,8 +2,8 @@
 
     python -m dgms_keras.recipes.table4.files --networks mobilenet_v2 --bits 4 --folder build/networks
 
-Weights are random (a time does not depend on their values) and shared by k-means alone; int8 ranges come from random images. First
-and last layers are quantised, too.
+Weights are random (a time does not depend on their values) and shared by k-means alone; int8 ranges come from random images, and so
+do the statistics of batch normalisation: maps are as large as in a trained network. First and last layers are quantised, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dgms_keras.config import BITS
 from dgms_keras.export.atomic import write_atomically
 
 # Raised with every change that makes other files of the same name: older ones are then made anew.
-RECIPE = 1
+RECIPE = 2
 DENSE = ("float", "int8", "dynamic_range")
 CALIBRATION_IMAGES = 8
 # Sides at which cost growth is measured (growth.py).
@@ -104,7 +104,22 @@ def make_files(
 def _build(network: str, **size: int) -> Any:
     from dgms_keras.recipes.models import NETWORKS
 
-    return _warm_up_network() if network == WARMUP else NETWORKS[network](**size)
+    model = _warm_up_network() if network == WARMUP else NETWORKS[network](**size)
+    _settle(model)
+    return model
+
+
+def _settle(model: Any) -> None:
+    """Gives batch normalisations the statistics of random images. With those they begin with, maps vanish layer by layer."""
+    import keras
+
+    normalisations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in normalisations]
+    for layer in normalisations:
+        layer.momentum = 0.0
+    model(_calibration_images(model), training=True)
+    for layer, momentum in zip(normalisations, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def _warm_up_network() -> Any:
