@@ -42,4 +42,4 @@ build_targets() {
     { cat "$arm_build.log" >&2; return 1; }
   cmake --build "$arm_build" --target "$@" >"$arm_build.log" 2>&1 || { tail -50 "$arm_build.log" >&2; return 1; }
 }
-arm_flags=(-DDGMS_SYMBOLS=ON)  # for profile.py
+arm_flags=()

@@ -95,7 +95,7 @@ def _disassemble(code: Sequence[int]) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith(".")]
 
 
-def multiply_adds(line: str) -> int:
+def _multiply_adds(line: str) -> int:
     found = re.match(r"(\w+)\s+v\d+\.(\w+)", line)
     return MULTIPLY_ADDS.get((found[1], found[2]), 0) if found else 0
 
@@ -130,11 +130,11 @@ def _block(share: float, executions: int, words: Sequence[int]) -> Block:
     jump = _jumps(words)
     body = "\n".join(lines if jump is None else lines[:-1])
     loops = jump == -4 * (len(lines) - 1)
-    return Block(share, executions, len(lines), body, loops, sum(map(multiply_adds, lines)))
+    return Block(share, executions, len(lines), body, loops, sum(map(_multiply_adds, lines)))
 
 
-def marked_blocks(command: Sequence[str], environment: dict[str, str] | None = None) -> list[str]:
-    """Runs a command whose marks enclose what is of interest; the counter's lines of its blocks, those with most instructions first."""
+def executed_blocks(command: Sequence[str], environment: dict[str, str] | None = None) -> list[Block]:
+    """Runs a command whose marks enclose what is of interest; its blocks, those with most instructions first."""
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **(environment or {})}, check=False
     )
@@ -144,12 +144,7 @@ def marked_blocks(command: Sequence[str], environment: dict[str, str] | None = N
     marks = re.split(r"^instructions \d+$", done.stderr, flags=re.MULTILINE)[1:]
     if done.returncode != 0 or len(marks) != 3:
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-500:]}")
-    return [line for line in marks[1].splitlines() if line.startswith("block ")]
-
-
-def executed_blocks(command: Sequence[str], environment: dict[str, str] | None = None) -> list[Block]:
-    """The blocks of a command whose marks enclose what is of interest, those with most instructions first."""
-    return _blocks(marked_blocks(command, environment))
+    return _blocks([line for line in marks[1].splitlines() if line.startswith("block ")])
 
 
 def kernel_blocks(cpu: str, call: str) -> list[Block]:
