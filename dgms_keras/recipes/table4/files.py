@@ -23,6 +23,7 @@ from dgms_keras.export.atomic import write_atomically
 RECIPE = 2
 DENSE = ("float", "int8", "dynamic_range")
 CALIBRATION_IMAGES = 8
+_LEAST_SIDE = 7  # of maps with statistics of their own
 # Sides at which cost growth is measured (growth.py).
 SIDES = (96, 128, 160, 192, 224, 288, 352, 448)
 WARMUP = "warm_up"
@@ -110,10 +111,18 @@ def _build(network: str, **size: int) -> Any:
 
 
 def _settle(model: Any) -> None:
-    """Gives batch normalisations the statistics of random images. With those they begin with, maps vanish layer by layer."""
+    """Gives batch normalisations the statistics of random images. With those they begin with, maps vanish layer by layer.
+
+    Those of the smallest maps (the last ones of a detector) stay as they are: the few values of a channel hardly differ, and divided by
+    so little, rounding errors become large.
+    """
     import keras
 
-    normalisations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    normalisations = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.output.shape[1] >= _LEAST_SIDE
+    ]
     momenta = [layer.momentum for layer in normalisations]
     for layer in normalisations:
         layer.momentum = 0.0
