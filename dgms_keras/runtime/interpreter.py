@@ -25,7 +25,8 @@ class Interpreter(RuntimeInterpreter):
         delegate: whether to load the delegate.
         delegate_options: further options for `load_delegate`.
         model_content: the bytes of a `.tflite` file.
-        **options: anything else that the runtime's interpreter takes.
+        **options: anything else that the runtime's interpreter takes. `experimental_delegates` are applied behind ours, to
+            what it has not claimed.
 
     Raises:
         ValueError: an option has a value it cannot have, or the file is no TFLite model.
@@ -59,19 +60,21 @@ class Interpreter(RuntimeInterpreter):
             model_path = os.fspath(model_path)
             if not os.path.isfile(model_path):
                 raise FileNotFoundError(f"`model_path` must be a .tflite file. Received: {model_path!r}")
-        delegates = list(options.pop("experimental_delegates", None) or [])
-        if delegate:
-            settings = {"num_threads": num_threads, **(delegate_options or {})}
-            delegates.insert(0, load_delegate(**settings))
+        others = list(options.pop("experimental_delegates", None) or [])
+        settings = {"num_threads": num_threads, **(delegate_options or {})}
         super().__init__(
             model_path=model_path,
             model_content=model_content,
             num_threads=num_threads,
-            experimental_delegates=delegates or None,
+            experimental_delegates=[load_delegate(**settings)] if delegate else None,
             **options,
         )
-        # The constructor applies the given delegates; XNNPACK comes with allocate_tensors. So what is there now is ours.
+        # Nodes of all delegates have the same name. The runtime's constructor has applied ours alone, so what is there now
+        # is ours; the caller's follow, as that constructor would have applied them, and XNNPACK in allocate_tensors.
         self._delegated = self._delegate_indices() if delegate else frozenset()
+        for other in others:
+            self._delegates.append(other)  # they must live as long as the runtime's interpreter
+            self._interpreter.ModifyGraphWithDelegate(other._get_native_delegate_pointer())
 
     def _delegate_indices(self) -> frozenset[int]:
         # By the runtime's own module: `_get_ops_details` describes every tensor as well, 4 ms of a MobileNetV2's start. Delegates
@@ -83,6 +86,7 @@ class Interpreter(RuntimeInterpreter):
     def delegated_nodes(self) -> int:
         """How many nodes of the delegate are in the graph: 0 when it claimed nothing (or was not loaded).
 
-        A node may hold several layers that follow one another. Delegates given as `experimental_delegates` count too.
+        A node may hold several layers that follow one another. Those of other delegates, XNNPACK's and the caller's own
+        `experimental_delegates` among them, do not count.
         """
         return len(self._delegated & self._delegate_indices())  # the runtime removes all delegates if XNNPACK fails

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import foreign_delegate
 import numpy as np
 import pytest
 
@@ -54,6 +55,18 @@ def test_delegate_claims_the_layer_and_agrees_with_the_stock_runtime(model_file)
     assert stock.delegated_nodes() == 0
     # Sums of 72 products of order 1, twice: float32 round-off is about 1e-6 of the largest value.
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=4e-6 * np.abs(theirs).max())
+
+
+def test_nodes_of_the_caller_s_own_delegates_do_not_count(model_file):
+    for ours in (1, 0):
+        other = foreign_delegate.LastNode()
+        options = {"delegate_options": {"claim": "codebook"}} if ours else {"delegate": False}
+        interpreter = Interpreter(model_file, experimental_delegates=[other], **options)
+        assert other.claimed == 1
+        assert interpreter.delegated_nodes() == ours
+        run(interpreter)
+        assert other.invoked == 1
+        assert interpreter.delegated_nodes() == ours
 
 
 def test_threads_do_not_change_a_bit(model_file):
