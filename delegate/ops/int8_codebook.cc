@@ -11,8 +11,10 @@ namespace dgms {
 namespace {
 
 constexpr int kLargest = 127;
-constexpr int kSmallestLargest = 64;  // below half of the range, doubling the scale's integers only gains
-constexpr int kSteps = 16;            // candidates per integer of the largest value
+constexpr int kSmallestLargest = 64;        // below half of the range, doubling the scale's integers only gains
+constexpr int kSteps = 16;                  // candidates per integer of the largest value
+constexpr float kLeastScale = 1.0f / 1024;  // of a channel, in the layer's largest one
+constexpr double kDeviations = 4;           // that some of thousands of outputs are away from their mean
 
 int Rounded(double value, double scale) {
   return static_cast<int>(std::clamp(std::nearbyint(value / scale), -double{kLargest}, double{kLargest}));
@@ -86,8 +88,22 @@ float RoundCodebooks(const CodebookFilter& filter, int64_t channels, bool channe
   return best;
 }
 
+bool RoundChannels(const DenseFilter& filter, int64_t channels, int8_t* rounded, float* scales) {
+  std::fill(scales, scales + channels, 0.0f);
+  for (int64_t i = 0; i < filter.count; ++i) {
+    if (!std::isfinite(filter.values[i])) return false;
+    scales[i % channels] = std::max(scales[i % channels], std::fabs(filter.values[i]) / kLargest);
+  }
+  const float least = *std::max_element(scales, scales + channels) * kLeastScale;
+  if (least < std::numeric_limits<float>::min()) return false;
+  for (int64_t c = 0; c < channels; ++c) scales[c] = std::max(scales[c], least);
+  for (int64_t i = 0; i < filter.count; ++i) {
+    rounded[i] = static_cast<int8_t>(Rounded(double{filter.values[i]}, double{scales[i % channels]}));
+  }
+  return true;
+}
+
 float LargestOutput(const CodebookFilter& filter, int64_t channels, bool channels_last, const float* bias) {
-  constexpr double kDeviations = 4;
   std::vector<int64_t> counts(static_cast<size_t>(CodebookCount(filter, channels) << filter.bits), 0);
   CountCodes(filter, channels, channels_last, counts.data());
   double squares = 0;
@@ -101,6 +117,17 @@ float LargestOutput(const CodebookFilter& filter, int64_t channels, bool channel
     const double scale = filter.scale == nullptr ? 1 : std::fabs(static_cast<double>(filter.scale[c]));
     const double mean = bias == nullptr ? 0 : static_cast<double>(bias[c]);
     largest = std::max(largest, mean + kDeviations * scale * deviation);
+  }
+  return static_cast<float>(largest);
+}
+
+float LargestOutput(const DenseFilter& filter, int64_t channels, const float* bias) {
+  double largest = 0;
+  for (int64_t c = 0; c < channels; ++c) {
+    double squares = 0;
+    for (int64_t i = c; i < filter.count; i += channels) squares += double{filter.values[i]} * double{filter.values[i]};
+    const double mean = bias == nullptr ? 0 : static_cast<double>(bias[c]);
+    largest = std::max(largest, mean + kDeviations * std::sqrt(squares));
   }
   return static_cast<float>(largest);
 }

@@ -1,4 +1,4 @@
-// What becomes of a float layer's codebooks where its activations are int8.
+// What becomes of a float layer's weights where its activations are int8.
 #ifndef DGMS_OPS_INT8_CODEBOOK_H_
 #define DGMS_OPS_INT8_CODEBOOK_H_
 
@@ -17,11 +17,19 @@ namespace dgms {
 //   channels_last   the codes of a tap's channels follow one another (depthwise); else one channel's codes do
 float RoundCodebooks(const CodebookFilter& filter, int64_t channels, bool channels_last, int8_t* rounded);
 
+// The same of a plain filter whose channels follow one another (depthwise), with a scale of its own for each of them:
+// that of its largest weight, but not far below the layer's largest scale, as biases are counted in it. False as above
+// where that returns 0.
+bool RoundChannels(const DenseFilter& filter, int64_t channels, int8_t* rounded, float* scales);
+
 // About how large outputs become, before the activation, on maps of independent values with a mean square of 1: four
 // standard deviations from the bias, which some of thousands of values reach. Of the channel where that is most; a
 // channel's weights count as large as all weights are, apart from the scale.
 // May throw std::bad_alloc.
 float LargestOutput(const CodebookFilter& filter, int64_t channels, bool channels_last, const float* bias);
+
+// The same of a plain filter whose channels follow one another, each with the size of its own weights.
+float LargestOutput(const DenseFilter& filter, int64_t channels, const float* bias);
 
 }  // namespace dgms
 

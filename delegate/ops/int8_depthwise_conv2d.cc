@@ -39,7 +39,22 @@ struct Scratch {
   TapRange prepared_lines = {0, 0};  // the kernel lines whose weights are in `prepared`
 };
 
+// Whether the kernel makes outputs of the sums of neighbouring lines, or of one line, itself. (`requantize` does
+// windows of three and of five taps.)
+bool HasLines(const DepthwiseConv2DParams& p, const DepthwiseS8Kernel& kernel) {
+  return kernel.lines != nullptr && p.kernel_h <= kDepthwisePreparedLinesS8 && p.kernel_w <= kDepthwisePreparedTapsS8 &&
+         (p.kernel_w - 1) * int64_t{p.dilation_w} < kDepthwisePreparedReachS8;
+}
+bool HasWholeLines(const DepthwiseConv2DParams& p, const DepthwiseS8Kernel& kernel) {
+  const bool has_window = p.kernel_w == 3 ? p.kernel_h <= 3 : p.kernel_w == 5 && p.kernel_h <= 7;
+  return kernel.requantize != nullptr && has_window && p.dilation_w == 1 && p.stride_w <= 2;
+}
+
 }  // namespace
+
+bool Int8DepthwiseConv2D::IsFast(const DepthwiseConv2DParams& params, const KernelSet& kernels) {
+  return HasLines(params, *kernels.depthwise_s8) || HasWholeLines(params, *kernels.depthwise_s8);
+}
 
 struct Int8DepthwiseConv2D::State : LineOp {
   DepthwisePlan plan;
@@ -156,18 +171,13 @@ void Int8DepthwiseConv2D::State::Prepare(const TapRange& lines, DepthwiseS8Args*
 }
 
 // Whether the kernel makes the outputs of neighbouring lines itself, whatever the map.
-bool Int8DepthwiseConv2D::State::DoesLines() const {
-  const DepthwiseConv2DParams& p = plan.params;
-  return kernel->lines != nullptr && output.simple() && p.kernel_h <= kDepthwisePreparedLinesS8 &&
-         p.kernel_w <= kDepthwisePreparedTapsS8 && (p.kernel_w - 1) * int64_t{p.dilation_w} < kDepthwisePreparedReachS8;
-}
+bool Int8DepthwiseConv2D::State::DoesLines() const { return output.simple() && HasLines(plan.params, *kernel); }
 
 // The weights, or in the kernel's order those of all lines and channels, or both.
 Status Int8DepthwiseConv2D::State::PrepareWeights(const Int8Filter& filter) {
   const DepthwiseConv2DParams& p = plan.params;
   const bool does_lines = DoesLines();
-  const bool whole_lines =
-      kernel->requantize != nullptr && output.simple() && p.dilation_w == 1 && p.kernel_h <= kDepthwisePreparedLinesS8;
+  const bool whole_lines = output.simple() && HasWholeLines(p, *kernel);
   Buffer<int16_t> decoded;
   Buffer<int16_t>& all = does_lines ? decoded : weights;
   const Status status = Decode(filter, &all);

@@ -25,7 +25,7 @@ std::string BuildOps(const Graph& graph, const BuildSettings& settings, Claim* c
   // Operators whose activations' types change are built anew.
   const auto keep_int8 = [&] {
     if (!settings.dynamic_int8) return;
-    for (const int node : KeepInt8(graph, claim)) built->erase(node);
+    for (const int node : KeepInt8(graph, *settings.kernels, claim)) built->erase(node);
   };
   keep_int8();
   for (size_t i = 0; i < claim->ops.size();) {

@@ -8,17 +8,30 @@
 
 #include "ops/int8_codebook.h"
 #include "ops/shapes.h"
+#include "tflite/operator.h"
 #include "tflite/widened_filter.h"
 
 namespace dgms {
 namespace {
 
 // Of a layer that may read and write such maps; else null. (Only layers of int8 models have factors.)
-LayerMatch* Int8Layer(OpMatch* op) {
+LayerMatch* Int8Layer(const KernelSet& kernels, OpMatch* op) {
   auto* layer = std::get_if<LayerMatch>(&op->parameters);
-  const bool can = layer != nullptr && op->has_codebook() && layer->kind != LayerKind::kFullyConnected &&
-                   layer->quantization.factor.empty();
+  if (layer == nullptr || layer->stays_float || !layer->quantization.factor.empty()) return nullptr;
+  const bool can = layer->kind == LayerKind::kDepthwiseConv2D ? PaysInInt8(*layer, kernels)
+                                                              : layer->kind == LayerKind::kConv2D && op->has_codebook();
   return can ? layer : nullptr;
+}
+
+// LargestOutput of its weights; below 0: they cannot be read.
+float LargestOutputOf(const LayerMatch& layer) {
+  if (layer.filter.values != nullptr) {
+    const DenseFilter filter = {static_cast<const float*>(layer.filter.values), layer.filter.count};
+    return LargestOutput(filter, layer.out_channels(), layer.bias);
+  }
+  WidenedFilter filter;
+  if (filter.Init(layer.filter) != Status::kOk) return -1;
+  return LargestOutput(filter.AsFloat(), layer.out_channels(), layer.kind == LayerKind::kDepthwiseConv2D, layer.bias);
 }
 
 // Whether outputs become large enough for 8 bits over the activation's whole range to be fine enough: a quarter of it,
@@ -26,18 +39,14 @@ LayerMatch* Int8Layer(OpMatch* op) {
 // themselves, and reach far more; under weights that do not, maps vanish that a measured range would save.
 bool FillsRange(LayerMatch* layer) {
   constexpr float kShare = 0.25f;
-  if (layer->largest_output < 0) {
-    WidenedFilter filter;
-    if (filter.Init(layer->filter) != Status::kOk) return false;
-    layer->largest_output =
-        LargestOutput(filter.AsFloat(), layer->out_channels(), layer->kind == LayerKind::kDepthwiseConv2D, layer->bias);
-  }
+  if (layer->largest_output < 0) layer->largest_output = LargestOutputOf(*layer);
   return layer->largest_output >= kShare * RangeOf(layer->activation).max;
 }
 
 class Keeper {
  public:
-  Keeper(const Graph& graph, Claim* claim) : graph_(graph), ops_(claim->ops) {
+  Keeper(const Graph& graph, const KernelSet& kernels, Claim* claim)
+      : graph_(graph), kernels_(kernels), ops_(claim->ops) {
     std::map<int, int> partition_of;  // by the runtime's numbers
     std::vector<std::vector<int>> partitions;
     if (graph.Partitions(ClaimedNodes(graph, *claim), &partitions)) {
@@ -74,18 +83,17 @@ class Keeper {
 
   // Whether the output of ops_[i] may be kept, as far as its readers are no depthwise layers.
   bool CanKeep(size_t i, Quantization* quantization) {
-    LayerMatch* layer = Int8Layer(&ops_[i]);
+    LayerMatch* layer = Int8Layer(kernels_, &ops_[i]);
     const int tensor = ops_[i].output;
-    if (layer == nullptr || layer->stays_float || partition_[i] == kNone || graph_.is_graph_output(tensor))
-      return false;
+    if (layer == nullptr || partition_[i] == kNone || graph_.is_graph_output(tensor)) return false;
     if (!QuantizationOf(layer->activation, quantization)) return false;
     const std::vector<int>& readers = graph_.consumers(tensor);
     const bool all_read = std::all_of(readers.begin(), readers.end(), [&](int position) {
       const auto found = op_at_.find(position);
       if (found == op_at_.end() || partition_[found->second] != partition_[i]) return false;
       OpMatch& op = ops_[found->second];
-      const LayerMatch* reader = Int8Layer(&op);
-      return reader != nullptr && !reader->stays_float && op.inputs[0] == tensor;
+      const LayerMatch* reader = Int8Layer(kernels_, &op);
+      return reader != nullptr && op.inputs[0] == tensor;
     });
     return !readers.empty() && all_read && FillsRange(layer);
   }
@@ -105,8 +113,8 @@ class Keeper {
   }
 
   static void Mark(const std::map<int, Quantization>& kept, OpMatch* op) {
-    LayerMatch* layer = Int8Layer(op);
-    if (layer == nullptr) return;
+    auto* layer = std::get_if<LayerMatch>(&op->parameters);
+    if (layer == nullptr || !layer->quantization.factor.empty()) return;
     const auto mark = [&kept](int tensor, std::optional<Quantization>* quantization, tfl::Type* type) {
       const auto found = kept.find(tensor);
       *quantization = found == kept.end() ? std::nullopt : std::optional<Quantization>(found->second);
@@ -117,6 +125,7 @@ class Keeper {
   }
 
   const Graph& graph_;
+  const KernelSet& kernels_;
   std::vector<OpMatch>& ops_;
   std::map<int, size_t> op_at_;  // by position in the plan
   std::vector<int> partition_;   // of each operator
@@ -124,6 +133,8 @@ class Keeper {
 
 }  // namespace
 
-std::vector<int> KeepInt8(const Graph& graph, Claim* claim) { return Keeper(graph, claim).Run(); }
+std::vector<int> KeepInt8(const Graph& graph, const KernelSet& kernels, Claim* claim) {
+  return Keeper(graph, kernels, claim).Run();
+}
 
 }  // namespace dgms

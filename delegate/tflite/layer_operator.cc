@@ -299,28 +299,39 @@ bool RunsInInt8(const LayerMatch& match, const BuildSettings& settings) {
 }
 
 // A layer whose weights are rounded to int8: its activations are quantised as it runs, or int8 maps.
-std::unique_ptr<Operator> CreateRounded(const LayerMatch& match, const Shape& input_dims, const WidenedFilter& filter,
+std::unique_ptr<Operator> CreateRounded(const LayerMatch& match, const Shape& input_dims, const Int8Filter& filter,
                                         const RoundedLayer& rounded, const BuildSettings& settings, Status* status) {
   Requantization integers;
   Dequantization dynamic;
   const Int8LayerOutput output = rounded.Output(&integers, &dynamic);
-  return CreateInt8(match, input_dims, filter.AsInt8(rounded.codebooks()), output, settings, status);
+  return CreateInt8(match, input_dims, filter, output, settings, status);
 }
 
-// A plain filter is read where it is; it stays float, whatever becomes of its neighbours' activations.
+// A plain filter is read where it is, and stays float, but for a depthwise layer's between int8 maps.
 std::unique_ptr<Operator> CreatePlain(const OpMatch& match, const Shape& input_dims, const BuildSettings& settings,
                                       Status* status) {
   const LayerMatch& layer = *match.layer();
-  if (match.input_type == tfl::Type::kInt8) {
+  if (!layer.quantization.factor.empty()) {
     const Int8DenseFilter filter = {static_cast<const int8_t*>(layer.filter.values), layer.filter.count};
     const Requantization requantization = RequantizationOf(layer);
     return CreateInt8(layer, input_dims, filter, {&requantization, nullptr}, settings, status);
   }
   const DenseFilter filter = {static_cast<const float*>(layer.filter.values), layer.filter.count};
+  if (layer.int8_input || layer.int8_output) {
+    RoundedLayer rounded(layer);
+    if (!RunsInInt8(layer, settings) || !rounded.Init(filter)) return nullptr;
+    return CreateRounded(layer, input_dims, Int8DenseFilter{rounded.values(), filter.count}, rounded, settings, status);
+  }
   return CreateFloat(layer, input_dims, filter, settings, status);
 }
 
 }  // namespace
+
+bool PaysInInt8(const LayerMatch& depthwise, const KernelSet& kernels) {
+  DepthwiseConv2DParams params;
+  SetWindow(depthwise, depthwise.out_channels(), &params);
+  return Int8DepthwiseConv2D::IsFast(params, kernels);
+}
 
 std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape& input_dims,
                                               const BuildSettings& settings, Status* status) {
@@ -341,7 +352,7 @@ std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape&
   const CodebookFilter filter = widened.AsFloat();
   RoundedLayer rounded(layer);
   if (RunsInInt8(layer, settings) && rounded.Init(filter)) {
-    return CreateRounded(layer, input_dims, widened, rounded, settings, status);
+    return CreateRounded(layer, input_dims, widened.AsInt8(rounded.values()), rounded, settings, status);
   }
   if (layer.int8_input || layer.int8_output) return nullptr;  // it was promised to be int8
   return CreateFloat(layer, input_dims, filter, settings, status);

@@ -72,6 +72,9 @@ class Operator {
 std::unique_ptr<Operator> CreateLayerOperator(const OpMatch& match, const Shape& input_dims,
                                               const BuildSettings& settings, Status* status);
 
+// Whether a float DEPTHWISE_CONV_2D takes less time on int8 maps than on float ones.
+bool PaysInInt8(const LayerMatch& depthwise, const KernelSet& kernels);
+
 // Everything else; as Operator::Create.
 std::unique_ptr<Operator> CreateWeightlessOperator(const OpMatch& match, const std::vector<Shape>& input_dims,
                                                    const KernelSet& kernels, Status* status);

@@ -10,14 +10,22 @@ namespace dgms {
 
 bool RoundedLayer::Init(const CodebookFilter& filter) {
   const int64_t channels = match_.out_channels();
-  codebooks_.resize(match_.filter.codebooks.size());
-  const float scale = RoundCodebooks(filter, channels, match_.kind == LayerKind::kDepthwiseConv2D, codebooks_.data());
+  values_.resize(match_.filter.codebooks.size());
+  const float scale = RoundCodebooks(filter, channels, match_.kind == LayerKind::kDepthwiseConv2D, values_.data());
   if (scale == 0) return false;
   scales_.assign(static_cast<size_t>(channels), scale);
   for (int64_t c = 0; c < channels && filter.scale != nullptr; ++c) {
     scales_[c] = scale * filter.scale[c];
     if (!std::isfinite(scales_[c])) return false;
   }
+  if (match_.int8_input && match_.int8_output) FindIntegers();
+  return true;
+}
+
+bool RoundedLayer::Init(const DenseFilter& filter) {
+  values_.resize(static_cast<size_t>(filter.count));
+  scales_.resize(static_cast<size_t>(match_.out_channels()));
+  if (!RoundChannels(filter, match_.out_channels(), values_.data(), scales_.data())) return false;
   if (match_.int8_input && match_.int8_output) FindIntegers();
   return true;
 }

@@ -17,8 +17,10 @@ class RoundedLayer {
 
   // False if the weights cannot be rounded: then the layer stays float.
   bool Init(const CodebookFilter& filter);
+  // The same of a plain filter of a depthwise layer.
+  bool Init(const DenseFilter& filter);
 
-  const int8_t* codebooks() const { return codebooks_.data(); }
+  const int8_t* values() const { return values_.data(); }  // of the codebooks, or of the plain filter
 
   // How outputs are made of sums: as LayerMatch::int8_input and int8_output say, in integers alone where both maps are
   // int8 and that is possible. Views of the layer, which are put into one of the arguments.
@@ -28,7 +30,7 @@ class RoundedLayer {
   void FindIntegers();
 
   const LayerMatch& match_;
-  std::vector<int8_t> codebooks_;
+  std::vector<int8_t> values_;
   std::vector<float> scales_;          // of each channel's weights
   std::vector<int32_t> integer_bias_;  // in units of the sums, between int8 maps
   std::vector<double> factors_;        // to the output's units; empty: not in integers alone

@@ -35,9 +35,12 @@ struct TfLiteDelegate; /* TFLite's own type (tensorflow/lite/c/common.h) */
  *              infinity gives NaN alone, wherever it is read. A depthwise convolution, and a layer whose weights are
  *              all zero, or not finite, or too small for a scale, or stored without a codebook, computes in float32.
  *              But a map that RELU6 or RELU_N1_TO_1 bounds is int8 throughout, with 8 bits over the activation's range,
- *              where convolutions with a codebook, depthwise ones among them, write it and alone read it, and the
- *              writer's weights let one expect outputs that fill at least a quarter of the range. Then the depthwise
- *              convolution between two such maps computes in int8, too, and NaN becomes the range's lower end.
+ *              where convolutions with a codebook and depthwise ones write it and alone read it, and the writer's
+ *              weights let one expect outputs that fill at least a quarter of the range. Then the depthwise convolution
+ *              between two such maps computes in int8, too, and NaN becomes the range's lower end. Depthwise
+ *              convolutions take part where the CPU's kernels are faster then (AVX-512 VNNI, and on 64-bit ARM dot
+ *              products with windows that have a kernel of their own), with a codebook or without: plain weights are
+ *              rounded to int8, each channel by itself.
  *
  * cache_filters: "0" (default), or "1": memory for speed. Float 3x3 convolutions with stride 1 over large maps keep
  *                their filters in memory as they multiply them, 16 bytes for each weight, instead of decoding and

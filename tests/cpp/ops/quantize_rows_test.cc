@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <vector>
 
@@ -208,6 +210,56 @@ TEST(LargestOutput, FourDeviationsFromTheBias) {
   filter.scale = scale.data();
   EXPECT_FLOAT_EQ(LargestOutput(filter, 2, false, nullptr), 40.0f);
   EXPECT_FLOAT_EQ(LargestOutput(filter, 2, false, bias.data()), 11.0f);
+}
+
+// The same four deviations of each channel's own weights: 5 and 13.
+TEST(LargestOutput, OfPlainWeights) {
+  const std::vector<float> values = {3.0f, -5.0f, -4.0f, 12.0f};  // two taps of two channels
+  const std::vector<float> bias = {1.0f, -40.0f};
+  EXPECT_FLOAT_EQ(LargestOutput(DenseFilter{values.data(), 4}, 2, nullptr), 52.0f);
+  EXPECT_FLOAT_EQ(LargestOutput(DenseFilter{values.data(), 4}, 2, bias.data()), 21.0f);
+}
+
+// Every weight within half a step of its channel, whose largest one is 127 steps.
+TEST(RoundChannels, HalfAStep) {
+  constexpr int64_t kChannels = 3, kTaps = 5;
+  const std::vector<float> sizes = {0.01f, 3.0f, 1.0f};
+  std::vector<float> values;
+  for (int64_t i = 0; i < kTaps * kChannels; ++i) {
+    values.push_back(sizes[i % kChannels] * static_cast<float>(i * 7 % 11 - 5) / 5.0f);
+  }
+  int8_t rounded[kTaps * kChannels];
+  float scales[kChannels];
+  ASSERT_TRUE(RoundChannels({values.data(), kTaps * kChannels}, kChannels, rounded, scales));
+  for (int64_t c = 0; c < kChannels; ++c) {
+    int largest = 0;
+    for (int64_t i = c; i < kTaps * kChannels; i += kChannels) {
+      EXPECT_NEAR(static_cast<float>(rounded[i]) * scales[c], values[i], 0.501f * scales[c]);
+      largest = std::max(largest, std::abs(int{rounded[i]}));
+    }
+    EXPECT_EQ(largest, 127) << "channel " << c;
+  }
+}
+
+// Channels without weights have a scale all the same: their biases are counted in it.
+TEST(RoundChannels, EmptyChannels) {
+  const std::vector<float> values = {0.0f, 127.0f, 1e-30f, 0.0f, -12.7f, -1e-30f};  // two taps of three channels
+  int8_t rounded[6];
+  float scales[3];
+  ASSERT_TRUE(RoundChannels({values.data(), 6}, 3, rounded, scales));
+  EXPECT_EQ(std::vector<int8_t>(rounded, rounded + 6), (std::vector<int8_t>{0, 127, 0, 0, -13, 0}));
+  EXPECT_EQ(scales[1], 1.0f);
+  for (const int c : {0, 2}) EXPECT_EQ(scales[c], 1.0f / 1024);
+}
+
+TEST(RoundChannels, NoScale) {
+  int8_t rounded[4];
+  float scales[2];
+  for (const float value :
+       {0.0f, 1e-42f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    const std::vector<float> values = {0.0f, 0.0f, value, 0.0f};
+    EXPECT_FALSE(RoundChannels({values.data(), 4}, 2, rounded, scales)) << value;
+  }
 }
 
 TEST(RoundCodebooks, NoScale) {

@@ -4,17 +4,21 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "ops/int8_depthwise_conv2d.h"
 #include "ops/line_chain.h"
 #include "tflite/delegate_testing.h"
 
 namespace dgms::testing {
 namespace {
 
-OwnedDelegate NewDynamic(int threads = 1, ClaimScope claim = ClaimScope::kGraph) {
+OwnedDelegate NewDynamic(int threads = 1, ClaimScope claim = ClaimScope::kGraph, const char* isa = "auto") {
   Options options;
+  options.isa = isa;
   options.dynamic_int8 = true;
   options.num_threads = threads;
   options.claim = claim;
@@ -41,7 +45,7 @@ struct BlockParts {
   LayerSpec depthwise = Spec(tfl::kBuiltinDepthwiseConv2d, {1, 3, 3, 20}, tfl::Activation::kRelu6);
   LayerSpec project = Spec(tfl::kBuiltinConv2d, {4, 1, 1, 20}, tfl::Activation::kNone);
   uint32_t seed = 5;
-  bool plain_expand = false;
+  bool plain_expand = false, plain_depthwise = false;
   bool pads = false;  // a PAD in front of the depthwise layer, which then is VALID
 };
 
@@ -63,7 +67,7 @@ struct Block : BlockParts {
       depthwise.padding = tfl::Padding::kValid;
       depthwise.stride_h = depthwise.stride_w = 2;
     }
-    second = builder.Layer(depthwise, wide);
+    second = plain_depthwise ? builder.PlainLayer(depthwise, wide) : builder.Layer(depthwise, wide);
     runtime.tensor(second.output).name = "depthwise";  // or it would share a line of the profile
     third = builder.Layer(project, second.output);
     if (pads) {
@@ -83,6 +87,16 @@ int Int8Depthwise(tfl::Delegate* delegate) {
   for (const OpProfile& op : ReadProfile(delegate)) count += op.kernel.find("s8_depthwise") == 0 ? 1 : 0;
   return count;
 }
+
+// Whether these kernels compute the block's depthwise layer faster in int8: only then it is.
+bool IsFast(const KernelSet& kernels, int kernel_h = 3, int kernel_w = 3) {
+  DepthwiseConv2DParams params;
+  params.kernel_h = kernel_h;
+  params.kernel_w = kernel_w;
+  return Int8DepthwiseConv2D::IsFast(params, kernels);
+}
+
+int MostDepthwise() { return IsFast(*BestKernels()) ? 1 : 0; }
 
 // Rounding may cost some per cent of the largest output; a wrong weight or place is far above.
 void ExpectFairlyNear(const std::vector<float>& result, const std::vector<float>& expected) {
@@ -133,7 +147,7 @@ TEST(KeepInt8, InvertedResiduals) {
             }
             block->expand.activation = block->depthwise.activation = activation;
           };
-          EXPECT_EQ(Check(change), 1);
+          EXPECT_EQ(Check(change), MostDepthwise());
           if (HasFatalFailure()) return;
         }
       }
@@ -143,7 +157,7 @@ TEST(KeepInt8, InvertedResiduals) {
 
 // What a float layer reads, or anybody outside of the partition, stays float; so does what is not bounded.
 TEST(KeepInt8, OnlyWhereAllReadersAreInt8) {
-  EXPECT_EQ(Check([](Block*) {}), 1);
+  EXPECT_EQ(Check([](Block*) {}), MostDepthwise());
   EXPECT_EQ(Check([](Block* block) { block->expand.activation = tfl::Activation::kRelu; }), 0);
   EXPECT_EQ(Check([](Block* block) { block->depthwise.activation = tfl::Activation::kRelu; }), 0);
   EXPECT_EQ(Check([](Block* block) { block->plain_expand = true; }), 0);
@@ -180,8 +194,53 @@ TEST(KeepInt8, NotWithoutAPreview) {
 
 // Scales below zero are no factors of int8 outputs: the depthwise layer stays float, and its neighbours' maps with it.
 TEST(KeepInt8, NotWithNegativeScales) {
-  EXPECT_EQ(Check([](Block* block) { block->expand.scale = block->project.scale = true; }), 1);
+  EXPECT_EQ(Check([](Block* block) { block->expand.scale = block->project.scale = true; }), MostDepthwise());
   EXPECT_EQ(Check([](Block* block) { block->depthwise.scale = true; }), 0);
+}
+
+// A depthwise layer's few weights may have no codebook: they are rounded, each channel by itself.
+TEST(KeepInt8, PlainDepthwise) {
+  for (const bool pads : {false, true}) {
+    for (const uint32_t seed : {1, 2, 3}) {
+      EXPECT_EQ(Check([&](Block* block) {
+                  block->plain_depthwise = true;
+                  block->pads = pads;
+                  block->seed = seed;
+                }),
+                MostDepthwise());
+    }
+  }
+  Block block;  // weights that cannot be
+  block.plain_depthwise = true;
+  block.Make();
+  static_cast<float*>(block.runtime.tensor(block.second.filter).data)[7] = std::numeric_limits<float>::infinity();
+  const OwnedDelegate delegate = NewDynamic();
+  ASSERT_EQ(block.runtime.Apply(delegate.get()), tfl::kOk);
+  EXPECT_FALSE(RunGraph(&block.runtime, block.first, block.sum).empty());
+  EXPECT_EQ(Int8Depthwise(delegate.get()), 0);
+}
+
+// What the kernels of an instruction set do no faster stays float with them, and only that.
+TEST(KeepInt8, AsksTheKernels) {
+  for (const Isa isa : kIsas) {
+    const KernelSet* kernels = KernelsFor(IsaName(isa));
+    if (kernels == nullptr) continue;
+    for (const auto& [height, width] : {std::pair{3, 3}, {5, 5}, {7, 7}, {9, 9}, {3, 2}}) {
+      SCOPED_TRACE(::testing::Message() << IsaName(isa) << " " << height << "x" << width);
+      Block block;
+      block.depthwise.filter = {1, height, width, 20};
+      block.Make();
+      const OwnedDelegate delegate = NewDynamic(1, ClaimScope::kGraph, IsaName(isa));
+      ASSERT_EQ(block.runtime.Apply(delegate.get()), tfl::kOk);
+      EXPECT_FALSE(RunGraph(&block.runtime, block.first, block.sum).empty());
+      EXPECT_EQ(Int8Depthwise(delegate.get()), IsFast(*kernels, height, width) ? 1 : 0);
+    }
+    EXPECT_FALSE(IsFast(*kernels, 9, 9)) << IsaName(isa);  // no kernel prepares weights of so many lines
+    const bool has_dot_products =
+        isa == Isa::kNeonDotprod || isa == Isa::kNeonI8mm || isa == Isa::kAvx512Vnni || isa == Isa::kAvx512Amx;
+    EXPECT_EQ(IsFast(*kernels), has_dot_products) << IsaName(isa);
+    EXPECT_EQ(IsFast(*kernels, 5, 5), has_dot_products) << IsaName(isa);
+  }
 }
 
 // Convolutions of both kinds, one of which reads and writes such maps.
