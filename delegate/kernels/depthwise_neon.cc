@@ -1,4 +1,4 @@
-// NEON depthwise convolution: eight channels at a time (depthwise_window_neon.h has twelve), several output pixels at
+// NEON depthwise convolution: eight channels at a time (depthwise_window_neon.h has sixteen), several output pixels at
 // once, so that a weight is loaded once for all of them and, where the windows of neighbouring pixels overlap, an input
 // once for all taps that meet it. Loads of eight channels step their pointer to the next tap or position by themselves.
 #include "kernels/depthwise_edges.h"
@@ -103,11 +103,10 @@ DGMS_INLINE void Run(const DepthwiseF32Args& args, int64_t c, const WindowsFn (&
 #define DGMS_WINDOWS_4(taps, stride, ...)                                                                              \
   Windows<taps, stride, 1, __VA_ARGS__>, Windows<taps, stride, 2, __VA_ARGS__>, Windows<taps, stride, 3, __VA_ARGS__>, \
       Windows<taps, stride, 4, __VA_ARGS__>
-#define DGMS_WINDOWS_5(taps, stride, ...) \
-  DGMS_WINDOWS_4(taps, stride, __VA_ARGS__), Windows<taps, stride, 5, __VA_ARGS__>
 #define DGMS_WINDOWS_8(taps, stride, ...)                                           \
-  DGMS_WINDOWS_5(taps, stride, __VA_ARGS__), Windows<taps, stride, 6, __VA_ARGS__>, \
-      Windows<taps, stride, 7, __VA_ARGS__>, Windows<taps, stride, 8, __VA_ARGS__>
+  DGMS_WINDOWS_4(taps, stride, __VA_ARGS__), Windows<taps, stride, 5, __VA_ARGS__>, \
+      Windows<taps, stride, 6, __VA_ARGS__>, Windows<taps, stride, 7, __VA_ARGS__>, \
+      Windows<taps, stride, 8, __VA_ARGS__>
 #define DGMS_WINDOWS_10(taps, stride, ...)                                          \
   DGMS_WINDOWS_8(taps, stride, __VA_ARGS__), Windows<taps, stride, 9, __VA_ARGS__>, \
       Windows<taps, stride, 10, __VA_ARGS__>
@@ -126,23 +125,27 @@ void RunLineOf3(const DepthwiseF32Args& args, bool left, bool right) {
 }
 
 #if DGMS_NEON_ASSEMBLY
-// The same in triples of vectors, for lines that are longer than two of its windows.
+// The same in fours of vectors, for lines of a window or more.
 template <int stride>
 void RunLongLineOf3(const DepthwiseF32Args& args, bool left, bool right) {
-  static constexpr WindowsFn kRest[2][5] = {{DGMS_WINDOWS_5(3, stride, 3, 0, 0)}, {DGMS_WINDOWS_5(3, stride, 3, 0, 1)}};
-  constexpr int64_t kPixels = kTriplePixels;
+  static constexpr WindowsFn kRest[2][kWindowPixels - 1] = {
+      {WideWindows<stride, 1, false, false>, WideWindows<stride, 2, false, false>,
+       WideWindows<stride, 3, false, false>},
+      {WideWindows<stride, 1, false, true>, WideWindows<stride, 2, false, true>, WideWindows<stride, 3, false, true>}};
+  constexpr int64_t kPixels = kWindowPixels;
   int64_t first = 0, windows = args.pixels / kPixels;
   const int64_t rest = args.pixels - windows * kPixels;
+  const bool edge_in_windows = right && rest == 0;
+  if (windows == 1 && left && edge_in_windows) return WideWindows<stride, kPixels, true, true>(args, 0, 1);
   if (left) {
-    TripleWindows<stride, true, false>(args, 0, 1);
+    WideWindows<stride, kPixels, true, false>(args, 0, 1);
     first = kPixels, --windows;
   }
-  const bool edge_in_windows = right && rest == 0;
   if (edge_in_windows) --windows;
-  TripleWindows<stride, false, false>(args, first, windows);
+  WideWindows<stride, kPixels, false, false>(args, first, windows);
   first += windows * kPixels;
-  if (edge_in_windows) TripleWindows<stride, false, true>(args, first, 1);
-  if (rest > 0) kRest[right][rest - 1](args, first, 0);
+  if (edge_in_windows) WideWindows<stride, kPixels, false, true>(args, first, 1);
+  if (rest > 0) kRest[right][rest - 1](args, first, 1);
 }
 #endif
 
@@ -154,11 +157,10 @@ int64_t RunLineOf3(const DepthwiseF32Args& args) {
   if (stride < 1 || stride > 2 || args.pixel_stride != stride * args.tap_stride) return 0;
   if (args.pad_left > 1 || right > 1 || args.channels < 2 * kLanes) return 0;
 #if DGMS_NEON_ASSEMBLY
-  // Unless that leaves a vector over which pairs would not.
-  const int64_t triples = args.channels / (3 * kLanes) * (3 * kLanes);
-  if (args.pixels > 2 * kTriplePixels && triples > 0 && (args.channels - triples) % (2 * kLanes) == 0) {
+  const int64_t fours = args.channels / (kWindowVectors * kLanes) * (kWindowVectors * kLanes);
+  if (args.pixels >= kWindowPixels && args.kernel_h <= kMostWindowLines && fours > 0) {
     (stride == 1 ? RunLongLineOf3<1> : RunLongLineOf3<2>)(args, args.pad_left == 1, right == 1);
-    return triples;
+    return fours;
   }
 #endif
   (stride == 1 ? RunLineOf3<1> : RunLineOf3<2>)(args, args.pad_left == 1, right == 1);
@@ -210,7 +212,6 @@ DGMS_INLINE void RunStride(const DepthwiseF32Args& args) {
 }
 
 #undef DGMS_WINDOWS_4
-#undef DGMS_WINDOWS_5
 #undef DGMS_WINDOWS_8
 #undef DGMS_WINDOWS_10
 

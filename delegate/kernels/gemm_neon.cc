@@ -299,7 +299,32 @@ void Decode(const uint8_t* packed, int64_t k, int n, const Tables& tables, float
   }
 }
 
+template <int vectors>
+void ScaleColumns(const float* scale, int64_t k, float* panel) {
+  constexpr ptrdiff_t kRow = vectors * kLanes * sizeof(float);
+  constexpr int kRows = 4;  // a panel has a multiple of 8
+  const Registers<vectors> factors = LoadNext<vectors>(&scale, 0);
+  const float* from = panel;
+  for (int64_t left = (k + 7) / 8 * (8 / kRows); left > 0; --left) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+      Registers<vectors> row = LoadNext<vectors>(&from, kRow);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) row.val[v] = vmulq_f32(row.val[v], factors.val[v]);
+      StoreNext<vectors>(&panel, kRow, row);
+    }
+  }
+}
+
 }  // namespace
+
+void f32_scale_columns_neon(const float* scale, int64_t k, int width, float* panel) {
+#if DGMS_AARCH64
+  if (width == 4 * kLanes) return ScaleColumns<4>(scale, k, panel);
+  if (width == 3 * kLanes) return ScaleColumns<3>(scale, k, panel);
+#endif
+  width == 2 * kLanes ? ScaleColumns<2>(scale, k, panel) : ScaleColumns<1>(scale, k, panel);
+}
 
 #if DGMS_AARCH64
 

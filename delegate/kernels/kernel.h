@@ -30,6 +30,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/arch.h"
+
 namespace dgms {
 
 // Instruction sets, in rising order of preference within a processor family.
@@ -68,6 +70,15 @@ struct Tables {
 //   panel   [round_up(k, k_unit)][round_up(n, column_unit)] floats, 64-byte aligned; all of them are written (places
 //           without a weight get their table's entry 0, which nothing uses)
 using DecodeFn = void (*)(const uint8_t* packed, int64_t k, int n, const Tables& tables, float* panel);
+
+// Multiplies a decoded block by what its columns are scaled with, so that sums need not be: panel[p][j] *= scale[j].
+//   panel   as `decode` wrote it; all rows of it are scaled
+//   width   round_up(n, column_unit)
+//   scale   width floats
+using ScaleColumnsFn = void (*)(const float* scale, int64_t k, int width, float* panel);
+#if DGMS_NEON
+void f32_scale_columns_neon(const float* scale, int64_t k, int width, float* panel);
+#endif
 
 // ---------------------------------------------------------------------------------------------------------------------
 // What happens to a finished sum: clamp(scale[column] * sum + bias[column] + residual, min, max). The product and the
@@ -134,6 +145,7 @@ struct GemmF32Kernel {
   DecodeFn decode;
   GemmF32Fn gemm;
   GemvF32Fn gemv;
+  ScaleColumnsFn scale_columns;  // null where scaling sums takes no more than adding the bias alone (FMA)
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -218,7 +230,7 @@ struct DenseKernel {
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Declarations of all kernels of this processor family, from kernels.inc.
-#define DGMS_GEMM_F32(name, isa, max_rows, max_columns, column_unit, k_unit, pack)                                     \
+#define DGMS_GEMM_F32(name, isa, max_rows, max_columns, column_unit, k_unit, pack, scale_columns)                      \
   void pack(const uint8_t* codes, int64_t first, int64_t column_stride, int64_t k, int n, int width, uint8_t* packed); \
   void name##_decode(const uint8_t* packed, int64_t k, int n, const Tables& tables, float* panel);                     \
   void name##_gemm(const GemmF32Args& args);                                                                           \

@@ -6,9 +6,9 @@
 namespace dgms {
 namespace {
 
-#define DGMS_GEMM_F32(name, isa, max_rows, max_columns, column_unit, k_unit, pack)                \
-  constexpr GemmF32Kernel name##_kernel = {#name,  isa,  max_rows,      max_columns, column_unit, \
-                                           k_unit, pack, name##_decode, name##_gemm, name##_gemv};
+#define DGMS_GEMM_F32(name, isa, max_rows, max_columns, column_unit, k_unit, pack, scale_columns)                \
+  constexpr GemmF32Kernel name##_kernel = {#name, isa,           max_rows,    max_columns, column_unit,  k_unit, \
+                                           pack,  name##_decode, name##_gemm, name##_gemv, scale_columns};
 #define DGMS_DEPTHWISE_F32(name, isa) constexpr DepthwiseF32Kernel name##_kernel = {#name, isa, name};
 #define DGMS_CODES_F32(name, isa) constexpr CodesF32Kernel name##_kernel = {#name, isa, name};
 #define DGMS_DENSE(name, isa) constexpr DenseKernel name##_kernel = {#name, isa, name##_transpose, name##_dot_rows};

@@ -1,11 +1,26 @@
 #include "ops/filter_panels.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "kernels/pack_weights.h"
 
 namespace dgms {
+namespace {
+
+// True if weights that are multiplied by these scales stay within a float's range where the scaled sums would: scales
+// of trained networks are many powers of ten away from the limits.
+bool AreModerate(const float* scale, int64_t count) {
+  bool all = true;
+  for (int64_t i = 0; i < count; ++i) {
+    const float size = std::abs(scale[i]);
+    all &= size == 0.0f || (size > 1e-15f && size < 1e15f);
+  }
+  return all;
+}
+
+}  // namespace
 
 Status FilterPanels::Init(const FilterMatrix& shape, const FloatFilter& filter, const float* bias,
                           const KernelSet& kernels) {
@@ -125,6 +140,7 @@ Status FilterPanels::FillTables(const CodebookFilter& filter) {
 Status FilterPanels::FillEpilogue(const float* scale, const float* bias) {
   const int64_t size = panels() * kernel_->max_columns;
   unit_scale_ = scale == nullptr;
+  can_scale_weights_ = !unit_scale_ && kernel_->scale_columns != nullptr && AreModerate(scale, channels());
   const int64_t scales = unit_scale_ ? kernel_->max_columns : size;
   if (!scale_.Reserve(scales) || !bias_.Reserve(size)) return Status::kOutOfMemory;
   std::fill(scale_.data(), scale_.data() + scales, 1.0f);
@@ -165,11 +181,12 @@ FilterPanels::Panel FilterPanels::panel(int64_t index) const {
   return panel;
 }
 
-void FilterPanels::Decode(const Panel& panel, int64_t index, float* decoded) const {
+void FilterPanels::Decode(const Panel& panel, int64_t index, bool scaled, float* decoded) const {
   const Block& block = blocks_[index];
   const int width = static_cast<int>(RoundUp(panel.n, kernel_->column_unit));
   if (values_ == nullptr) {
     kernel_->decode(panel.packed + first_place_[index] * width / 2, block.k(), panel.n, panel.tables, decoded);
+    if (scaled) kernel_->scale_columns(panel.scale, block.k(), width, decoded);
     return;
   }
   const int64_t runs = Runs(block), run = block.k() / runs, row_bytes = k() * static_cast<int64_t>(sizeof(float));

@@ -47,9 +47,14 @@ class FilterPanels {
   // Whether no column is scaled (Epilogue::unit_scale).
   bool unit_scale() const { return unit_scale_; }
 
+  // Whether Decode may scale the weights, so that sums need no scale: the kernels can, and nothing overflows or
+  // vanishes that would not if sums were scaled.
+  bool can_scale_weights() const { return can_scale_weights_; }
+
   // The weights of one block, [k][round_up(n, column_unit)], as GemmF32Args::panel wants them. `decoded` has room for
   // round_up(k, k_unit) rows.
-  void Decode(const Panel& panel, int64_t block, float* decoded) const;
+  //   scaled   whether they are multiplied by their column's scale
+  void Decode(const Panel& panel, int64_t block, bool scaled, float* decoded) const;
 
   // True if MultiplyRow may be used: a panel's whole K is one run in memory.
   bool one_run() const { return one_run_; }
@@ -82,6 +87,7 @@ class FilterPanels {
   int64_t group_size_ = 0;  // channels per codebook, or 0
   bool one_run_ = false;
   bool unit_scale_ = true;
+  bool can_scale_weights_ = false;
   Buffer<Block> blocks_;
   Buffer<int64_t> first_place_;  // of each block, among a panel's padded places
   Buffer<uint8_t> packed_;

@@ -1,6 +1,7 @@
 #include "ops/float_gemm.h"
 
 #include <algorithm>
+#include <array>
 
 namespace dgms {
 namespace {
@@ -12,6 +13,12 @@ constexpr int64_t kItemsPerThread = 5;
 
 // Rows for which decoding the weights once more costs less than threads that wait for each other.
 constexpr int64_t kMinSharedRows = 20;
+
+alignas(kAlignment) constexpr std::array<float, kMaxColumns> kOnes = [] {
+  std::array<float, kMaxColumns> ones = {};
+  for (float& one : ones) one = 1.0f;
+  return ones;
+}();
 
 // True if threads that share whole panels would wait for one of them, for more than an eighth of the time.
 bool Uneven(int64_t panels, int64_t threads) { return CeilDiv(panels, threads) * threads * 8 > panels * 9; }
@@ -38,6 +45,9 @@ Status FloatGemm::Plan(const RowLayout& rows, const int64_t* segments, int64_t g
   for (int64_t s = 1; s < filter.shape().segment_count; ++s) {
     if (segments[s] != segments[0] + s * filter.shape().segment_length) gemv_ = false;
   }
+  // To scale a row of a decoded block takes as many instructions as to scale a row of sums. What counts is one image,
+  // of which each result is the same whatever the batch, and however its rows are cut.
+  scale_weights_ = filter.can_scale_weights() && !gemv_ && rows.count[1] * rows.count[2] >= filter.k();
   return Status::kOk;
 }
 
@@ -57,14 +67,15 @@ void FloatGemm::RunItem(const RowTiles& tiles, const Maps& maps, const Activatio
   args.panel = decoded;
   args.c_row_stride = filter.channels();
   args.epilogue = {panel.scale, panel.bias, activation.min, activation.max};
-  args.epilogue.unit_scale = filter.unit_scale();
+  args.epilogue.unit_scale = filter.unit_scale() || scale_weights_;
+  if (scale_weights_) args.epilogue.scale = kOnes.data();
   const float* const input = maps.input + panel.group * group_stride_;
   const float* const residual = maps.residual == nullptr ? nullptr : maps.residual + panel.first_channel;
   float* const output = maps.output + panel.first_channel;
   args.epilogue.residual_row_stride = args.c_row_stride;
   for (int64_t b = 0; b < filter.blocks(); ++b) {
     const FilterPanels::Block& block = filter.block(b);
-    filter.Decode(panel, b, decoded);
+    filter.Decode(panel, b, scale_weights_, decoded);
     args.segments = segments_.data() + block_segments_[b];
     args.segment_count = block.segment_count;
     args.segment_length = block.segment_length;

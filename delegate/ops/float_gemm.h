@@ -52,6 +52,7 @@ class FloatGemm {
   RowTiles tiles_;
   int64_t group_stride_ = 0;
   bool gemv_ = false;               // one row, and its segments follow one another
+  bool scale_weights_ = false;      // instead of the sums
   Buffer<int64_t> segments_;        // the offsets of every block's segments, block after block
   Buffer<int64_t> block_segments_;  // where a block's begin in segments_
 };

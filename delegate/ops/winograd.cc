@@ -109,7 +109,7 @@ void Winograd::TransformFilter(const FilterPanels& filter, const FilterPanels::P
   args.output = transformed;
   args.position_stride = range_channels_ * width + kApart;
   for (int64_t b = RangeStart(filter, range); b < RangeStart(filter, range + 1); ++b) {
-    filter.Decode(panel, b, decoded);
+    filter.Decode(panel, b, /*scaled=*/false, decoded);
     args.count = filter.block(b).segment_length * width;
     kernel_->transform_filter(args);
     args.output += args.count;
@@ -195,7 +195,7 @@ void Winograd::MultiplyGroups(const FilterPanels& filter, const Block& block, co
   args.width = RoundUp(panel.n, filter.kernel().column_unit);
   args.position_stride = block_tiles_ * args.width + kApart;
   for (int64_t b = 0; b < filter.blocks(); ++b) {
-    filter.Decode(panel, b, decoded);
+    filter.Decode(panel, b, /*scaled=*/false, decoded);
     args.first_channel = filter.block(b).offset;
     args.channels = filter.block(b).segment_length;
     args.accumulate = b > 0;

@@ -205,6 +205,49 @@ TEST(Conv2D, WithoutScaleOrBias) {
   }
 }
 
+// Kernels may scale weights instead of sums, where maps are large beside K: scales of either sign and zero, and such
+// that weights times them would overflow or vanish while the sums do not.
+TEST(Conv2D, ScalesOfAnySize) {
+  const Conv2DCase c = Square(1, 1, Padding::kSame, 9, 24, 37);
+  Random random(5);
+  FilterData filter = MakeFilter(random, c.params);
+  const std::vector<float> input = MakeInput(random, c);
+  filter.scale[0] = 0.0f;
+  filter.scale[1] = -0.0f;
+  for (size_t i = 2; i < 37; i += 3) filter.scale[i] *= -1.0f;
+  filter.scale[20] = 1e-10f;
+  filter.scale[36] = 1e10f;
+  Check(c, filter, input);
+  filter.scale[3] = 1e-30f;
+  filter.scale[35] = -1e30f;
+  Check(c, filter, input);
+  for (float& value : filter.codebooks) value *= 1e25f;
+  filter.scale[20] = 1e-40f;  // flushed, or not
+  filter.scale[35] = filter.scale[36] = 1e-20f;
+  filter.bias.assign(37, 0.0f);
+  for (const KernelSet* kernels : AllKernelSets()) {
+    const std::vector<float> outputs = RunCase(c, filter, input, *kernels, 1);
+    for (const float y : outputs) ASSERT_TRUE(std::isfinite(y)) << IsaName(kernels->isa);
+  }
+}
+
+// A sum times infinity is infinite, though a weight of zero times infinity would not be a number.
+TEST(Conv2D, InfiniteScale) {
+  const Conv2DCase c = Square(1, 1, Padding::kSame, 8, 12, 20);
+  Random random(6);
+  FilterData filter = MakeFilter(random, c.params);
+  for (float& value : filter.codebooks) value = 0.5f;
+  filter.codebooks[0] = 0.0f;
+  filter.scale[7] = std::numeric_limits<float>::infinity();
+  for (const KernelSet* kernels : AllKernelSets()) {
+    const std::vector<float> outputs = RunCase(c, filter, std::vector<float>(8 * 8 * 12, 1.0f), *kernels, 1);
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      ASSERT_EQ(std::isinf(outputs[i]), i % 20 == 7) << i << " on " << IsaName(kernels->isa);
+      ASSERT_FALSE(std::isnan(outputs[i])) << i << " on " << IsaName(kernels->isa);
+    }
+  }
+}
+
 // A residual is added before the activation: one block of K and several, several panels, one row, several threads.
 TEST(Conv2D, Residual) {
   Conv2DCase cases[] = {Square(3, 1, Padding::kSame, 9, 12, 70), Square(3, 2, Padding::kSame, 12, 200, 33),
