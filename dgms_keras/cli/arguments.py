@@ -191,7 +191,6 @@ def _add_bench(subparsers: Any) -> None:
     )
     p.add_argument(
         "--paths",
-        default="delegate,xnnpack,builtin",
         help="some of delegate,xnnpack,builtin (default: all)",
     )
     p.add_argument(
@@ -202,14 +201,13 @@ def _add_bench(subparsers: Any) -> None:
     )
     p.add_argument("--min-seconds", type=_seconds, help="go on for at least so long (default 0; 5 with --table4)")
     p.add_argument("--warmup", type=count, help="rounds that are not timed (default 5; 3 with --table4)")
-    p.add_argument("--batch", type=_positive, default=1, help="for a model whose batch size is open")
+    p.add_argument("--batch", type=_positive, help="for a model whose batch size is open (default 1)")
     p.add_argument(
         "--activations",
         choices=["float32", "dynamic_int8"],
-        default="float32",
         help="what float layers compute with in the delegate (default float32)",
     )
-    p.add_argument("--seed", type=count, default=0, help="of the random inputs (default 0)")
+    p.add_argument("--seed", type=count, help="of the random inputs (default 0)")
     p.add_argument(
         "--json",
         type=Path,

@@ -12,6 +12,7 @@ from typing import Any
 
 from dgms_keras.cli import table4
 from dgms_keras.cli.model_files import load_model, quiet_keras
+from dgms_keras.cli.values import check_new_file
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -33,6 +34,11 @@ def _print(table: Any) -> None:
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+def _check_json(arguments: argparse.Namespace) -> None:
+    if arguments.json and str(arguments.json) != "-":
+        check_new_file(arguments.json, "--json")
 
 
 def _write_json(file: Path, data: Any) -> None:
@@ -219,6 +225,7 @@ def export(arguments: argparse.Namespace) -> int:
 def inspect(arguments: argparse.Namespace) -> int:
     from dgms_keras.export.inspect import inspect_tflite
 
+    _check_json(arguments)
     report = inspect_tflite(_file(arguments.model, "the model"))
     if str(arguments.json) != "-":
         _print(report.table())
@@ -286,17 +293,17 @@ def _time(arguments: argparse.Namespace) -> int:
 
     if len(arguments.threads or [1]) > 1:
         arguments.usage_error("a model is timed with one number of --threads")
-    given = {"runs": arguments.runs, "min_seconds": arguments.min_seconds, "warmup": arguments.warmup}
+    _check_json(arguments)
+    names = ("runs", "min_seconds", "warmup", "batch", "activations", "seed")
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    if arguments.paths is not None:
+        given["paths"] = [p.strip() for p in arguments.paths.split(",") if p.strip()]
     (num_threads,) = arguments.threads or [1]
     report = benchmark(
         _file(arguments.model, "the model"),
         dense=_file(arguments.dense, "--dense") if arguments.dense else None,
-        paths=[p.strip() for p in arguments.paths.split(",") if p.strip()],
         num_threads=num_threads,
-        **{name: value for name, value in given.items() if value is not None},
-        batch=arguments.batch,
-        activations=arguments.activations,
-        seed=arguments.seed,
+        **given,
         progress=_progress if sys.stderr.isatty() else None,
     )
     if str(arguments.json) != "-":
@@ -304,7 +311,7 @@ def _time(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _write_json(arguments.json, report.to_json_dict())
     if arguments.profile:
-        lines = profile_lines(arguments.model, num_threads=num_threads, activations=arguments.activations)
+        lines = profile_lines(arguments.model, num_threads=num_threads, activations=report.settings["activations"])
         _say("\n".join(lines))
     return 0
 

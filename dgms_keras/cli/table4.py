@@ -7,12 +7,13 @@ import json
 import sys
 from pathlib import Path
 
-from dgms_keras.cli.values import count
+from dgms_keras.cli.values import count, make_folder
 from dgms_keras.config import BITS
 
 # Arguments of `dgms bench` that belong to --table4 alone, and those that it has no use for.
 _OWN = ("networks", "bits", "builtin_runs", "isa", "memory", "growth", "clock", "output", "folder")
-_OTHERS = ("dense", "json", "show", "plot")
+_OTHERS = ("dense", "paths", "batch", "activations", "seed", "json", "show", "plot")
+_LISTS = ("networks", "bits", "threads")
 OUTPUT = Path("build/table4")
 FOLDER = Path("build/networks")
 
@@ -46,6 +47,11 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         wrong = [n for n in _OTHERS if getattr(arguments, n) is not None]
         if wrong:
             arguments.usage_error(f"--table4 takes no --{wrong[0]}")
+        for name in _LISTS:
+            values = getattr(arguments, name) or []
+            if len(set(values)) != len(values):
+                received = " ".join(map(str, values))
+                arguments.usage_error(f"--{name} must have each value once. Received: {received}")
         if arguments.clock == "cpu" and arguments.threads != [1]:
             arguments.usage_error("--clock cpu is for one thread (--threads 1)")
         return
@@ -77,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         **{"folder": FOLDER, **{name: value for name, value in given.items() if value is not None}},
     )
     output = arguments.output or OUTPUT
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output, "--output")
     data = run_table4(settings, lambda text: print(text, flush=True))
     file = output / "table4.json"
     temporary = file.with_name(f".{file.name}.new")

@@ -62,13 +62,21 @@ class Interpreter(RuntimeInterpreter):
                 raise FileNotFoundError(f"`model_path` must be a .tflite file. Received: {model_path!r}")
         others = list(options.pop("experimental_delegates", None) or [])
         settings = {"num_threads": num_threads, **(delegate_options or {})}
-        super().__init__(
-            model_path=model_path,
-            model_content=model_content,
-            num_threads=num_threads,
-            experimental_delegates=[load_delegate(**settings)] if delegate else None,
-            **options,
-        )
+        delegates = [load_delegate(**settings)] if delegate else None
+        try:
+            super().__init__(
+                model_path=model_path,
+                model_content=model_content,
+                num_threads=num_threads,
+                experimental_delegates=delegates,
+                **options,
+            )
+        except ValueError as error:  # its message does not name the file
+            if model_path is None:
+                raise
+            raise ValueError(
+                f"the runtime must be able to load the model ({error}). Received: {model_path!r}"
+            ) from None
         # Nodes of all delegates have the same name. The runtime's constructor has applied ours alone, so what is there now
         # is ours; the caller's follow, as that constructor would have applied them, and XNNPACK in allocate_tensors.
         self._delegated = self._delegate_indices() if delegate else frozenset()

@@ -5,7 +5,11 @@ No test depends on a time.
 
 import io
 import json
+import os
 import platform
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -258,7 +262,14 @@ def test_command_line_writes_json_and_pictures(folder, tmp_path, monkeypatch, ca
         (["model.tflite", "--growth"], "--growth goes with --table4"),
         (["model.tflite", "--builtin-runs", "0"], "--builtin-runs goes with --table4"),
         (["--table4", "--dense", "x.tflite"], "--table4 takes no --dense"),
+        (["--table4", "--batch", "2"], "--table4 takes no --batch"),
+        (["--table4", "--seed", "0"], "--table4 takes no --seed"),
+        (["--table4", "--paths", "delegate"], "--table4 takes no --paths"),
+        (["--table4", "--activations", "float32"], "--table4 takes no --activations"),
         (["--table4", "--clock", "cpu"], "--clock cpu is for one thread"),
+        (["--table4", "--threads", "2", "1", "2"], "--threads must have each value once. Received: 2 1 2"),
+        (["--table4", "--bits", "4", "4"], "--bits must have each value once. Received: 4 4"),
+        (["--table4", "--networks", "resnet18", "resnet18"], "--networks must have each value once"),
         (["model.tflite", "--threads", "1", "2"], "one number of --threads"),
     ],
 )
@@ -266,6 +277,58 @@ def test_arguments_that_do_not_go_together(arguments, words, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["bench", *arguments])
     assert stop.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_an_output_that_is_no_folder_is_refused_before_anything_is_measured(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("")
+    for output in (file, file / "below"):
+        assert main(["bench", "--table4", "--output", str(output)]) == 1
+        assert f"--output must be a folder, or not exist yet. Received: {output}" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    assert main(["bench", "--table4", "--output", str(tmp_path)]) == 1
+    assert "--output must be a folder that can be written to" in capsys.readouterr().err
+
+
+def test_an_interrupted_measurement_shows_no_traceback(folder):
+    """Ctrl-C reaches a terminal's whole foreground group, so also the process that measures."""
+    script = (
+        "import sys; from pathlib import Path; from dgms_keras.cli import main; from dgms_keras.recipes.models import NETWORKS\n"
+        f"NETWORKS[{NETWORK!r}] = None\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = [
+        "bench",
+        "--table4",
+        "--networks",
+        NETWORK,
+        "--min-seconds",
+        "60",
+        "--threads",
+        "1",
+        "--builtin-runs",
+        "0",
+    ]
+    arguments += ["--folder", str(folder), "--output", str(folder / "out")]
+    program = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env=child.environment(),
+    )
+    assert program.stderr is not None
+    line = program.stderr.readline()  # the runtime's first words, in the child: it has begun
+    os.killpg(program.pid, signal.SIGINT)
+    said = line + program.communicate(timeout=60)[1]
+    assert program.returncode == 130, said
+    assert said.endswith("interrupted\n") and "Traceback" not in said
+    assert not (folder / "out" / "table4.json").exists()
 
 
 def test_an_unknown_network_is_named(capsys):

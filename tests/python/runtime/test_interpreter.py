@@ -125,6 +125,13 @@ def test_truncated_file_is_an_error_and_not_a_crash(model_file, tmp_path):
         run(Interpreter(broken))
 
 
+def test_a_file_that_is_no_model_is_named(tmp_path):
+    file = tmp_path / "text.tflite"
+    file.write_text("no model")
+    with pytest.raises(ValueError, match=r"must be able to load the model \(.+\). Received: '.+text.tflite'"):
+        Interpreter(file)
+
+
 def test_falls_back_to_tensorflow_s_runtime_where_litert_is_missing(model_file):
     code = (
         "import sys; sys.modules['ai_edge_litert'] = None; sys.modules['ai_edge_litert.interpreter'] = None\n"
