@@ -1,6 +1,7 @@
 #include "ops/depthwise_conv2d.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "kernels/codes.h"
@@ -20,12 +21,15 @@ constexpr int64_t kDecodeMacs = 2;
 
 constexpr int64_t kLineFloats = kAlignment / sizeof(float);
 
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
 }  // namespace
 
 struct DepthwiseConv2D::State : LineOp {
   DepthwisePlan plan;
   const DepthwiseF32Kernel* kernel = nullptr;
   const CodesF32Kernel* codes_kernel = nullptr;
+  BinaryF32Fn multiply = nullptr;
   // The filter, [kernel_h][kernel_w][channels]: codes of one codebook, two per byte, and a table of kTableSize floats;
   // or decoded weights, where it is dense or has several codebooks.
   Buffer<uint8_t> codes;
@@ -60,6 +64,7 @@ Status DepthwiseConv2D::State::Init(const FloatFilter& filter, const float* laye
   const int64_t taps = plan.taps(), channels = plan.channels;
   kernel = kernels.depthwise;
   codes_kernel = kernels.codes;
+  multiply = kernels.pointwise->binary_f32;
   if (!IsValid(filter, channels, taps * channels)) return Status::kInvalidArgument;
   if (!bias.Reserve(channels)) return Status::kOutOfMemory;
   for (int64_t c = 0; c < channels; ++c) bias[c] = layer_bias == nullptr ? 0.0f : layer_bias[c];
@@ -93,8 +98,8 @@ const float* DepthwiseConv2D::State::Decode(float* scratch) const {
   if (codes.data() == nullptr) return weights.data();
   const int64_t taps = plan.taps(), channels = plan.channels;
   codes_kernel->decode(codes.data(), taps * channels, table.data(), scratch);
-  for (int64_t t = 0; scale.data() != nullptr && t < taps; ++t) {
-    for (int64_t c = 0; c < channels; ++c) scratch[t * channels + c] *= scale[c];
+  if (scale.data() != nullptr) {
+    multiply({BinaryKind::kMul, {taps, channels, scratch, channels, 1, scale.data(), 0, 1, scratch}, -kInf, kInf});
   }
   return scratch;
 }

@@ -47,7 +47,8 @@ Status FloatGemm::Plan(const RowLayout& rows, const int64_t* segments, int64_t g
   }
   // To scale a row of a decoded block takes as many instructions as to scale a row of sums. What counts is one image,
   // of which each result is the same whatever the batch, and however its rows are cut.
-  scale_weights_ = filter.can_scale_weights() && !gemv_ && rows.count[1] * rows.count[2] >= filter.k();
+  scale_weights_ =
+      filter.can_scale_weights() && !gemv_ && rows.count[1] >= CeilDiv(filter.k(), std::max<int64_t>(1, rows.count[2]));
   return Status::kOk;
 }
 
