@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <string>
@@ -283,6 +285,57 @@ TEST(KeepInt8, SameBitsHoweverItRuns) {
       LineChain::SetAlwaysPays(false);
     }
     EXPECT_FALSE(expected.empty());
+  }
+}
+
+// What an input becomes does not depend on those before it, whatever their size.
+TEST(KeepInt8, InputsInTurn) {
+  const auto inputs = [](const std::vector<float>& image) {
+    std::vector<std::vector<float>> all;
+    for (const float factor : {1.0F, 0.01F, 100.0F, 0.0F, std::numeric_limits<float>::quiet_NaN(), 1.0F, 0.3F}) {
+      all.push_back(image);
+      for (float& value : all.back()) value *= factor;
+    }
+    all.push_back(image);
+    all.back()[17] = std::numeric_limits<float>::infinity();
+    return all;
+  };
+  // Bit by bit: a NaN is no other number than itself.
+  const auto run = [](Block* block, const std::vector<float>& input) {
+    block->runtime.Set(block->first.input, input);
+    EXPECT_EQ(block->runtime.Invoke(), tfl::kOk);
+    const std::vector<float> values = block->runtime.Get(block->sum);
+    std::vector<uint32_t> bits(values.size());
+    std::memcpy(bits.data(), values.data(), values.size() * sizeof(float));
+    return bits;
+  };
+  const auto make = [](Block* block, tfl::Delegate* delegate) {
+    block->Make();
+    ASSERT_EQ(block->runtime.Apply(delegate), tfl::kOk);
+    ASSERT_EQ(block->runtime.Allocate(), tfl::kOk);
+  };
+  std::vector<std::vector<uint32_t>> first;
+  for (const bool chained : {false, true}) {
+    LineChain::SetAlwaysPays(chained);
+    for (const int threads : {1, 3}) {
+      const OwnedDelegate delegate = NewDynamic(threads);
+      Block block;
+      make(&block, delegate.get());
+      ChainBuilder builder(&block.runtime, 8);
+      size_t turn = 0;
+      for (const std::vector<float>& input : inputs(builder.Floats(9 * 10 * 4))) {
+        SCOPED_TRACE(::testing::Message()
+                     << "input " << turn << (chained ? ", chained, " : ", ") << threads << " threads");
+        const OwnedDelegate fresh_delegate = NewDynamic(threads);
+        Block fresh;
+        make(&fresh, fresh_delegate.get());
+        const std::vector<uint32_t> result = run(&block, input);
+        EXPECT_EQ(result, run(&fresh, input));
+        if (first.size() == turn) first.push_back(result);
+        EXPECT_EQ(result, first[turn++]);
+      }
+    }
+    LineChain::SetAlwaysPays(false);
   }
 }
 
