@@ -61,6 +61,22 @@ struct NearHalf {
 //   output = clamp(sum by factor + zero, min, max)
 // a_factor and b_factor are at most one half (left is 0), `factor` is below 1.
 //   a_float, b_float   what one step of a and of b is worth in steps of the output
+//   digits             for add_digits_s8 alone
+
+// A sum of two int8 operands in fixed point, cut so that all arithmetic has 16 bits. Digits are to the base of 256, the
+// first one is the lowest:
+//   x0 = a * a[0] + b * b[0]
+//   x1 = a * a[1] + b * b[1] + start[0] + ((x0 + half) >> 8)    half: 128 or 0
+//   x2 = a * a[2] + b * b[2] + start[1] + (x1 >> 8)
+//   result = (x2 + 2^(shift - 1)) >> shift
+// x0, x0 + half, x1 and x2 fit 16 bits for all operands; what they are sums of may not.
+struct DigitSumS8 {
+  int8_t a[3], b[3];
+  bool half;
+  int16_t start[2];
+  int shift;  // 5..7
+};
+
 struct AddS8Args {
   BinaryOperands<int8_t> operands;
   int32_t a_zero, b_zero, zero;  // -128..127
@@ -69,6 +85,7 @@ struct AddS8Args {
   float a_float, b_float;
   NearHalf near;
   int32_t min, max;  // -128 <= min <= max <= 127
+  DigitSumS8 digits;
 };
 using AddS8Fn = void (*)(const AddS8Args& args);
 
@@ -204,6 +221,7 @@ struct PointwiseKernel {
   SumF32Fn sum_f32;
   SumS8Fn sum_s8;
   SoftmaxF32Fn softmax_f32;
+  AddS8Fn add_digits_s8 = nullptr;  // add_s8 where clamp(result of `digits`, min, max) is known to be the same; or null
 };
 
 #define DGMS_POINTWISE(name, isa) extern const PointwiseKernel name;

@@ -4,7 +4,7 @@
 
 #include "kernels/pointwise.h"
 #if DGMS_AARCH64
-#include "kernels/pointwise_s8_neon.h"
+#include "kernels/add_digits_s8_neon.h"
 #endif
 
 namespace dgms {
@@ -130,6 +130,7 @@ constexpr PointwiseKernel Kernels() {
 #if DGMS_AARCH64
   kernels.binary_f32 = BinaryF32Neon;
   kernels.add_s8 = AddS8Neon;
+  kernels.add_digits_s8 = AddDigitsS8Neon;
   kernels.mul_s8 = MulS8Neon;
   kernels.quantize_f32 = QuantizeF32Neon;
 #endif

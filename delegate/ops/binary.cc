@@ -5,6 +5,7 @@
 
 #include "ops/broadcast.h"
 #include "ops/create_weightless.h"
+#include "ops/digit_sum.h"
 
 namespace dgms {
 namespace {
@@ -50,6 +51,7 @@ class BinaryOp : public WeightlessOp {
   const PointwiseKernel& kernel_;
   BinaryF32Args f32_ = {};
   AddS8Args add_ = {};
+  bool adds_digits_ = false;
   MulS8Args mul_ = {};
   Broadcast broadcast_;
   bool same_shape_[2] = {};
@@ -94,6 +96,7 @@ Status BinaryOp::InitAdd() {
   const double error = operand_error + RoundingError(add_.factor) * std::ldexp(1.0, -add_.factor.right);
   add_.near = MarginOf(255.0 * (a_step + b_step), error);
   if (!QuantizedRange(params_.activation, output, &add_.min, &add_.max)) return Status::kInvalidArgument;
+  adds_digits_ = kernel_.add_digits_s8 != nullptr && FindDigitSum(kernel_.add_s8, error, &add_);
   return Status::kOk;
 }
 
@@ -126,7 +129,7 @@ Status BinaryOp::Run(const void* const* inputs, void* output, ThreadPool& pool) 
   } else if (params_.kind == BinaryKind::kMul) {
     broadcast_.Run<int8_t>(inputs, output, mul_, kernel_.mul_s8, pool);
   } else {
-    broadcast_.Run<int8_t>(inputs, output, add_, kernel_.add_s8, pool);
+    broadcast_.Run<int8_t>(inputs, output, add_, adds_digits_ ? kernel_.add_digits_s8 : kernel_.add_s8, pool);
   }
   return Status::kOk;
 }

@@ -152,6 +152,13 @@ void CheckAllPairs(const BinaryParams& params) {
   Operand<int8_t> a{{256, 1}, std::vector<int8_t>(256)}, b{{256}, std::vector<int8_t>(256)};
   for (int i = 0; i < 256; ++i) a.values[i] = b.values[i] = static_cast<int8_t>(i - 128);
   Check(params, a, b, {256, 256});
+  // The same without broadcasting, which has a way of its own (DigitSumS8).
+  Operand<int8_t> every_a{{65536}, {}}, every_b{{65536}, {}};
+  for (int i = 0; i < 65536; ++i) {
+    every_a.values.push_back(a.values[i / 256]);
+    every_b.values.push_back(b.values[i % 256]);
+  }
+  Check(params, every_a, every_b, {65536});
 }
 
 TEST(Binary, Int8AllPairs) {
