@@ -6,7 +6,7 @@
 //     bytes 0..15    places 0..3 of rows 0, 1, 2, 3
 //     bytes 16..31   places 4..7 of them
 //     bytes 32..47   places 0..3 of rows 4 and 5, then places 4..7
-#include "kernels/gemm_s8_tile_neon.h"
+#include "kernels/gemm_s8_by_rows_neon.h"
 
 namespace dgms {
 namespace {
@@ -258,8 +258,13 @@ void Dequantize(const PackedGemmS8Args& args, const DequantizeArgs& output) {
   args.width == 16 ? RunTiles<4>(args, ToFloats<4>(c, output)) : RunTiles<2>(args, ToFloats<2>(c, output));
 }
 
+void RescaleRows(const PackedGemmS8Args& args, const RescaleRowsArgs& output) {
+  const int32_t* c = args.accumulate ? args.c : nullptr;
+  args.width == 16 ? RunTiles<4>(args, ToRoundedBytes<4>(c, output)) : RunTiles<2>(args, ToRoundedBytes<2>(c, output));
+}
+
 }  // namespace
 
-extern const PackedGemmS8 s8_6x16_packed_neon_dotprod = {kTileRows, Pack, Gemm, Requantize, Dequantize};
+extern const PackedGemmS8 s8_6x16_packed_neon_dotprod = {kTileRows, Pack, Gemm, Requantize, Dequantize, RescaleRows};
 
 }  // namespace dgms

@@ -60,6 +60,31 @@ DGMS_INLINE void BeginAt(const int32_t* columns, SumsS8<rows, vectors>& sums) {
   }
 }
 
+// The same for tiles that leave few registers free, and whose sums have no other beginning: one instruction loads four
+// vectors, but to neighbouring registers only. Compilers keep sums where they come from if that has a name, else they
+// copy all of them.
+DGMS_INLINE void BeginAt(const int32_t* columns, SumsS8<6, 4>& sums) {
+#define DGMS_LOAD_ROW(row, r0, r1, r2, r3)                                              \
+  do {                                                                                  \
+    register int32x4_t x0 __asm__(#r0);                                                 \
+    register int32x4_t x1 __asm__(#r1);                                                 \
+    register int32x4_t x2 __asm__(#r2);                                                 \
+    register int32x4_t x3 __asm__(#r3);                                                 \
+    __asm__ volatile("ld1 {%0.4s, %1.4s, %2.4s, %3.4s}, [%4]"                           \
+                     : "=w"(x0), "=w"(x1), "=w"(x2), "=w"(x3)                           \
+                     : "r"(columns)                                                     \
+                     : "memory");                                                       \
+    sums.v[row][0] = x0, sums.v[row][1] = x1, sums.v[row][2] = x2, sums.v[row][3] = x3; \
+  } while (false)
+  DGMS_LOAD_ROW(0, v8, v9, v10, v11);
+  DGMS_LOAD_ROW(1, v12, v13, v14, v15);
+  DGMS_LOAD_ROW(2, v16, v17, v18, v19);
+  DGMS_LOAD_ROW(3, v20, v21, v22, v23);
+  DGMS_LOAD_ROW(4, v24, v25, v26, v27);
+  DGMS_LOAD_ROW(5, v28, v29, v30, v31);
+#undef DGMS_LOAD_ROW
+}
+
 // What the blocks of K before left in memory: [rows][4 * vectors].
 template <int rows, int vectors>
 DGMS_INLINE void Add(const int32_t* c, SumsS8<rows, vectors>& sums) {
@@ -134,8 +159,9 @@ class ToBytes {
 
   template <int rows>
   DGMS_INLINE void Begin(SumsS8<rows, vectors>& sums) {
-    BeginAt(bias_, sums);
-    if (of != BytesOf::kAny || c_ == nullptr) return;
+    if constexpr (of != BytesOf::kAny) return BeginAt(bias_, sums);
+    BeginAt<rows, vectors>(bias_, sums);
+    if (c_ == nullptr) return;
     Add(c_, sums);
     c_ += rows * vectors * kLanes;
   }
@@ -215,162 +241,6 @@ DGMS_INLINE void WithBytes(const int32_t* c, const RequantizeArgs& output, int64
   }
   run(ToBytes<vectors, BytesOf::kAny>(c, output, fits));
 }
-
-// To float (DequantizeArgs). Sums begin at what their rows' zero point takes from them. Where all rows of a tile have
-// one zero point and scale, what these make of the columns is in memory.
-template <int vectors>
-class ToFloats {
- public:
-  // `c`: what the blocks before left, or null.
-  DGMS_INLINE ToFloats(const int32_t* c, const DequantizeArgs& output)
-      : c_(c),
-        zero_(output.zero),
-        row_scale_(output.scale),
-        rows_left_(output.rows),
-        left_(output.first_rows),
-        rows_each_(output.rows_each),
-        column_sum_(output.column_sum),
-        column_scale_(output.column_scale),
-        bias_(output.bias),
-        output_(output.output),
-        output_stride_(output.output_row_stride),
-        residual_(output.residual),
-        residual_stride_(output.residual_row_stride),
-        lower_(output.min > -__builtin_inff()),
-        upper_(output.max < __builtin_inff()),
-        min_(output.min),
-        max_(output.max) {
-    PrepareRows();
-  }
-
-  template <int rows>
-  DGMS_INLINE void Begin(SumsS8<rows, vectors>& sums) {
-    if (rows <= left_) {
-      BeginAt(start_, sums);
-    } else {
-      int32x4_t column_sum[vectors];
-      LoadColumns(column_sum_, column_sum);
-      ForRows<rows>([&](int r, int64_t entry) {
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) sums.v[r][v] = vmulq_n_s32(column_sum[v], -zero_[entry]);
-      });
-    }
-    if (c_ == nullptr) return;
-    Add(c_, sums);
-    c_ += rows * vectors * kLanes;
-  }
-
-  template <int rows>
-  DGMS_INLINE void Finish(SumsS8<rows, vectors>& sums) {
-    float32x4_t y[rows][vectors];
-    if (rows <= left_) {
-      float32x4_t scale[vectors];
-      LoadColumns(scale_, scale);
-#pragma GCC unroll 8
-      for (int r = 0; r < rows; ++r) Scale(sums.v[r], scale, y[r]);
-    } else {
-      float32x4_t column_scale[vectors];
-      LoadColumns(column_scale_, column_scale);
-      ForRows<rows>([&](int r, int64_t entry) {
-        float32x4_t scale[vectors];
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) scale[v] = vmulq_n_f32(column_scale[v], row_scale_[entry]);
-        Scale(sums.v[r], scale, y[r]);
-      });
-    }
-    {
-      float32x4_t bias[vectors];
-      LoadColumns(bias_, bias);
-#pragma GCC unroll 8
-      for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) y[r][v] = vaddq_f32(y[r][v], bias[v]);
-      }
-    }
-    if (residual_ != nullptr) {
-#pragma GCC unroll 8
-      for (int r = 0; r < rows; ++r, residual_ += residual_stride_) {
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) y[r][v] = vaddq_f32(y[r][v], vld1q_f32(residual_ + v * kLanes));
-      }
-    }
-    if (lower_) Each(y, [min = vdupq_n_f32(min_)](float32x4_t x) { return vmaxq_f32(x, min); });
-    if (upper_) Each(y, [max = vdupq_n_f32(max_)](float32x4_t x) { return vminq_f32(x, max); });
-    float* output = output_;
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r, output += output_stride_) {
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) vst1q_f32(output + v * kLanes, y[r][v]);
-    }
-    output_ = output;
-    Advance(rows);
-  }
-
- private:
-  // Calls of(row, its entry).
-  template <int rows, typename Of>
-  DGMS_INLINE void ForRows(const Of& of) const {
-    int64_t entry = 0, left = left_;
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-      of(r, entry);
-      if (--left > 0) continue;
-      ++entry;
-      left = rows_each_;
-    }
-  }
-
-  static DGMS_INLINE void Scale(const int32x4_t (&sums)[vectors], const float32x4_t (&scale)[vectors],
-                                float32x4_t (&y)[vectors]) {
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) y[v] = vmulq_f32(vcvtq_f32_s32(sums[v]), scale[v]);
-  }
-
-  template <int rows, typename Of>
-  static DGMS_INLINE void Each(float32x4_t (&y)[rows][vectors], const Of& of) {
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) y[r][v] = of(y[r][v]);
-    }
-  }
-
-  DGMS_INLINE void PrepareRows() {
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      vst1q_s32(start_ + v * kLanes, vmulq_n_s32(vld1q_s32(column_sum_ + v * kLanes), -*zero_));
-      vst1q_f32(scale_ + v * kLanes, vmulq_n_f32(vld1q_f32(column_scale_ + v * kLanes), *row_scale_));
-    }
-  }
-
-  DGMS_INLINE void Advance(int rows) {
-    left_ -= rows;
-    rows_left_ -= rows;
-    if (left_ > 0) return;
-    for (; left_ <= 0; left_ += rows_each_) {
-      ++zero_;
-      ++row_scale_;
-    }
-    if (rows_left_ > 0) PrepareRows();  // there is an entry
-  }
-
-  const int32_t* c_;
-  const int32_t* zero_;
-  const float* row_scale_;
-  int64_t rows_left_;
-  int64_t left_;  // rows with the first of these
-  const int64_t rows_each_;
-  const int32_t* column_sum_;
-  const float *column_scale_, *bias_;
-  float* output_;
-  const int64_t output_stride_;
-  const float* residual_;
-  const int64_t residual_stride_;
-  const bool lower_, upper_;
-  const float min_, max_;
-  alignas(16) int32_t start_[vectors * kLanes];
-  alignas(16) float scale_[vectors * kLanes];
-};
 
 }  // namespace
 }  // namespace dgms

@@ -25,6 +25,7 @@ namespace dgms {
 
 struct RequantizeArgs;  // below
 struct DequantizeArgs;
+struct RescaleRowsArgs;
 
 inline constexpr int kPanelBytes = 32768;  // of a decoded block at most
 inline constexpr int kRunS8 = 32;          // weights per 16 packed bytes
@@ -124,6 +125,8 @@ using PackedGemmS8Fn = void (*)(const PackedGemmS8Args& args);
 using PackedRequantizeS8Fn = void (*)(const PackedGemmS8Args& args, const RequantizeArgs& output);
 // Or `dequantize`; output.rows is args.rows.
 using PackedDequantizeS8Fn = void (*)(const PackedGemmS8Args& args, const DequantizeArgs& output);
+// Or `rescale_rows`, likewise.
+using PackedRescaleRowsS8Fn = void (*)(const PackedGemmS8Args& args, const RescaleRowsArgs& output);
 
 struct PackedGemmS8 {
   int tile_rows;
@@ -131,6 +134,7 @@ struct PackedGemmS8 {
   PackedGemmS8Fn gemm;
   PackedRequantizeS8Fn requantize;
   PackedDequantizeS8Fn dequantize;
+  PackedRescaleRowsS8Fn rescale_rows;
 };
 
 struct GemmS8Kernel {
@@ -284,10 +288,10 @@ struct RescaleArgs {
 };
 using RescaleFn = void (*)(const RescaleArgs& args);
 
-// To float, for activations that were quantised at run time, some rows alike:
-//   output = clamp(float(sum - zero[row] * column_sum) * (scale[row] * column_scale) + bias + residual, min, max)
-// the integers modulo 2^32; each product, sum and conversion rounded once, in this order. NaN passes.
-struct DequantizeArgs {
+// Sums of activations that were quantised at run time, some rows alike, and what makes real numbers of them:
+//   real = float(sum - zero[row] * column_sum) * (scale[row] * column_scale) + bias
+// the integers modulo 2^32; each product, sum and conversion rounded once, in this order.
+struct ByRowsArgs {
   int rows;
   int n;
   const int32_t* sums;
@@ -300,35 +304,27 @@ struct DequantizeArgs {
   const int32_t* column_sum;
   const float* column_scale;
   const float* bias;
+  int64_t output_row_stride;
+};
+
+// To float:
+//   output = clamp(real + residual, min, max)
+// NaN passes.
+struct DequantizeArgs : ByRowsArgs {
   float min;
   float max;
   float* output;
-  int64_t output_row_stride;
   const float* residual;  // row r, column j: residual[r * residual_row_stride + j], nothing beyond; or null: none
   int64_t residual_row_stride;
 };
 using DequantizeFn = void (*)(const DequantizeArgs& args);
 
-// To int8 from the same, in units of the outputs' scale: `column_scale` and `bias` have been divided by it, and `bias`
-// has the outputs' zero point, counted from -128.
-//   output = clamp(round(float(sum - zero[row] * column_sum) * (scale[row] * column_scale) + bias), 0, 255) - 128
-// the integers modulo 2^32; each product, sum and conversion rounded once, the last one to an integer, halves to even.
+// To int8, in units of the outputs' scale: `column_scale` and `bias` have been divided by it, and `bias` has the
+// outputs' zero point, counted from -128.
+//   output = clamp(round(real), 0, 255) - 128                 halves to even
 // NaN becomes -128.
-struct RescaleRowsArgs {
-  int rows;
-  int n;
-  const int32_t* sums;
-  int64_t sums_row_stride;
-  // As DequantizeArgs'.
-  const int32_t* zero;
-  const float* scale;
-  int64_t first_rows;  // 1..rows_each
-  int64_t rows_each;
-  const int32_t* column_sum;
-  const float* column_scale;
-  const float* bias;
+struct RescaleRowsArgs : ByRowsArgs {
   int8_t* output;
-  int64_t output_row_stride;
 };
 using RescaleRowsFn = void (*)(const RescaleRowsArgs& args);
 

@@ -79,10 +79,8 @@ Status Int8Output::Init(const Int8LayerOutput& layer, int64_t channels, const in
   return Status::kOk;
 }
 
-// What DequantizeArgs and RescaleRowsArgs share.
-template <typename Args>
-Args Int8Output::ByRows(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const {
-  Args args = {};
+ByRowsArgs Int8Output::ByRows(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const {
+  ByRowsArgs args = {};
   const int64_t entry = first_row / target.rows_each;
   args.rows = rows;
   args.n = n;
@@ -99,7 +97,8 @@ Args Int8Output::ByRows(const Target& target, int64_t first_row, int rows, int64
 
 DequantizeArgs Int8Output::Dequantizing(const Target& target, int64_t first_row, int rows, int64_t first_channel,
                                         int n) const {
-  DequantizeArgs args = ByRows<DequantizeArgs>(target, first_row, rows, first_channel, n);
+  DequantizeArgs args = {};
+  static_cast<ByRowsArgs&>(args) = ByRows(target, first_row, rows, first_channel, n);
   const int64_t at = first_row * channels_ + first_channel;
   const ActivationRange& range = target.range == nullptr ? range_ : *target.range;
   args.min = range.min;
@@ -112,9 +111,8 @@ DequantizeArgs Int8Output::Dequantizing(const Target& target, int64_t first_row,
 
 RescaleRowsArgs Int8Output::Rescaling(const Target& target, int64_t first_row, int rows, int64_t first_channel,
                                       int n) const {
-  RescaleRowsArgs args = ByRows<RescaleRowsArgs>(target, first_row, rows, first_channel, n);
-  args.output = static_cast<int8_t*>(target.output) + first_row * channels_ + first_channel;
-  return args;
+  return {ByRows(target, first_row, rows, first_channel, n),
+          static_cast<int8_t*>(target.output) + first_row * channels_ + first_channel};
 }
 
 void Int8Output::Finish(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n,

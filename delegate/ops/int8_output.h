@@ -87,13 +87,13 @@ class Int8Output {
   RequantizeArgs Requantizing(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
   // The same for PackedGemmS8::dequantize, if dequantizes().
   DequantizeArgs Dequantizing(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
+  // For PackedGemmS8::rescale_rows, if dynamic() and not dequantizes().
+  RescaleRowsArgs Rescaling(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
 
   size_t bytes() const;
 
  private:
-  template <typename Args>
-  Args ByRows(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
-  RescaleRowsArgs Rescaling(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
+  ByRowsArgs ByRows(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
 
   const OutputS8Kernel* kernel_ = nullptr;
   bool dynamic_ = false, fixed_point_ = false;

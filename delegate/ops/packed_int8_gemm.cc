@@ -111,8 +111,8 @@ void PackedInt8Gemm::Multiply(const Int8Gemm& gemm, int64_t panel_index, int64_t
   const Int8FilterPanels& filter = gemm.filter;
   const Int8FilterPanels::Panel panel = filter.panel(panel_index);
   const int64_t blocks = filter.blocks(), tile_rows = kernel_->tile_rows;
-  const bool dequantizes = gemm.output.dequantizes();
-  const bool fused = (dequantizes || gemm.output.simple()) && panel.n == panel.width;
+  const bool dynamic = gemm.output.dynamic();
+  const bool fused = (dynamic || gemm.output.simple()) && panel.n == panel.width;
   int64_t together = range.count();
   if (!fused || blocks > 1) together = (blocks > 1 ? kWaitingSums : kFewSums) / panel.width / tile_rows * tile_rows;
   PackedGemmS8Args args = {};
@@ -131,8 +131,10 @@ void PackedInt8Gemm::Multiply(const Int8Gemm& gemm, int64_t panel_index, int64_t
       args.accumulate = b > 0;
       if (!fused || b + 1 < blocks) {
         kernel_->gemm(args);
-      } else if (dequantizes) {
+      } else if (gemm.output.dequantizes()) {
         kernel_->dequantize(args, gemm.output.Dequantizing(target, first, args.rows, panel.first_channel, panel.n));
+      } else if (dynamic) {
+        kernel_->rescale_rows(args, gemm.output.Rescaling(target, first, args.rows, panel.first_channel, panel.n));
       } else {
         kernel_->requantize(args, gemm.output.Requantizing(target, first, args.rows, panel.first_channel, panel.n));
       }

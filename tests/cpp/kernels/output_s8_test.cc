@@ -212,9 +212,13 @@ void CheckDequantize(const OutputS8Kernel& kernel, int n, int rows, int64_t rows
   const bool adds = seed % 2 == 1;
   const float min = n % 2 == 0 ? 0.0f : -kInf, max = n % 3 == 0 ? 6.0f : kInf;
   GuardedBuffer<float> output((rows - 1) * output_stride + n, n % 2 == 0 ? Flush::kEnd : Flush::kStart);
-  kernel.dequantize({rows, n, sums.data(), sums_stride, row_zeros.data(), row_scales.data(), first_rows, rows_each,
-                     column_sums.data(), scales.data(), biases.data(), min, max, output.data(), output_stride,
-                     adds ? residual.data() : nullptr, residual_stride});
+  kernel.dequantize({{rows, n, sums.data(), sums_stride, row_zeros.data(), row_scales.data(), first_rows, rows_each,
+                      column_sums.data(), scales.data(), biases.data(), output_stride},
+                     min,
+                     max,
+                     output.data(),
+                     adds ? residual.data() : nullptr,
+                     residual_stride});
   EXPECT_TRUE(output.SurroundingsIntact());
   int64_t entry = 0, left = first_rows;
   for (int r = 0; r < rows; ++r, --left) {
@@ -277,8 +281,9 @@ void CheckRescaleRows(const OutputS8Kernel& kernel, int n, int rows, int64_t row
   const auto column_sums = Columns(column_sum);
   const auto scales = Columns(scale), biases = Columns(bias);
   GuardedBuffer<int8_t> output((rows - 1) * output_stride + n, n % 2 == 0 ? Flush::kEnd : Flush::kStart);
-  kernel.rescale_rows({rows, n, sums.data(), sums_stride, row_zeros.data(), row_scales.data(), first_rows, rows_each,
-                       column_sums.data(), scales.data(), biases.data(), output.data(), output_stride});
+  kernel.rescale_rows({{rows, n, sums.data(), sums_stride, row_zeros.data(), row_scales.data(), first_rows, rows_each,
+                        column_sums.data(), scales.data(), biases.data(), output_stride},
+                       output.data()});
   EXPECT_TRUE(output.SurroundingsIntact());
   int64_t entry = 0, left = first_rows;
   for (int r = 0; r < rows; ++r, --left) {

@@ -84,7 +84,7 @@ class Product {
     if (c_.n == block_.width()) {
       TestRequantize(args);
       for (const int64_t rows_each : {int64_t{1}, int64_t{4}, int64_t{9}, int64_t{1} << 40}) {
-        TestDequantize(args, rows_each);
+        TestByRows(args, rows_each);
       }
     }
     kernel_.packed->gemm(args);
@@ -152,11 +152,11 @@ class Product {
   }
 
   // Against the portable kernel of sums in memory (tested by itself), bit for bit.
-  void TestDequantize(const PackedGemmS8Args& args, int64_t rows_each) {
+  // Both ways of sums whose rows have zero points and scales of their own.
+  void TestByRows(const PackedGemmS8Args& args, int64_t rows_each) {
     const int n = c_.n, rows = c_.rows;
     const int64_t first_rows = random_.Int(1, std::min<int64_t>(rows_each, 20));
     const int64_t entries = 1 + (rows - std::min<int64_t>(rows, first_rows) + rows_each - 1) / rows_each;
-    const int64_t stride = n + random_.Int(0, 3), residual_stride = n + random_.Int(0, 3);
     std::vector<int32_t> zero(entries), column_sum(n), sums;
     for (int32_t& value : zero) value = static_cast<int32_t>(random_.Int(-128, 255));
     for (int32_t& value : column_sum) value = static_cast<int32_t>(random_.Int(-1000000, 1000000));
@@ -165,38 +165,71 @@ class Product {
     }
     const GuardedBuffer<int32_t> zeros(zero);
     const GuardedBuffer<float> row_scale(random_.Floats(entries, 0.0f, 1.0f));
-    const GuardedBuffer<float> residual(random_.Floats((rows - 1) * residual_stride + n, -1e6f, 1e6f));
     const auto column_sums = Columns(column_sum);
     const auto column_scale = Columns(random_.Floats(n)), bias = Columns(random_.Floats(n));
+    // Outputs of int8 go from 0 to 255, so most sums come to some of these; the first column has none but NaN.
+    std::vector<float> small = random_.Floats(n, 0.0f, 3e-6f), middle = random_.Floats(n, 0.0f, 255.0f);
+    small[0] = std::numeric_limits<float>::quiet_NaN();
+    const auto small_scale = Columns(small), middle_bias = Columns(middle);
+    ByRowsArgs by_rows = {};
+    by_rows.rows = rows;
+    by_rows.n = n;
+    by_rows.sums = sums.data();
+    by_rows.sums_row_stride = n;
+    by_rows.zero = zeros.data();
+    by_rows.scale = row_scale.data();
+    by_rows.first_rows = first_rows;
+    by_rows.rows_each = rows_each;
+    by_rows.column_sum = column_sums.data();
+    by_rows.column_scale = column_scale.data();
+    by_rows.bias = bias.data();
+    by_rows.output_row_stride = n + random_.Int(0, 3);
+    TestDequantize(args, by_rows);
+    by_rows.column_scale = small_scale.data();
+    by_rows.bias = middle_bias.data();
+    TestRescaleRows(args, by_rows);
+  }
+
+  // Calls run(got, expected), which fill both, and compares them.
+  template <typename T, typename Run>
+  void Compare(const ByRowsArgs& by_rows, const Run& run) {
+    const int64_t size = (by_rows.rows - 1) * by_rows.output_row_stride + by_rows.n;
+    GuardedBuffer<T> got(size, flush_), expected(size);
+    run(got.data(), expected.data());
+    EXPECT_TRUE(got.SurroundingsIntact());
+    for (int64_t i = 0; i < size; ++i) {
+      ASSERT_EQ(std::memcmp(&got[i], &expected[i], sizeof(T)), 0)
+          << "output " << i << " of rows of " << by_rows.output_row_stride << ": " << +got[i] << " instead of "
+          << +expected[i] << ", rows alike " << by_rows.first_rows << ", then " << by_rows.rows_each;
+    }
+  }
+
+  void TestDequantize(const PackedGemmS8Args& args, const ByRowsArgs& by_rows) {
+    const int64_t residual_stride = c_.n + random_.Int(0, 3);
+    const GuardedBuffer<float> residual(random_.Floats((c_.rows - 1) * residual_stride + c_.n, -1e6f, 1e6f));
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     DequantizeArgs output = {};
-    output.rows = rows;
-    output.n = n;
-    output.zero = zeros.data();
-    output.scale = row_scale.data();
-    output.first_rows = first_rows;
-    output.rows_each = rows_each;
-    output.column_sum = column_sums.data();
-    output.column_scale = column_scale.data();
-    output.bias = bias.data();
+    static_cast<ByRowsArgs&>(output) = by_rows;
     output.min = random_.Coin() ? 0.0f : -kInfinity;
     output.max = random_.Coin() ? 6.0f : kInfinity;
-    output.output_row_stride = stride;
     output.residual = random_.Coin() ? residual.data() : nullptr;
     output.residual_row_stride = residual_stride;
-    GuardedBuffer<float> got((rows - 1) * stride + n, flush_), expected((rows - 1) * stride + n);
-    output.output = got.data();
-    kernel_.packed->dequantize(args, output);
-    EXPECT_TRUE(got.SurroundingsIntact());
-    output.output = expected.data();
-    output.sums = sums.data();
-    output.sums_row_stride = n;
-    KernelsFor("portable")->output_s8->dequantize(output);
-    for (int64_t i = 0; i < got.size(); ++i) {
-      ASSERT_EQ(std::memcmp(&got[i], &expected[i], sizeof(float)), 0)
-          << "float output " << i << " of rows of " << stride << ": " << got[i] << " instead of " << expected[i]
-          << ", rows alike " << first_rows << ", then " << rows_each;
-    }
+    Compare<float>(by_rows, [&](float* got, float* expected) {
+      output.output = expected;
+      KernelsFor("portable")->output_s8->dequantize(output);
+      output.sums = nullptr;
+      output.output = got;
+      kernel_.packed->dequantize(args, output);
+    });
+  }
+
+  void TestRescaleRows(const PackedGemmS8Args& args, const ByRowsArgs& by_rows) {
+    Compare<int8_t>(by_rows, [&](int8_t* got, int8_t* expected) {
+      KernelsFor("portable")->output_s8->rescale_rows({by_rows, expected});
+      RescaleRowsArgs output = {by_rows, got};
+      output.sums = nullptr;
+      kernel_.packed->rescale_rows(args, output);
+    });
   }
 
   const GemmS8Kernel& kernel_;
