@@ -206,13 +206,41 @@ int PackedS8(const GemmS8Kernel& kernel, int calls, bool pack_alone, int n, int6
   return Report(kernel.name, rows * n * k, sums.data(), rows * width);
 }
 
+// Two lines to int8 where the kernel does that, else the sums of one.
 int DepthwiseS8(const DepthwiseS8Kernel& kernel, int calls, int64_t channels, int64_t pixels, int64_t size,
                 int64_t stride) {
-  const int64_t width = (pixels - 1) * stride + size;
-  const std::vector<int8_t> input(static_cast<size_t>(size * width * channels), 5);
+  constexpr int64_t kLines = 2;
+  const int64_t width = (pixels - 1) * stride + size, height = (kLines - 1) * stride + size;
+  const std::vector<int8_t> input(static_cast<size_t>(height * width * channels), 5);
   const std::vector<int16_t> weights(static_cast<size_t>(size * size * channels), 7);
+  if (kernel.lines != nullptr) {
+    const size_t columns = static_cast<size_t>(channels + kColumnSlack);
+    const std::vector<int32_t> bias(columns, 7), multiplier(columns, 1 << 30), left(columns, 0), right(columns, 6);
+    std::vector<int8_t> output(static_cast<size_t>(kLines * pixels * channels));
+    Buffer<int8_t> prepared;
+    if (!prepared.Reserve(RoundUp(size, kDepthwiseLinesS8) * size * RoundUp(channels, kDepthwiseChannelsS8))) return 1;
+    kernel.prepare({weights.data(), size * channels, channels, size, size, channels, prepared.data()});
+    DepthwiseLinesS8Args args = {};
+    args.input = input.data();
+    args.in_h = height;
+    args.in_w = width;
+    args.line_stride = width * channels;
+    args.column_stride = channels;
+    args.kernel_h = args.kernel_w = size;
+    args.stride_h = args.stride_w = stride;
+    args.dilation_h = args.dilation_w = 1;
+    args.lines = kLines;
+    args.pixels = pixels;
+    args.channels = args.prepared_channels = channels;
+    args.zero = -3;
+    args.prepared = prepared.data();
+    const RequantizeArgs to = {
+        0,    0,   nullptr,       0,       bias.data(), multiplier.data(), left.data(), right.data(), -128,
+        -128, 127, output.data(), channels};
+    Repeat(calls, [&] { kernel.lines(args, to); });
+    return Report(kernel.name, kLines * pixels * channels * size * size, output.data(), kLines * pixels * channels);
+  }
   std::vector<int32_t> sums(static_cast<size_t>(pixels * channels));
-  Buffer<int8_t> prepared;
   DepthwiseS8Args args = {};
   args.input = input.data();
   args.line_stride = width * channels;
@@ -226,12 +254,6 @@ int DepthwiseS8(const DepthwiseS8Kernel& kernel, int calls, int64_t channels, in
   args.weight_tap_stride = channels;
   args.zero = -3;
   args.sums = sums.data();
-  if (kernel.prepare != nullptr) {
-    if (!prepared.Reserve(RoundUp(size, kDepthwiseLinesS8) * size * RoundUp(channels, kDepthwiseChannelsS8))) return 1;
-    kernel.prepare({weights.data(), size * channels, channels, size, size, channels, prepared.data()});
-    args.prepared = prepared.data();
-    args.prepared_taps = size;
-  }
   Repeat(calls, [&] { kernel.run(args); });
   return Report(kernel.name, pixels * channels * size * size, sums.data(), pixels * channels);
 }

@@ -1,40 +1,123 @@
-// int8 depthwise sums with the ARMv8.2 dot product, which adds four neighbouring bytes: four lines of the kernel, once
-// the bytes of four lines of the input are interleaved (depthwise_s8_window_neon.h). Kernels of more than four lines
-// take four at a time.
-#include "kernels/depthwise_s8_window_neon.h"
+// int8 depthwise layers with the ARMv8.2 dot product, which adds four neighbouring bytes: four lines of the kernel,
+// once the bytes of four lines of the map are interleaved. Kernels of 3x3 stay in registers
+// (depthwise_s8_three_neon.h), all others go by strips (depthwise_s8_strip_neon.h).
+#include "kernels/depthwise_s8_strip_neon.h"
+#include "kernels/depthwise_s8_three_neon.h"
 
 namespace dgms {
 namespace {
 
-constexpr int64_t kFewPixels = 2;  // so many are not worth a window
+// What some channels of the lines under a few lines of the output may take in the first-level cache: all lines of a
+// map are done before the next channels where they fit, else as many as do.
+constexpr int64_t kNearBytes = 32768;
+constexpr int64_t kCacheLine = 64;
 
-template <int taps, int stride, int vectors, bool add>
-void Lines(const DepthwiseS8Args& args, int64_t first, int64_t c) {
-  Memory memory;
-  using Output = ToSums<vectors, add, false>;
-  const Output output(args.sums + c, args.channels);
-  if (args.kernel_h - first > 3) {
-    Window<taps, stride, vectors, 4, Output>(args, first, c, output, &memory).Run();
-  } else {
-    Window<taps, stride, vectors, 3, Output>(args, first, c, output, &memory).Run();
+// Calls run(first, end, c) for all lines of the output and all channels: `width` channels from c on, lines
+// first..end - 1, a multiple of `together` but for the last ones.
+template <typename RunFn>
+void ForEachPart(const DepthwiseLinesS8Args& args, int64_t width, int64_t together, const RunFn& run) {
+  const int64_t fitting = kNearBytes / (kCacheLine * args.in_w * args.stride_h) - args.kernel_h;
+  const int64_t part = (fitting < together ? together : fitting) / together * together;
+  const int64_t end = args.first_line + args.lines;
+  for (int64_t first = args.first_line; first < end; first += part) {
+    for (int64_t c = 0; c < args.channels; c += width) run(first, end - first < part ? end : first + part, c);
   }
 }
 
-template <int taps, int stride, int vectors>
-void Channels(const DepthwiseS8Args& args, int64_t c) {
-  Lines<taps, stride, vectors, false>(args, 0, c);
-  for (int64_t first = kLines; first < args.kernel_h; first += kLines) {
-    Lines<taps, stride, vectors, true>(args, first, c);
+template <int stride, bool plain>
+void RunThreeByThree(const DepthwiseLinesS8Args& args, const RequantizeArgs& output, const Ending& ending) {
+  using Pass = ThreeByThree<stride, plain>;
+  const MapLines map(args);
+  ForEachPart(args, Pass::kWidth, Pass::kTogether, [&](int64_t first, int64_t end, int64_t next) {
+    // The last channels begin where they fill vectors; those done twice come out the same.
+    const int64_t c = next + Pass::kWidth <= args.channels ? next : args.channels - Pass::kWidth;
+    ThreeMemory memory;
+    Pass pass(args, output, ending, c, &memory);
+    for (int64_t line = first; line < end; line += Pass::kTogether) pass.Run(args, map, output, line, c);
+  });
+}
+
+template <int stride>
+bool TryThreeByThree(const DepthwiseLinesS8Args& args, const RequantizeArgs& output, const Ending& ending) {
+  if (!ThreeByThree<stride, true>::Fits(args)) return false;
+  (ending.plain ? RunThreeByThree<stride, true> : RunThreeByThree<stride, false>)(args, output, ending);
+  return true;
+}
+
+bool TryThreeByThree(const DepthwiseLinesS8Args& args, const RequantizeArgs& output, const Ending& ending) {
+  if (args.kernel_h != 3 || args.kernel_w != 3 || args.dilation_h != 1 || args.dilation_w != 1) return false;
+  if (args.stride_h == 1 && args.stride_w == 1) return TryThreeByThree<1>(args, output, ending);
+  if (args.stride_h == 2 && args.stride_w == 2) return TryThreeByThree<2>(args, output, ending);
+  return false;
+}
+
+// Pixels of one line, `count` (up to 16) channels.
+template <bool plain>
+void FinishPixels(const int32_t* sums, int64_t pixels, int64_t count, const RequantizeArgs& output,
+                  const Ending& ending) {
+  int32x4_t multiplier[4], shift[4];
+#pragma GCC unroll 4
+  for (int v = 0; v < 4; ++v) {
+    multiplier[v] = vld1q_s32(output.multiplier + v * kLanes);
+    shift[v] = vnegq_s32(vld1q_s32(output.right + v * kLanes));
+  }
+  const uint8x16_t top_bits = TopBits();
+  int8_t* to = output.output;
+  for (; pixels > 0; --pixels, sums += kStripChannels, to += output.output_row_stride) {
+    int32x4_t y[4];
+    LoadColumns(sums, y);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) y[v] = vrshlq_s32(Multiplied<!plain>(y[v], multiplier[v]), shift[v]);
+    const int8x16_t bytes = ToBytes<plain>(y, ending, top_bits);
+    if (count == kStripChannels) {
+      vst1q_s8(to, bytes);
+    } else {
+      alignas(16) int8_t all[kStripChannels];
+      vst1q_s8(all, bytes);
+      memcpy(to, all, static_cast<size_t>(count));
+    }
   }
 }
 
-// The last channels begin where they fill vectors; those done twice come out the same.
-template <int taps, int stride, int vectors>
-void AllChannels(const DepthwiseS8Args& args) {
-  constexpr int64_t kChannels = vectors * kLanes;
-  int64_t c = 0;
-  for (; c + kChannels <= args.channels; c += kChannels) Channels<taps, stride, vectors>(args, c);
-  if (c < args.channels) Channels<taps, stride, vectors>(args, args.channels - kChannels);
+void RunStrips(const DepthwiseLinesS8Args& args, const RequantizeArgs& output, const Ending& ending) {
+  const MapLines map(args);
+  const int together = args.stride_h == 1 && args.dilation_h == 1 ? kMaxTogether : 1;
+  const TilesFn tiles[2] = {ChooseTiles(args, 1), ChooseTiles(args, 2)};
+  const auto finish = ending.plain ? FinishPixels<true> : FinishPixels<false>;
+  StripMemory memory;
+  ForEachPart(args, kStripChannels, together, [&](int64_t first, int64_t end, int64_t next) {
+    const bool overlaps = next + kStripChannels > args.channels && args.channels >= kStripChannels;
+    const int64_t c = overlaps ? args.channels - kStripChannels : next;
+    const int64_t count = args.channels < kStripChannels ? args.channels : kStripChannels;
+    Strip strip(args, map, c, count, &memory);
+    strip.Prepare(output.bias + c, together);
+    RequantizeArgs columns = output;
+    columns.multiplier += c;
+    columns.right += c;
+    for (int64_t line = first; line < end; line += together) {
+      const int lines = end - line < together ? 1 : together;
+      for (int64_t x = 0; x < args.pixels; x += strip.MostPixels()) {
+        const int64_t pixels = args.pixels - x < strip.MostPixels() ? args.pixels - x : strip.MostPixels();
+        strip.Sums(line, lines, tiles[lines - 1], x, pixels);
+        for (int i = 0; i < lines; ++i) {
+          const int64_t pixel = (line + i - args.first_line) * args.pixels + x;
+          columns.output = output.output + pixel * output.output_row_stride + c;
+          finish(memory.sums[i][0], pixels, count, columns, ending);
+        }
+      }
+    }
+  });
+}
+
+// The weights of one line and tap, as bytes.
+int8x16_t LoadWeights(const int16_t* p) { return vmovn_high_s16(vmovn_s16(vld1q_s16(p)), vld1q_s16(p + 8)); }
+
+// The weights of one tap of `count` (1..4) lines.
+void InterleaveWeights(const int16_t* weights, int64_t line_stride, int64_t count, int8x16_t (&out)[4]) {
+  int8x16_t w[kLines];
+#pragma GCC unroll 4
+  for (int i = 0; i < kLines; ++i) w[i] = i < count ? LoadWeights(weights + i * line_stride) : vdupq_n_s8(0);
+  Interleave(w[0], w[1], w[2], w[3], out);
 }
 
 }  // namespace
@@ -63,15 +146,12 @@ void s8_depthwise_neon_dotprod_prepare(const PrepareDepthwiseS8Args& args) {
   }
 }
 
-void s8_depthwise_neon_dotprod(const DepthwiseS8Args& args) {
-  const bool stride1 = args.pixel_stride == args.tap_stride, stride2 = args.pixel_stride == 2 * args.tap_stride;
-  if (args.pixels > kFewPixels && args.channels >= 16) {
-    if (args.kernel_w == 3 && stride1) return AllChannels<3, 1, 4>(args);
-    if (args.kernel_w == 3 && stride2) return AllChannels<3, 2, 4>(args);
-    if (args.kernel_w == 5 && stride1) return AllChannels<5, 1, 2>(args);
-    if (args.kernel_w == 5 && stride2) return AllChannels<5, 2, 2>(args);
-  }
-  s8_depthwise_neon(args);
+// Shapes that `lines` does not do, or outputs.
+void s8_depthwise_neon_dotprod(const DepthwiseS8Args& args) { s8_depthwise_neon(args); }
+
+void s8_depthwise_neon_dotprod_lines(const DepthwiseLinesS8Args& args, const RequantizeArgs& output) {
+  const Ending ending(args, output);
+  if (!TryThreeByThree(args, output, ending)) RunStrips(args, output, ending);
 }
 
 }  // namespace dgms

@@ -187,35 +187,16 @@ struct DepthwiseS8Args {
   int64_t weight_tap_stride;
   int32_t zero;
   int32_t* sums;
-  // The same weights of the same lines and channels, prepared by this kernel, with all taps of a line: this call's taps
-  // begin at first_tap. Null: only `weights` are there. Kernels read either.
-  const int8_t* prepared;
-  int64_t prepared_taps;
-  int64_t first_tap;
-  // For DepthwiseRequantizeS8Fn alone.
-  int64_t prepared_lines;  // of the prepared weights; this call's begin at first_line
-  int64_t first_line;
-  int64_t
-      prepared_channels;  // of the prepared weights; the first one here is a multiple of 16, `prepared` its first tap
-  int64_t pad_left;
-  int64_t line_columns;
 };
 using DepthwiseS8Fn = void (*)(const DepthwiseS8Args& args);
 
-// One line of a map, padding included, to int8: `run` and at once `requantize` of an OutputS8Kernel (below) of its
-// sums, which stay in registers. False: this shape is not one of the kernel's; nothing was done.
-//   - tap 0 of the first pixel is pad_left columns before args.input; the line has line_columns columns (tap_stride
-//   from
-//     one to the next), and taps outside of them add nothing. kernel_h is the number of kernel lines inside of the map.
-//   - there are prepared weights; args.sums, output.sums, output.rows and output.n are not read.
-//   - output's columns have no left shift, but a right one.
-using DepthwiseRequantizeS8Fn = bool (*)(const DepthwiseS8Args& args, const RequantizeArgs& output);
-
 // Neighbouring lines of one image's output, to int8: output lines first_line..first_line + lines - 1, of which
-// output.output is the first, `pixels` pixels each, one line after the other. What is said of DepthwiseRequantizeS8Fn's
-// `output` holds here, too. Lines and columns outside of the map add nothing; lines that no tap needs are not read.
-// Kernels of at most kDepthwisePreparedLinesS8 lines and kDepthwisePreparedTapsS8 taps, which reach over at most
-// kDepthwisePreparedReachS8 columns.
+// output.output is the first, `pixels` pixels each, one line after the other.
+//   - `run` and at once `requantize` of an OutputS8Kernel (below) of its sums, which stay near. Not read: output.sums,
+//     output.rows, output.n. Output's columns have no left shift, but a right one.
+//   - Lines and columns outside of the map add nothing; lines that no tap needs are not read.
+//   - Kernels have at most kDepthwisePreparedLinesS8 lines and kDepthwisePreparedTapsS8 taps, which reach over at most
+//     kDepthwisePreparedReachS8 columns.
 inline constexpr int kDepthwisePreparedLinesS8 = 8, kDepthwisePreparedTapsS8 = 8, kDepthwisePreparedReachS8 = 32;
 struct DepthwiseLinesS8Args {
   const int8_t* input;  // line 0, column 0, the first of these channels
@@ -239,9 +220,8 @@ struct DepthwiseS8Kernel {
   const char* name;
   Isa isa;
   DepthwiseS8Fn run;
-  PrepareDepthwiseS8Fn prepare;        // null: nothing to prepare
-  DepthwiseRequantizeS8Fn requantize;  // null: there is none
-  DepthwiseLinesS8Fn lines;            // null: there is none; else prepared weights are for it alone
+  PrepareDepthwiseS8Fn prepare;  // null: nothing to prepare
+  DepthwiseLinesS8Fn lines;      // null: there is none, and nothing to prepare
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -346,7 +326,7 @@ struct OutputS8Kernel {
   static_assert((max_columns) <= kMaxColumns && (max_columns) % (column_unit) == 0, "columns of " #name);      \
   static_assert((column_unit) % 4 == 0, "columns of " #name);                                                  \
   static_assert((column_unit) * (k_unit) % kRunS8 == 0 && (k_unit) <= kMaxUnitS8, "whole runs in " #name);
-#define DGMS_DEPTHWISE_S8(name, isa, prepare, requantize, lines) void name(const DepthwiseS8Args& args);
+#define DGMS_DEPTHWISE_S8(name, isa, prepare, lines) void name(const DepthwiseS8Args& args);
 #define DGMS_OUTPUT_S8(name, isa)                     \
   void name##_requantize(const RequantizeArgs& args); \
   void name##_rescale(const RescaleArgs& args);       \
@@ -365,7 +345,7 @@ void s8_depthwise_avx512_vnni_lines(const DepthwiseLinesS8Args& args, const Requ
 void s8_5x16_neon_dotprod_requantize(const GemmS8Args& args, const RequantizeArgs& output);
 extern const PackedGemmS8 s8_6x16_packed_neon_dotprod;
 void s8_depthwise_neon_dotprod_prepare(const PrepareDepthwiseS8Args& args);
-bool s8_depthwise_neon_dotprod_requantize(const DepthwiseS8Args& args, const RequantizeArgs& output);
+void s8_depthwise_neon_dotprod_lines(const DepthwiseLinesS8Args& args, const RequantizeArgs& output);
 #endif
 
 }  // namespace dgms

@@ -39,8 +39,8 @@ constexpr const DenseKernel* kDense[] = {
   constexpr GemmS8Kernel name##_kernel = {#name,       isa,    max_rows,   long_rows,     max_columns,         \
                                           column_unit, k_unit, flip,       name##_decode, name##_gemm,         \
                                           requantize,  gemv,   packed_rows};
-#define DGMS_DEPTHWISE_S8(name, isa, prepare, requantize, lines) \
-  constexpr DepthwiseS8Kernel name##_kernel = {#name, isa, name, prepare, requantize, lines};
+#define DGMS_DEPTHWISE_S8(name, isa, prepare, lines) \
+  constexpr DepthwiseS8Kernel name##_kernel = {#name, isa, name, prepare, lines};
 #define DGMS_OUTPUT_S8(name, isa)            \
   constexpr OutputS8Kernel name##_kernel = { \
       #name, isa, name##_requantize, name##_rescale, name##_dequantize, name##_rescale_rows};

@@ -20,9 +20,8 @@ constexpr int64_t kItemsPerThread = 5;
 // What it costs to make an output of a sum, in multiply-adds (VNNI, 3x3: 11 with its taps).
 constexpr int64_t kFinishMacs = 2;
 
-// On the stack: sums of a piece of a line, and prepared weights (kernels of up to 15x15).
+// On the stack: sums of a piece of a line.
 constexpr int64_t kSums = 8192;
-constexpr int64_t kPreparedBytes = 16384;
 
 // A map of so many bytes stays in the second-level cache while its channels are done some at a time. Of a larger one
 // all channels of a few lines are done before the next lines.
@@ -35,32 +34,25 @@ constexpr int64_t kPairLines = 2;
 // What one thread uses for one block of channels.
 struct Scratch {
   alignas(kAlignment) int32_t sums[kSums];
-  alignas(kAlignment) int8_t prepared[kPreparedBytes];
-  TapRange prepared_lines = {0, 0};  // the kernel lines whose weights are in `prepared`
 };
 
-// Whether the kernel makes outputs of the sums of neighbouring lines, or of one line, itself. (`requantize` does
-// windows of three and of five taps.)
+// Whether the kernel makes outputs of the sums of neighbouring lines itself.
 bool HasLines(const DepthwiseConv2DParams& p, const DepthwiseS8Kernel& kernel) {
   return kernel.lines != nullptr && p.kernel_h <= kDepthwisePreparedLinesS8 && p.kernel_w <= kDepthwisePreparedTapsS8 &&
          (p.kernel_w - 1) * int64_t{p.dilation_w} < kDepthwisePreparedReachS8;
-}
-bool HasWholeLines(const DepthwiseConv2DParams& p, const DepthwiseS8Kernel& kernel) {
-  const bool has_window = p.kernel_w == 3 ? p.kernel_h <= 3 : p.kernel_w == 5 && p.kernel_h <= 7;
-  return kernel.requantize != nullptr && has_window && p.dilation_w == 1 && p.stride_w <= 2;
 }
 
 }  // namespace
 
 bool Int8DepthwiseConv2D::IsFast(const DepthwiseConv2DParams& params, const KernelSet& kernels) {
-  return HasLines(params, *kernels.depthwise_s8) || HasWholeLines(params, *kernels.depthwise_s8);
+  return HasLines(params, *kernels.depthwise_s8);
 }
 
 struct Int8DepthwiseConv2D::State : LineOp {
   DepthwisePlan plan;
   const DepthwiseS8Kernel* kernel = nullptr;
   Buffer<int16_t> weights;  // [kernel_h][kernel_w][channels]; none if the kernel does neighbouring lines
-  Buffer<int8_t> prepared;  // the same in the kernel's order, where it does whole or neighbouring lines
+  Buffer<int8_t> prepared;  // the same in the kernel's order, if it does
   Int8Output output;
   int32_t input_zero = 0;
   bool ready = false;
@@ -71,8 +63,6 @@ struct Int8DepthwiseConv2D::State : LineOp {
   bool DoesLines() const;
   Status PrepareWeights(const Int8Filter& filter);
   int64_t BlockChannels() const;
-  bool RunWholeLine(const int8_t* input, int8_t* to, int64_t line, int64_t c, int64_t count) const;
-  void Prepare(const TapRange& lines, DepthwiseS8Args* args, Scratch* scratch) const;
   void RunLine(const int8_t* input, int8_t* to, int64_t line, int64_t c, int64_t count, Scratch* scratch) const;
   void ComputeLines(const int8_t* input, int8_t* to, const LineRange& lines, int64_t c, int64_t count) const;
   void RunByLines(const int8_t* input, int8_t* to, ThreadPool& pool, bool parallel) const;
@@ -155,33 +145,17 @@ int64_t Int8DepthwiseConv2D::State::BlockChannels() const {
   return std::min(std::max(whole, int64_t{kDepthwiseChannelsS8}), plan.BlockChannels());
 }
 
-// Has the kernel's order of these lines' weights (args->weights), if it wants one and there is room.
-void Int8DepthwiseConv2D::State::Prepare(const TapRange& lines, DepthwiseS8Args* args, Scratch* scratch) const {
-  const int64_t taps = plan.params.kernel_w;
-  const int64_t bytes =
-      RoundUp(lines.count(), kDepthwiseLinesS8) * taps * RoundUp(args->channels, kDepthwiseChannelsS8);
-  args->prepared = nullptr;
-  if (kernel->prepare == nullptr || kernel->lines != nullptr || bytes > kPreparedBytes) return;
-  args->prepared = scratch->prepared;
-  args->prepared_taps = taps;
-  if (scratch->prepared_lines.first == lines.first && scratch->prepared_lines.end == lines.end) return;
-  kernel->prepare({args->weights, args->weight_line_stride, args->weight_tap_stride, lines.count(), taps,
-                   args->channels, scratch->prepared});
-  scratch->prepared_lines = lines;
-}
-
 // Whether the kernel makes the outputs of neighbouring lines itself, whatever the map.
 bool Int8DepthwiseConv2D::State::DoesLines() const { return output.simple() && HasLines(plan.params, *kernel); }
 
-// The weights, or in the kernel's order those of all lines and channels, or both.
+// The weights, or in the kernel's order those of all lines and channels.
 Status Int8DepthwiseConv2D::State::PrepareWeights(const Int8Filter& filter) {
   const DepthwiseConv2DParams& p = plan.params;
   const bool does_lines = DoesLines();
-  const bool whole_lines = output.simple() && HasWholeLines(p, *kernel);
   Buffer<int16_t> decoded;
   Buffer<int16_t>& all = does_lines ? decoded : weights;
   const Status status = Decode(filter, &all);
-  if (status != Status::kOk || !(does_lines || whole_lines)) return status;
+  if (status != Status::kOk || !does_lines) return status;
   const int64_t channels = RoundUp(plan.channels, kDepthwiseChannelsS8);
   if (!prepared.Reserve(RoundUp(p.kernel_h, kDepthwiseLinesS8) * p.kernel_w * channels)) return Status::kOutOfMemory;
   kernel->prepare(
@@ -189,41 +163,10 @@ Status Int8DepthwiseConv2D::State::PrepareWeights(const Int8Filter& filter) {
   return Status::kOk;
 }
 
-// One line of the output, channels c..c+count-1, by a kernel that makes the outputs of a whole line itself. False:
-// none does.
-bool Int8DepthwiseConv2D::State::RunWholeLine(const int8_t* input, int8_t* to, int64_t line, int64_t c,
-                                              int64_t count) const {
-  if (prepared.data() == nullptr || !plan.WholeLines()) return false;
-  const DepthwiseRun run = plan.WholeLine(line);
-  if (run.lines.count() == 0) return false;
-  DepthwiseS8Args args = {};
-  args.input = input + run.input + plan.w.pad_before * plan.channels + c;
-  args.line_stride = plan.line_stride();
-  args.tap_stride = plan.tap_stride();
-  args.pixel_stride = plan.pixel_stride();
-  args.kernel_h = run.lines.count();
-  args.kernel_w = plan.params.kernel_w;
-  args.pixels = plan.w.output;
-  args.channels = count;
-  args.weight_line_stride = plan.weight_line_stride();
-  args.weight_tap_stride = plan.channels;
-  args.weights = weights.data() + run.lines.first * args.weight_line_stride + c;
-  args.zero = input_zero;
-  args.prepared = prepared.data() + c * args.kernel_w * kDepthwiseLinesS8;
-  args.prepared_taps = args.kernel_w;
-  args.prepared_lines = plan.params.kernel_h;
-  args.first_line = run.lines.first;
-  args.prepared_channels = plan.channels;
-  args.pad_left = plan.w.pad_before;
-  args.line_columns = plan.in_w;
-  return kernel->requantize(args, output.Requantizing({to}, line * plan.w.output, 0, c, 0));
-}
-
 // One line of the output, channels c..c+count-1. Sums of neighbouring runs wait for one another: they are finished
 // together, in pieces that fit.
 void Int8DepthwiseConv2D::State::RunLine(const int8_t* input, int8_t* to, int64_t line, int64_t c, int64_t count,
                                          Scratch* scratch) const {
-  if (RunWholeLine(input, to, line, c, count)) return;
   DepthwiseS8Args args = {};
   args.line_stride = plan.line_stride();
   args.tap_stride = plan.tap_stride();
@@ -244,9 +187,7 @@ void Int8DepthwiseConv2D::State::RunLine(const int8_t* input, int8_t* to, int64_
     args.kernel_h = run.lines.count();
     args.kernel_w = run.taps.count();
     args.weights = weights.data() + run.lines.first * args.weight_line_stride + c;
-    Prepare(run.lines, &args, scratch);
     args.weights += run.taps.first * args.weight_tap_stride;
-    args.first_tap = run.taps.first;
     for (int64_t first = 0; first < run.pixels; first += args.pixels) {
       args.pixels = std::min(most - waiting, run.pixels - first);
       args.input = input + run.input + first * args.pixel_stride + c;
@@ -324,7 +265,6 @@ void Int8DepthwiseConv2D::State::RunLineByLine(const int8_t* input, int8_t* to, 
     Scratch scratch;
     for (int64_t c = 0; c < plan.channels; c += block) {
       const int64_t count = std::min(block, plan.channels - c);
-      scratch.prepared_lines = {0, 0};
       for (int64_t i = lines * item / items; i < lines * (item + 1) / items; ++i) {
         RunLine(input, to, i, c, count, &scratch);
       }
@@ -375,7 +315,6 @@ void Int8DepthwiseConv2D::State::RunLines(const LineRun& run) const {
   const int64_t block = BlockChannels();
   Scratch scratch;
   for (int64_t c = 0; c < plan.channels; c += block) {
-    scratch.prepared_lines = {0, 0};
     for (int64_t line = run.lines.first; line < run.lines.end; ++line) {
       RunLine(input, to, line, c, std::min(block, plan.channels - c), &scratch);
     }

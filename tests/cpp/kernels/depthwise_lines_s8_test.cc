@@ -147,6 +147,31 @@ TEST_P(DepthwiseLinesS8, SquareKernels) {
   }
 }
 
+// 3x3 has ways of its own, with and without padding on every side.
+TEST_P(DepthwiseLinesS8, ThreeByThree) {
+  for (const int64_t stride : {1, 2}) {
+    for (int64_t in_w = 1; in_w <= 9; ++in_w) {
+      for (int64_t pads = 0; pads < 81; ++pads) {
+        Case c;
+        c.stride_h = c.stride_w = stride;
+        c.pad_top = pads % 3;
+        c.pad_left = pads / 3 % 3;
+        c.pad_bottom = pads / 9 % 3;
+        c.pad_right = pads / 27;
+        c.in_h = 1 + (in_w + pads) % 5;
+        c.in_w = in_w;
+        c.channels = 8 + (pads * 7 + in_w) % 40;
+        c.extra = pads % 2;
+        c.seed = static_cast<uint64_t>(pads * 10 + in_w);
+        if (!c.Valid()) continue;
+        c.first_line = pads % c.OutH();
+        Check(c);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 // Lines that go in several parts.
 TEST_P(DepthwiseLinesS8, LongLines) {
   for (const int64_t in_w : {46, 47, 48, 95, 96, 97, 190, 400, 600}) {
