@@ -117,17 +117,23 @@ struct Taps {
   }
 };
 
-// Sums of `pixels` pixels, four channels.
+// As many tiles of `count` pixels as there are in `pixels`; returns what is left.
+template <typename Window, int lines, int count>
+DGMS_INLINE int64_t TilesOf(StripTile* tile, int64_t pixels) {
+  for (; pixels >= count; pixels -= count) {
+    Window::template Tile<lines, count>(*tile);
+    tile->strip += count * tile->stride * 16;
+    tile->sums += count * kStripChannels;
+  }
+  return pixels;
+}
+
+// Sums of `pixels` pixels, four channels. Maps of networks have sides that 7 divides.
 template <typename Window, int lines>
 void Tiles(StripTile tile, int64_t pixels) {
-  const auto next = [&](int64_t count) {
-    tile.strip += count * tile.stride * 16;
-    tile.sums += count * kStripChannels;
-    pixels -= count;
-  };
-  for (; pixels >= 7; next(7)) Window::template Tile<lines, 7>(tile);  // maps of networks have sides that 7 divides
-  for (; pixels >= 3; next(3)) Window::template Tile<lines, 3>(tile);
-  for (; pixels >= 1; next(1)) Window::template Tile<lines, 1>(tile);
+  pixels = TilesOf<Window, lines, 7>(&tile, pixels);
+  pixels = TilesOf<Window, lines, 3>(&tile, pixels);
+  TilesOf<Window, lines, 1>(&tile, pixels);
 }
 
 using TilesFn = void (*)(StripTile tile, int64_t pixels);

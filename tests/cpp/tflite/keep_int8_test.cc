@@ -242,6 +242,7 @@ TEST(KeepInt8, AsksTheKernels) {
         isa == Isa::kNeonDotprod || isa == Isa::kNeonI8mm || isa == Isa::kAvx512Vnni || isa == Isa::kAvx512Amx;
     EXPECT_EQ(IsFast(*kernels), has_dot_products) << IsaName(isa);
     EXPECT_EQ(IsFast(*kernels, 5, 5), has_dot_products) << IsaName(isa);
+    EXPECT_EQ(IsFast(*kernels, 7, 7), has_dot_products) << IsaName(isa);
   }
 }
 
