@@ -8,10 +8,12 @@
 // --json also writes the figures, with the bandwidth of this core's memory and cache, for
 // `python -m dgms_keras.report.roofline`.
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -154,10 +156,35 @@ void Print(const NetworkResult& result, const Options& options, const KernelSet&
               Median(result.rounds) * 1e3, macs / best * 1e-9, all_known ? 100 * at_peak / best : 0.0);
 }
 
-bool WriteJson(const std::vector<NetworkResult>& results, const Options& options, const KernelSet& kernels, int threads,
-               const Peaks& peaks) {
-  FILE* file = std::fopen(options.json.c_str(), "w");
-  if (file == nullptr) return false;
+// Opened before anything is measured, under another name until it is complete.
+class ResultFile {
+ public:
+  explicit ResultFile(const std::string& path)
+      : path_(path), temporary_(path + ".new"), file_(std::fopen(temporary_.c_str(), "w")) {}
+  ~ResultFile() {
+    if (file_ == nullptr) return;
+    std::fclose(file_);
+    std::remove(temporary_.c_str());
+  }
+  ResultFile(const ResultFile&) = delete;
+  ResultFile& operator=(const ResultFile&) = delete;
+
+  FILE* get() const { return file_; }
+  bool Commit() {
+    const bool written = std::fclose(file_) == 0;
+    file_ = nullptr;
+    if (written && std::rename(temporary_.c_str(), path_.c_str()) == 0) return true;
+    std::remove(temporary_.c_str());
+    return false;
+  }
+
+ private:
+  std::string path_, temporary_;
+  FILE* file_;
+};
+
+void WriteJson(const std::vector<NetworkResult>& results, const Options& options, const KernelSet& kernels, int threads,
+               const Peaks& peaks, FILE* file) {
   std::fprintf(file,
                "{\"schema\": \"dgms-layers\", \"schema_version\": \"1.0\", \"isa\": \"%s\", \"threads\": %d, "
                "\"activations\": \"%s\", \"bits\": %d,\n \"peaks\": [",
@@ -197,7 +224,6 @@ bool WriteJson(const std::vector<NetworkResult>& results, const Options& options
     comma = ",\n  ";
   }
   std::fputs("]}\n", file);
-  return std::fclose(file) == 0;
 }
 
 int Main(const Options& options) {
@@ -208,9 +234,21 @@ int Main(const Options& options) {
                                   [&](const Network& network) { return network.name != options.network; }),
                    networks.end());
   }
-  if (kernels == nullptr || networks.empty()) {
-    std::fprintf(stderr, "unknown --network or --isa (or not on this machine): %s, %s\n", options.network.c_str(),
+  if (networks.empty()) {
+    std::fputs("--network must be all", stderr);
+    for (const Network& network : Networks()) std::fprintf(stderr, ", %s", network.name.c_str());
+    std::fprintf(stderr, ". Received: %s\n", options.network.c_str());
+    return 1;
+  }
+  if (kernels == nullptr) {
+    std::fprintf(stderr, "--isa must be auto or a set of kernels that this machine runs. Received: %s\n",
                  options.isa.c_str());
+    return 1;
+  }
+  std::optional<ResultFile> file;
+  if (!options.json.empty() && file.emplace(options.json).get() == nullptr) {
+    std::fprintf(stderr, "--json must name a file that can be written. Received: %s (%s)\n", options.json.c_str(),
+                 std::strerror(errno));
     return 1;
   }
   const auto pool = ThreadPool::Create(options.threads);
@@ -221,9 +259,12 @@ int Main(const Options& options) {
     Print(results.back(), options, *kernels, pool->num_threads(), peaks);
     for (Result& each : results.back().layers) each.ops.resize(1);  // the others' memory is not needed any more
   }
-  if (!options.json.empty() && !WriteJson(results, options, *kernels, pool->num_threads(), peaks)) {
-    std::fprintf(stderr, "cannot write %s\n", options.json.c_str());
-    return 1;
+  if (file) {
+    WriteJson(results, options, *kernels, pool->num_threads(), peaks, file->get());
+    if (!file->Commit()) {
+      std::fprintf(stderr, "cannot write %s: %s\n", options.json.c_str(), std::strerror(errno));
+      return 1;
+    }
   }
   return 0;
 }
@@ -249,16 +290,29 @@ bool Parse(int argc, char** argv, Options* options) {
       options->alone = true;
       continue;
     }
-    if (++i == argc) return false;
+    if (++i == argc) {
+      std::fprintf(stderr, "an option must have a value. Received: %s at the end\n", argv[i - 1]);
+      return false;
+    }
     if (const auto text = texts.find(name); text != texts.end()) {
       *text->second = argv[i];
     } else if (const auto number = numbers.find(name); number != numbers.end()) {
       *number->second = std::atoi(argv[i]);
-    } else if (name != "--activations" || !Parse(argv[i], &options->activations)) {
+    } else if (name != "--activations") {
+      std::fprintf(stderr, "options must be those below. Received: %s\n", name.c_str());
+      return false;
+    } else if (!Parse(argv[i], &options->activations)) {
+      std::fprintf(stderr, "--activations must be float32, int8 or dynamic_int8. Received: %s\n", argv[i]);
       return false;
     }
   }
-  return options->threads >= 1 && options->bits >= 2 && options->bits <= 4 && options->repeats >= 1;
+  const auto check = [](const char* name, int value, int least, int most) {
+    if (value >= least && value <= most) return true;
+    std::fprintf(stderr, "%s must be a number from %d to %d. Received: %d\n", name, least, most, value);
+    return false;
+  };
+  return check("--threads", options->threads, 1, 1024) && check("--bits", options->bits, 2, 4) &&
+         check("--repeats", options->repeats, 1, 1000000);
 }
 
 }  // namespace

@@ -34,6 +34,10 @@ float LargestOutputOf(const LayerMatch& layer) {
   return LargestOutput(filter.AsFloat(), layer.out_channels(), layer.kind == LayerKind::kDepthwiseConv2D, layer.bias);
 }
 
+// Whether a map has one position in each image, as in squeeze-and-excitation: its values may be far below the bound
+// (means of whole maps are), and making it anew costs nothing.
+bool HasOnePosition(const std::vector<int>& dims) { return dims.size() == 4 && dims[1] == 1 && dims[2] == 1; }
+
 // Whether outputs become large enough for 8 bits over the activation's whole range to be fine enough: a quarter of it,
 // on inputs of size 1. Weights that were trained with a normalisation behind them make outputs of about that size by
 // themselves, and reach far more; under weights that do not, maps vanish that a measured range would save.
@@ -86,7 +90,7 @@ class Keeper {
     LayerMatch* layer = Int8Layer(kernels_, &ops_[i]);
     const int tensor = ops_[i].output;
     if (layer == nullptr || partition_[i] == kNone || graph_.is_graph_output(tensor)) return false;
-    if (!QuantizationOf(layer->activation, quantization)) return false;
+    if (!QuantizationOf(layer->activation, quantization) || HasOnePosition(graph_.dims(tensor))) return false;
     const std::vector<int>& readers = graph_.consumers(tensor);
     const bool all_read = std::all_of(readers.begin(), readers.end(), [&](int position) {
       const auto found = op_at_.find(position);

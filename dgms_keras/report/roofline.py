@@ -1,6 +1,6 @@
 """A roofline picture of the delegate's layers: how many multiply-adds a second against how many for each byte that must move.
 
-    build/cpp/networks_bench --network all --activations int8 --json layers.json
+    build/delegate/networks_bench --network all --activations int8 --json layers.json
     python -m dgms_keras.report.roofline layers.json --output roofline.png
 
 Roofs are measured by the same program on the same core: peaks of the instructions that the kernels are made of, and the bandwidth at
@@ -95,8 +95,18 @@ def save_roofline(path: str | os.PathLike[str], results: Sequence[dict[str, Any]
         _draw(ax, data)
     for ax in axes[len(results) :]:
         ax.set_axis_off()
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9, frameon=False)
+    marks = {}  # each kind once, from whichever panel has it
+    for ax in axes[: len(results)]:
+        marks.update({label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)})
+    kinds = [kind for kind in MARKS if kind in marks]
+    figure.legend(
+        [marks[kind] for kind in kinds],
+        kinds,
+        loc="outside lower center",
+        ncols=len(kinds),
+        fontsize=9,
+        frameon=False,
+    )
     temporary = path.with_name(f".{path.name}.new")
     try:
         figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=130)
@@ -110,9 +120,11 @@ def _draw(ax: Any, data: dict[str, Any]) -> None:
     layers = [layer for network in data["networks"] for layer in network["layers"]]
     xs = [intensity(layer) for layer in layers]
     low, high = min(xs) / 1.6, max(xs) * 1.6
+    total = sum(layer["best_ms"] * layer["count"] for layer in layers)
     for kind, (colour, mark) in MARKS.items():
         chosen = [layer for layer in layers if layer_kind(layer) == kind]
-        total = sum(each["best_ms"] * each["count"] for each in layers)
+        if not chosen:
+            continue
         ax.scatter(
             [intensity(layer) for layer in chosen],
             [layer["gmacs"] for layer in chosen],

@@ -265,6 +265,36 @@ TEST(KeepInt8, ConvolutionsInARow) {
   ExpectFairlyNear(RunGraph(&runtime, first, third.output), expected);
 }
 
+// Maps of one position are made anew, in their own range: values of a hundredth of the bound keep 8 bits.
+TEST(KeepInt8, NotMapsOfOnePosition) {
+  const auto run = [](tfl::Delegate* delegate) {
+    MockRuntime runtime;
+    ChainBuilder builder(&runtime, 3);
+    LayerSpec spec = Block::Spec(tfl::kBuiltinConv2d, {16, 1, 1, 24}, tfl::Activation::kRelu6);
+    spec.input = {2, 1, 1, 24};
+    spec.bias = false;
+    const LayerIds first = builder.Layer(spec);
+    spec.filter = {24, 1, 1, 16};
+    spec.activation = tfl::Activation::kNone;
+    const LayerIds second = builder.Layer(spec, first.output);
+    runtime.graph_outputs = {second.output};
+    EXPECT_EQ(runtime.Apply(delegate), tfl::kOk);
+    EXPECT_EQ(runtime.Allocate(), tfl::kOk);
+    std::vector<float> input = ChainBuilder(&runtime, 9).Floats(2 * 24);
+    for (float& value : input) value *= 0.01F;
+    runtime.Set(first.input, input);
+    EXPECT_EQ(runtime.Invoke(), tfl::kOk);
+    return runtime.Get(second.output);
+  };
+  const OwnedDelegate floats = NewDelegate(), dynamic = NewDynamic();
+  const std::vector<float> expected = run(floats.get()), result = run(dynamic.get());
+  float largest = 0;
+  for (const float value : expected) largest = std::max(largest, std::abs(value));
+  ASSERT_GT(largest, 0);
+  // Two roundings of half a 127th of the largest, and weights'; steps of 6/255 would be of the values' own size.
+  for (size_t i = 0; i < result.size(); ++i) ASSERT_NEAR(result[i], expected[i], 0.05F * largest) << "output " << i;
+}
+
 // The same bits with any number of threads, chained or not, after resizes.
 TEST(KeepInt8, SameBitsHoweverItRuns) {
   for (const std::vector<int>& dims : {std::vector<int>{1, 9, 10, 4}, {3, 14, 7, 4}, {1, 1, 1, 4}, {2, 40, 33, 4}}) {

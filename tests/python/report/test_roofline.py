@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dgms_keras.report.bench_results import ResultError
-from dgms_keras.report.roofline import intensity, layer_kind, main, read_layers
+from dgms_keras.report.roofline import MARKS, intensity, layer_kind, main, read_layers
 
 
 def layer(kind="conv", kernel=3, **more):
@@ -49,6 +49,18 @@ def test_the_command_draws_a_panel_for_each_file(result, tmp_path, capsys):
         assert text.count("multiply-adds for each byte") == n
         sizes.append(len(text))
     assert "wrote" in capsys.readouterr().out and sizes[1] > sizes[0]
+
+
+def test_the_legend_has_the_kinds_that_some_panel_has(result, tmp_path):
+    layers = result["networks"][0]["layers"]
+    files = []
+    for i, kinds in enumerate(([0], [0, 1])):
+        result["networks"][0]["layers"] = [layers[kind] for kind in kinds]
+        files.append(tmp_path / f"{i}.json")
+        files[-1].write_text(json.dumps(result))
+    assert main([*map(str, files), "--output", str(tmp_path / "roof.svg")]) == 0
+    text = (tmp_path / "roof.svg").read_text()
+    assert [text.count(f"<!-- {kind} -->") for kind in MARKS] == [1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(
