@@ -119,21 +119,23 @@ template <int shift, bool half>
 void AddDigitsRows(const AddS8Args& args) {
   const DigitsNeon d(args);
   const int64_t n = args.operands.n, pieces = n / kPiece;
+  // Without a comma outside of brackets: clang's stores are macros.
+  const auto sum_of_16 = [&d](const int8_t* a, const int8_t* b) DGMS_INLINED { return SumOf16<shift, half>(a, b, d); };
   ForEachRow(args.operands, [&](const int8_t* a, const int8_t* b, int8_t* output) DGMS_INLINED {
     if (n < kShortPiece) {
       int8_t x[kShortPiece] = {}, y[kShortPiece] = {}, sums[kShortPiece];
       memcpy(x, a, static_cast<size_t>(n));
       memcpy(y, b, static_cast<size_t>(n));
-      vst1q_s8(sums, SumOf16<shift, half>(x, y, d));
+      vst1q_s8(sums, sum_of_16(x, y));
       memcpy(output, sums, static_cast<size_t>(n));
       return;
     }
     const int64_t last = n - kShortPiece;
-    const int8x16_t end = SumOf16<shift, half>(a + last, b + last, d);
+    const int8x16_t end = sum_of_16(a + last, b + last);
     d.clamp ? AddPieces<shift, half, true>(a, b, output, pieces, d)
             : AddPieces<shift, half, false>(a, b, output, pieces, d);
     for (int64_t i = pieces * kPiece; i < last; i += kShortPiece) {
-      vst1q_s8(output + i, SumOf16<shift, half>(a + i, b + i, d));
+      vst1q_s8(output + i, sum_of_16(a + i, b + i));
     }
     vst1q_s8(output + last, end);
   });
