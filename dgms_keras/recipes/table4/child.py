@@ -53,7 +53,7 @@ def run(task: str, job: dict[str, Any], *, mask: Path | None = None, show: bool 
         show: pass on what the process writes to stderr (its progress) as it comes.
 
     Raises:
-        MeasurementError: the process failed.
+        MeasurementError: the process failed. KeyboardInterrupt: the process was interrupted.
     """
     with tempfile.TemporaryDirectory(prefix="dgms_table4_") as folder:
         result = Path(folder, "result.json")
@@ -62,6 +62,9 @@ def run(task: str, job: dict[str, Any], *, mask: Path | None = None, show: bool 
         variables = environment() if mask is None else {**environment(), "LD_PRELOAD": str(mask)}
         command = [sys.executable, "-m", "dgms_keras.recipes.table4.child", task, str(file)]
         done = subprocess.run(command, env=variables, stderr=None if show else subprocess.PIPE, text=True, check=False)
+        if done.returncode == -signal.SIGINT:
+            # Ctrl-C reaches both processes. Here another thread may be the one to take the signal, and be late.
+            raise KeyboardInterrupt
         if done.returncode != 0 or not result.exists():
             said = f": {done.stderr.strip()[-500:]}" if done.stderr else ""
             raise MeasurementError(

@@ -294,6 +294,16 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_measured
     assert "--output must be a folder that can be written to" in capsys.readouterr().err
 
 
+def test_a_process_that_was_interrupted_interrupts_the_caller(tmp_path, monkeypatch):
+    """Whose own signal may come later."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nkill -INT $$\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(KeyboardInterrupt):
+        child.run("times", {})
+
+
 def test_an_interrupted_measurement_shows_no_traceback(folder):
     """Ctrl-C reaches a terminal's whole foreground group, so also the process that measures."""
     script = (
