@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +10,22 @@ from typing import Any
 
 from dgms_keras.cli import table4
 from dgms_keras.cli.model_files import load_model, quiet_keras
-from dgms_keras.cli.values import check_new_file
+from dgms_keras.cli.values import check_new_file, given_names, write_json
+
+# Arguments of `dgms bench` that say how a model is run.
+_TIMING = (
+    "dense",
+    "paths",
+    "threads",
+    "runs",
+    "min_seconds",
+    "warmup",
+    "batch",
+    "activations",
+    "seed",
+    "json",
+    "profile",
+)
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -39,16 +52,6 @@ def _say(text: str) -> None:
 def _check_json(arguments: argparse.Namespace) -> None:
     if arguments.json and str(arguments.json) != "-":
         check_new_file(arguments.json, "--json")
-
-
-def _write_json(file: Path, data: Any) -> None:
-    text = json.dumps(data, indent=2) + "\n"
-    if str(file) == "-":
-        sys.stdout.write(text)
-        return
-    temporary = file.with_name(f".{file.name}.new")
-    temporary.write_text(text)
-    os.replace(temporary, file)
 
 
 def _file(path: Path, kind: str) -> Path:
@@ -230,7 +233,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     if str(arguments.json) != "-":
         _print(report.table())
     if arguments.json:
-        _write_json(arguments.json, report.to_json_dict())
+        write_json(arguments.json, report.to_json_dict())
     return 0
 
 
@@ -263,8 +266,10 @@ def bench(arguments: argparse.Namespace) -> int:
         arguments.usage_error("give either a model to time, or --show with results, or --table4")
     if arguments.plot and not arguments.show:
         arguments.usage_error("--plot draws the results given with --show")
-    if arguments.profile and arguments.show:
-        arguments.usage_error("--profile runs a model, or those of --table4")
+    if arguments.show:
+        idle = given_names(arguments, _TIMING)
+        if idle:
+            arguments.usage_error(f"--show times nothing and takes no --{idle[0].replace('_', '-')}")
     table4.check_arguments(arguments)
     if arguments.table4:
         return table4.run(arguments)
@@ -309,7 +314,7 @@ def _time(arguments: argparse.Namespace) -> int:
     if str(arguments.json) != "-":
         _print(report.table())
     if arguments.json:
-        _write_json(arguments.json, report.to_json_dict())
+        write_json(arguments.json, report.to_json_dict())
     if arguments.profile:
         lines = profile_lines(arguments.model, num_threads=num_threads, activations=report.settings["activations"])
         _say("\n".join(lines))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from dgms_keras.cli.values import count, make_folder
+from dgms_keras.cli.values import count, given_names, make_folder, write_json
 from dgms_keras.config import BITS
 
 # Arguments of `dgms bench` that belong to --table4 alone, and those that it has no use for.
@@ -16,6 +15,8 @@ _OTHERS = ("dense", "paths", "batch", "activations", "seed", "json", "show", "pl
 _LISTS = ("networks", "bits", "threads")
 OUTPUT = Path("build/table4")
 FOLDER = Path("build/networks")
+# In the output folder, while networks are still to come.
+UNFINISHED = "table4.unfinished.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check_arguments(arguments: argparse.Namespace) -> None:
     """Ends the program with a line where arguments do not go together."""
     if arguments.table4:
-        wrong = [n for n in _OTHERS if getattr(arguments, n) is not None]
+        wrong = given_names(arguments, _OTHERS)
         if wrong:
             arguments.usage_error(f"--table4 takes no --{wrong[0]}")
         for name in _LISTS:
@@ -55,7 +56,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         if arguments.clock == "cpu" and arguments.threads != [1]:
             arguments.usage_error("--clock cpu is for one thread (--threads 1)")
         return
-    wrong = [n for n in _OWN if getattr(arguments, n) is not None and getattr(arguments, n) is not False]
+    wrong = given_names(arguments, _OWN)
     if wrong:
         arguments.usage_error(f"--{wrong[0].replace('_', '-')} goes with --table4")
 
@@ -84,11 +85,16 @@ def run(arguments: argparse.Namespace) -> int:
     )
     output = arguments.output or OUTPUT
     make_folder(output, "--output")
-    data = run_table4(settings, lambda text: print(text, flush=True))
-    file = output / "table4.json"
-    temporary = file.with_name(f".{file.name}.new")
-    temporary.write_text(json.dumps(data, indent=1) + "\n")
-    temporary.replace(file)  # before it is checked: figures of many minutes must not be lost to a missing package
+    file, unfinished = output / "table4.json", output / UNFINISHED
+    unfinished.unlink(missing_ok=True)  # of an earlier run
+    try:
+        data = run_table4(settings, lambda text: print(text, flush=True), lambda data: write_json(unfinished, data))
+    except BaseException:  # also Ctrl-C
+        if unfinished.exists():
+            print(f"what was measured so far: python -m dgms_keras.report.table4 {unfinished}", file=sys.stderr)
+        raise
+    write_json(file, data)  # before it is checked: figures of many minutes must not be lost to a missing package
+    unfinished.unlink(missing_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 160)
     for table in table4.tables(data):
         console.print(table)

@@ -1,10 +1,14 @@
-"""Types of command line arguments that several modules use."""
+"""Types of command line arguments, and places of files, that several modules use."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def count(text: str) -> int:
@@ -16,6 +20,11 @@ def count(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"must be an integer >= 0. Received: {text!r}")
     return value
+
+
+def given_names(arguments: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    """Which of them are on the command line: an absent option is None, an absent switch False, and 0 is neither."""
+    return [n for n in names if getattr(arguments, n) is not None and getattr(arguments, n) is not False]
 
 
 def check_new_file(file: Path, option: str) -> None:
@@ -34,3 +43,14 @@ def make_folder(folder: Path, option: str) -> None:
         raise ValueError(f"{option} must be a folder, or not exist yet. Received: {folder}") from None
     if not os.access(folder, os.W_OK):
         raise ValueError(f"{option} must be a folder that can be written to. Received: {folder}")
+
+
+def write_json(file: Path, data: Any) -> None:
+    """In one step; to the screen if `file` is "-"."""
+    text = json.dumps(data, indent=2) + "\n"
+    if str(file) == "-":
+        sys.stdout.write(text)
+        return
+    temporary = file.with_name(f".{file.name}.new")
+    temporary.write_text(text)
+    os.replace(temporary, file)

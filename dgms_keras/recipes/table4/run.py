@@ -70,12 +70,17 @@ class Table4Settings:
     folder: Path = Path("build/networks")
 
 
-def run_table4(settings: Table4Settings, say: Callable[[str], None] = print) -> dict[str, Any]:
+def run_table4(
+    settings: Table4Settings,
+    say: Callable[[str], None] = print,
+    keep: Callable[[dict[str, Any]], None] = lambda data: None,
+) -> dict[str, Any]:
     """Makes the files that are missing, and measures.
 
     Args:
         settings: what.
         say: told about each step.
+        keep: given the result so far after each network, so that many minutes' figures outlive an interruption.
 
     Returns:
         JSON types (report/table4.schema.json).
@@ -91,8 +96,7 @@ def run_table4(settings: Table4Settings, say: Callable[[str], None] = print) -> 
         except CannotMask as error:
             why_not = str(error)
             say(f"processes cannot be confined to AVX2 here ({why_not}): only ours is, XNNPACK runs at its best")
-    networks = [_network(name, settings, mask, say) for name in settings.networks]
-    return {
+    data: dict[str, Any] = {
         "schema": "dgms-table4",
         "schema_version": SCHEMA_VERSION,
         "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -105,9 +109,17 @@ def run_table4(settings: Table4Settings, say: Callable[[str], None] = print) -> 
             if name != "folder"
         },
         "avx2": {"confined": mask is not None, "why_not": why_not} if "avx2" in settings.isas else None,
-        "networks": networks,
-        "growth": _growth(settings, say) if settings.growth else [],
+        "networks": [],
+        "growth": [],
     }
+    for name in settings.networks:
+        data["networks"].append(_network(name, settings, mask, say))
+        keep(data)
+    if settings.growth:
+        for name in _growth_networks(settings):
+            data["growth"] += _growth(name, settings, say)
+            keep(data)
+    return data
 
 
 def _runtime() -> str:
@@ -227,27 +239,21 @@ def _least(found: Sequence[dict[str, int]]) -> dict[str, int]:
     return min(found, key=lambda each: each["resident"])
 
 
-def _growth(settings: Table4Settings, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def _growth(name: str, settings: Table4Settings, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """Exponents of time ~ multiply-adds^a: over the image's side with one image, and over the batch."""
+    made, facts = files.paths(name, settings.bits, settings.folder), files.facts(name, settings.folder)
+    specs = [*delegate_paths(made, settings.bits[:1]), *dense_paths(made, "xnnpack")[:2]]
+    sizes = [(side, 1) for side in files.SIDES] + [(GROWTH_BATCH_SIDE, b) for b in GROWTH_BATCHES[1:]]
     rows = []
-    for name in _growth_networks(settings):
-        made, facts = files.paths(name, settings.bits, settings.folder), files.facts(name, settings.folder)
-        specs = [*delegate_paths(made, settings.bits[:1]), *dense_paths(made, "xnnpack")[:2]]
-        sizes = [(side, 1) for side in files.SIDES] + [(GROWTH_BATCH_SIDE, b) for b in GROWTH_BATCHES[1:]]
-        for threads in settings.threads:
-            title = f"{name}, growth, {threads} thread{'s' if threads > 1 else ''}"
-            job = {
-                "specs": [_fields(s) for s in specs],
-                "num_threads": threads,
-                "sizes": sizes,
-                "clock": settings.clock,
-            }
-            points = child.run("growth", {**job, "runs": min(settings.runs, GROWTH_RUNS), "title": title})
-            for point in points:
-                point["macs"] = facts["macs_at"][str(point["side"])] * point["batch"]
-            fits = [f for s in specs for f in _fits(name, threads, [p for p in points if p["path"] == s.name])]
-            say(f"{title}: " + ", ".join(f"{r['path']} over {r['over']} {r['exponent']:.2f}" for r in fits))
-            rows += fits
+    for threads in settings.threads:
+        title = f"{name}, growth, {threads} thread{'s' if threads > 1 else ''}"
+        job = {"specs": [_fields(s) for s in specs], "num_threads": threads, "sizes": sizes, "clock": settings.clock}
+        points = child.run("growth", {**job, "runs": min(settings.runs, GROWTH_RUNS), "title": title})
+        for point in points:
+            point["macs"] = facts["macs_at"][str(point["side"])] * point["batch"]
+        fits = [f for s in specs for f in _fits(name, threads, [p for p in points if p["path"] == s.name])]
+        say(f"{title}: " + ", ".join(f"{r['path']} over {r['over']} {r['exponent']:.2f}" for r in fits))
+        rows += fits
     return rows
 
 

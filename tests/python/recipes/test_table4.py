@@ -341,6 +341,29 @@ def test_an_interrupted_measurement_shows_no_traceback(folder):
     assert not (folder / "out" / "table4.json").exists()
 
 
+def test_what_was_measured_outlives_an_interruption(folder, tmp_path, monkeypatch, capsys):
+    """And does not replace an earlier result."""
+    (tmp_path / "table4.json").write_text("earlier")
+    (tmp_path / "table4.unfinished.json").write_text("of an earlier run")
+    monkeypatch.setitem(NETWORKS, NETWORK, None)
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_growth", interrupt)
+    arguments = ["bench", "--table4", "--networks", NETWORK, "--growth", "--runs", "1", "--min-seconds", "0"]
+    arguments += ["--builtin-runs", "0", "--threads", "1", "--folder", str(folder), "--output", str(tmp_path)]
+    assert main(arguments) == 130
+    unfinished = tmp_path / "table4.unfinished.json"
+    assert f"measured so far: python -m dgms_keras.report.table4 {unfinished}\n" in capsys.readouterr().err
+    assert [n["name"] for n in report.read(unfinished)["networks"]] == [NETWORK]
+    assert (tmp_path / "table4.json").read_text() == "earlier"
+
+    monkeypatch.setattr(run, "_growth", lambda *arguments: [])
+    assert main(arguments) == 0
+    assert report.read(tmp_path / "table4.json")["growth"] == [] and not unfinished.exists()
+
+
 def test_an_unknown_network_is_named(capsys):
     assert main(["bench", "--table4", "--networks", "alexnet"]) == 1
     assert "--networks must be some of resnet18, resnet50" in capsys.readouterr().err

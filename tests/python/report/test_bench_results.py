@@ -277,6 +277,8 @@ def test_results_without_any_times(tmp_path, capsys):
         ([], 2, "give either a model to time, or --show with results"),
         (["m.tflite", "--show", "a.json"], 2, "give either a model"),
         (["m.tflite", "--plot", "a.png"], 2, "--plot draws the results given with --show"),
+        (["--show", "a.json", "--runs", "3"], 2, "--show times nothing and takes no --runs"),
+        (["--show", "a.json", "--min-seconds", "0"], 2, "--show times nothing and takes no --min-seconds"),
         (["--show", "a.json", "--plot", "a.pdf"], 1, "must end in .png or .svg. Received: a.pdf"),
         (["--show", "a.json", "--plot", "nowhere/a.png"], 1, "the picture's folder must exist"),
     ],
