@@ -8,7 +8,6 @@
 
 #include "kernels/kernel_s8.h"
 #include "kernels/requantize_s8_avx512.h"
-#include "kernels/rescale_rows_s8.h"
 
 namespace dgms {
 namespace {
@@ -72,39 +71,63 @@ void Dequantize(const DequantizeArgs& args) {
   }
 }
 
-// Columns from j on (`vectors` vectors) of rows that share the first entry.
+// Columns from j on (`vectors` vectors; the last one has `columns`).
 template <int vectors>
 struct RescaleColumns {
   static constexpr int kRows = kGroup / vectors;
-  __mmask16 columns;  // of the last vector; those before are full
-  __m512i to_subtract[vectors];
-  __m512 scale[vectors], bias[vectors];
+  __mmask16 columns;
+  __m512i column_sum[vectors];
+  __m512 column_scale[vectors], bias[vectors];
 
   DGMS_INLINE RescaleColumns(const RescaleRowsArgs& args, int j) : columns(First(args.n - j - (vectors - 1) * kLanes)) {
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; ++v, j += kLanes) {
-      to_subtract[v] = _mm512_mullo_epi32(_mm512_set1_epi32(args.zero[0]), _mm512_loadu_si512(args.column_sum + j));
-      scale[v] = _mm512_mul_ps(_mm512_set1_ps(args.scale[0]), _mm512_loadu_ps(args.column_scale + j));
+      column_sum[v] = _mm512_loadu_si512(args.column_sum + j);
+      column_scale[v] = _mm512_loadu_ps(args.column_scale + j);
       bias[v] = _mm512_loadu_ps(args.bias + j);
     }
   }
 
-  DGMS_INLINE __m512i Rounded(__m512i sum, int v) const {
-    const __m512 x = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, to_subtract[v]));
-    const __m512 y = _mm512_add_ps(_mm512_mul_ps(x, scale[v]), bias[v]);
+  // Of rows that share an entry.
+  struct Factors {
+    __m512i to_subtract[vectors];
+    __m512 scale[vectors];
+    bool bounded;  // no real number is beyond what an int32 holds, or NaN: sums by a quarter are up to 2^29
+  };
+  DGMS_INLINE Factors FactorsOf(int32_t zero, float row_scale) const {
+    const __m512 most_scale = _mm512_set1_ps(0.25f), most_bias = _mm512_set1_ps(1073741824.0f);  // 2^30
+    Factors factors;
+    __mmask16 bounded = 0xffff;
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) {
+      factors.to_subtract[v] = _mm512_mullo_epi32(_mm512_set1_epi32(zero), column_sum[v]);
+      factors.scale[v] = _mm512_mul_ps(_mm512_set1_ps(row_scale), column_scale[v]);
+      bounded &= _mm512_cmp_ps_mask(_mm512_abs_ps(factors.scale[v]), most_scale, _CMP_LE_OQ) &
+                 _mm512_cmp_ps_mask(_mm512_abs_ps(bias[v]), most_bias, _CMP_LE_OQ);
+    }
+    factors.bounded = bounded == 0xffff;
+    return factors;
+  }
+
+  template <bool bounded>
+  DGMS_INLINE __m512i Rounded(const Factors& factors, __m512i sum, int v) const {
+    const __m512 x = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, factors.to_subtract[v]));
+    const __m512 y = _mm512_add_ps(_mm512_mul_ps(x, factors.scale[v]), bias[v]);
     // The minimum returns its second operand if that is NaN, which becomes INT32_MIN, as what is less than that does.
-    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(255.0f), y));
+    return _mm512_cvtps_epi32(bounded ? y : _mm512_min_ps(_mm512_set1_ps(255.0f), y));
   }
 
   // `rows` rows, at most kRows.
-  template <int rows>
-  DGMS_INLINE void Group(const int32_t* sums, int64_t sums_stride, int8_t* output, int64_t stride) const {
+  template <int rows, bool full, bool bounded>
+  DGMS_INLINE void Group(const Factors& factors, const int32_t* sums, int64_t sums_stride, int8_t* output,
+                         int64_t stride) const {
     __m512i q[kGroup];
 #pragma GCC unroll 4
     for (int i = 0; i < rows * vectors; ++i) {
       const int v = i % vectors;
-      const __mmask16 lanes = v + 1 < vectors ? static_cast<__mmask16>(0xffff) : columns;
-      q[i] = Rounded(_mm512_maskz_loadu_epi32(lanes, sums + i / vectors * sums_stride + v * kLanes), v);
+      const int32_t* from = sums + i / vectors * sums_stride + v * kLanes;
+      const __m512i sum = full || v + 1 < vectors ? _mm512_loadu_si512(from) : _mm512_maskz_loadu_epi32(columns, from);
+      q[i] = Rounded<bounded>(factors, sum, v);
     }
 #pragma GCC unroll 4
     for (int i = rows * vectors; i < kGroup; ++i) q[i] = q[0];
@@ -112,25 +135,56 @@ struct RescaleColumns {
     __m512i bytes = _mm512_packus_epi16(_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
     bytes = _mm512_xor_si512(bytes, _mm512_set1_epi8(INT8_MIN));
     bytes = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes);
+    if (full && vectors == 2) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(output), _mm512_castsi512_si256(bytes));
+      if (rows == 2) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(output + stride), _mm512_extracti64x4_epi64(bytes, 1));
+      }
+      return;
+    }
     const __m128i quarter[kGroup] = {_mm512_castsi512_si128(bytes), _mm512_extracti32x4_epi32(bytes, 1),
                                      _mm512_extracti32x4_epi32(bytes, 2), _mm512_extracti32x4_epi32(bytes, 3)};
 #pragma GCC unroll 4
     for (int i = 0; i < rows * vectors; ++i) {
       const int v = i % vectors;
-      const __mmask16 lanes = v + 1 < vectors ? static_cast<__mmask16>(0xffff) : columns;
+      const __mmask16 lanes = full || v + 1 < vectors ? static_cast<__mmask16>(0xffff) : columns;
       StoreBytes(quarter[i], lanes, output + i / vectors * stride + v * kLanes);
     }
   }
 
-  DGMS_INLINE void Run(const RescaleRowsArgs& args, int j) const {
+  template <bool full, bool bounded>
+  DGMS_INLINE void Rows(const Factors& factors, int rows, const int32_t* sums, int64_t sums_stride, int8_t* output,
+                        int64_t stride) const {
+    for (; rows >= kRows; rows -= kRows, sums += kRows * sums_stride, output += kRows * stride) {
+      Group<kRows, full, bounded>(factors, sums, sums_stride, output, stride);
+    }
+    for (; rows > 0; --rows, sums += sums_stride, output += stride) {
+      Group<1, full, bounded>(factors, sums, sums_stride, output, stride);
+    }
+  }
+
+  template <bool full>
+  DGMS_INLINE void AllRows(const RescaleRowsArgs& args, int j) const {
     const int64_t sums_stride = args.sums_row_stride, stride = args.output_row_stride;
     const int32_t* sums = args.sums + j;
     int8_t* output = args.output + j;
-    int r = 0;
-    for (; r + kRows <= args.rows; r += kRows, sums += kRows * sums_stride, output += kRows * stride) {
-      Group<kRows>(sums, sums_stride, output, stride);
+    int64_t alike = args.first_rows;
+    for (int done = 0, entry = 0; done < args.rows; ++entry, alike = args.rows_each) {
+      const int rows = args.rows - done < alike ? args.rows - done : static_cast<int>(alike);
+      const Factors factors = FactorsOf(args.zero[entry], args.scale[entry]);
+      if (factors.bounded) {
+        Rows<full, true>(factors, rows, sums, sums_stride, output, stride);
+      } else {
+        Rows<full, false>(factors, rows, sums, sums_stride, output, stride);
+      }
+      done += rows;
+      sums += rows * sums_stride;
+      output += rows * stride;
     }
-    for (; r < args.rows; ++r, sums += sums_stride, output += stride) Group<1>(sums, sums_stride, output, stride);
+  }
+
+  DGMS_INLINE void Run(const RescaleRowsArgs& args, int j) const {
+    columns == 0xffff ? AllRows<true>(args, j) : AllRows<false>(args, j);
   }
 };
 
@@ -167,11 +221,9 @@ void s8_output_avx512_dequantize(const DequantizeArgs& args) {
 }
 
 void s8_output_avx512_rescale_rows(const RescaleRowsArgs& args) {
-  ForRowsAlike(args, [](const RescaleRowsArgs& alike) {
-    int j = 0;
-    for (; j + kLanes < alike.n; j += 2 * kLanes) RescaleColumns<2>(alike, j).Run(alike, j);
-    if (j < alike.n) RescaleColumns<1>(alike, j).Run(alike, j);
-  });
+  int j = 0;
+  for (; j + kLanes < args.n; j += 2 * kLanes) RescaleColumns<2>(args, j).Run(args, j);
+  if (j < args.n) RescaleColumns<1>(args, j).Run(args, j);
 }
 
 }  // namespace dgms
