@@ -32,54 +32,16 @@ void RequantizeAll(const RequantizeArgs& args) {
   for (; j < args.n; j += kLanes) RequantizeColumns<1, positive>(args, j).Run(args);
 }
 
-template <bool adds, bool clamps>
-void Dequantize(const DequantizeArgs& args) {
-  const __m512 min = _mm512_set1_ps(args.min), max = _mm512_set1_ps(args.max);
-  for (int j = 0; j < args.n; j += kLanes) {
-    const __mmask16 columns = First(args.n - j);
-    const __m512i column_sum = _mm512_loadu_si512(args.column_sum + j);
-    const __m512 column_scale = _mm512_loadu_ps(args.column_scale + j), bias = _mm512_loadu_ps(args.bias + j);
-    const int32_t* sums = args.sums + j;
-    const float* residual = adds ? args.residual + j : nullptr;
-    float* output = args.output + j;
-    // What depends on the rows' quantisation is computed once for all rows that share it.
-    __m512i to_subtract = _mm512_setzero_si512();
-    __m512 scale = _mm512_setzero_ps();
-    int64_t alike = 0, next_alike = args.first_rows, entry = 0;
-    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride, --alike) {
-      if (alike == 0) {
-        to_subtract = _mm512_mullo_epi32(_mm512_set1_epi32(args.zero[entry]), column_sum);
-        scale = _mm512_mul_ps(_mm512_set1_ps(args.scale[entry]), column_scale);
-        alike = next_alike;
-        next_alike = args.rows_each;
-        ++entry;
-      }
-      const __m512i sum = _mm512_sub_epi32(_mm512_maskz_loadu_epi32(columns, sums), to_subtract);
-      __m512 y = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), bias);
-      if (adds) {
-        y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(columns, residual));
-        residual += args.residual_row_stride;
-      }
-      // NaN passes: max and min return their second operand if either is NaN.
-      if (clamps) y = _mm512_min_ps(max, _mm512_max_ps(min, y));
-      if (columns == 0xffff) {
-        _mm512_storeu_ps(output, y);
-      } else {
-        _mm512_mask_storeu_ps(output, columns, y);
-      }
-    }
-  }
-}
-
-// Columns from j on (`vectors` vectors; the last one has `columns`).
+// Columns from j on (`vectors` vectors; the last one has `columns`) of sums that ByRowsArgs describes.
 template <int vectors>
-struct RescaleColumns {
-  static constexpr int kRows = kGroup / vectors;
+struct ByRowsColumns {
+  int first;
   __mmask16 columns;
   __m512i column_sum[vectors];
   __m512 column_scale[vectors], bias[vectors];
 
-  DGMS_INLINE RescaleColumns(const RescaleRowsArgs& args, int j) : columns(First(args.n - j - (vectors - 1) * kLanes)) {
+  DGMS_INLINE ByRowsColumns(const ByRowsArgs& args, int j)
+      : first(j), columns(First(args.n - j - (vectors - 1) * kLanes)) {
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; ++v, j += kLanes) {
       column_sum[v] = _mm512_loadu_si512(args.column_sum + j);
@@ -92,29 +54,108 @@ struct RescaleColumns {
   struct Factors {
     __m512i to_subtract[vectors];
     __m512 scale[vectors];
-    bool bounded;  // no real number is beyond what an int32 holds, or NaN: sums by a quarter are up to 2^29
   };
   DGMS_INLINE Factors FactorsOf(int32_t zero, float row_scale) const {
-    const __m512 most_scale = _mm512_set1_ps(0.25f), most_bias = _mm512_set1_ps(1073741824.0f);  // 2^30
     Factors factors;
-    __mmask16 bounded = 0xffff;
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; ++v) {
       factors.to_subtract[v] = _mm512_mullo_epi32(_mm512_set1_epi32(zero), column_sum[v]);
       factors.scale[v] = _mm512_mul_ps(_mm512_set1_ps(row_scale), column_scale[v]);
-      bounded &= _mm512_cmp_ps_mask(_mm512_abs_ps(factors.scale[v]), most_scale, _CMP_LE_OQ) &
-                 _mm512_cmp_ps_mask(_mm512_abs_ps(bias[v]), most_bias, _CMP_LE_OQ);
     }
-    factors.bounded = bounded == 0xffff;
     return factors;
   }
 
-  template <bool bounded>
-  DGMS_INLINE __m512i Rounded(const Factors& factors, __m512i sum, int v) const {
+  DGMS_INLINE __m512 Real(const Factors& factors, __m512i sum, int v) const {
     const __m512 x = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, factors.to_subtract[v]));
-    const __m512 y = _mm512_add_ps(_mm512_mul_ps(x, factors.scale[v]), bias[v]);
-    // The minimum returns its second operand if that is NaN, which becomes INT32_MIN, as what is less than that does.
-    return _mm512_cvtps_epi32(bounded ? y : _mm512_min_ps(_mm512_set1_ps(255.0f), y));
+    return _mm512_add_ps(_mm512_mul_ps(x, factors.scale[v]), bias[v]);
+  }
+
+  // The lanes of vector v, if the last one is `full` or not.
+  template <bool full>
+  DGMS_INLINE __mmask16 Lanes(int v) const {
+    return full || v + 1 < vectors ? static_cast<__mmask16>(0xffff) : columns;
+  }
+  template <bool full>
+  DGMS_INLINE __m512i Sums(const int32_t* row, int v) const {
+    return full || v + 1 < vectors ? _mm512_loadu_si512(row + v * kLanes)
+                                   : _mm512_maskz_loadu_epi32(columns, row + v * kLanes);
+  }
+
+  // Calls run(factors, row, rows, sums of `row`) for rows that share an entry at a time.
+  template <typename Run>
+  DGMS_INLINE void ForRowsAlike(const ByRowsArgs& args, const Run& run) const {
+    const int32_t* sums = args.sums + first;
+    int64_t alike = args.first_rows;
+    for (int row = 0, entry = 0, rows = 0; row < args.rows; row += rows, ++entry, alike = args.rows_each) {
+      rows = args.rows - row < alike ? args.rows - row : static_cast<int>(alike);
+      run(FactorsOf(args.zero[entry], args.scale[entry]), row, rows, sums);
+      sums += rows * args.sums_row_stride;
+    }
+  }
+};
+
+template <int vectors, bool adds, bool clamps>
+struct DequantizeColumns : ByRowsColumns<vectors> {
+  using Base = ByRowsColumns<vectors>;
+  using Base::Base;
+
+  template <bool full>
+  DGMS_INLINE void AllRows(const DequantizeArgs& args) const {
+    const __m512 min = _mm512_set1_ps(args.min), max = _mm512_set1_ps(args.max);
+    const int64_t sums_stride = args.sums_row_stride, stride = args.output_row_stride;
+    const int64_t residual_stride = args.residual_row_stride;
+    const float* residual = adds ? args.residual + Base::first : nullptr;
+    float* output = args.output + Base::first;
+    const auto run = [&](const typename Base::Factors& factors, int, int rows, const int32_t* sums) {
+      for (; rows > 0; --rows, sums += sums_stride, output += stride) {
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v) {
+          const __mmask16 lanes = Base::template Lanes<full>(v);
+          __m512 y = Base::Real(factors, Base::template Sums<full>(sums, v), v);
+          if (adds) y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(lanes, residual + v * kLanes));
+          // NaN passes: max and min return their second operand if either is NaN.
+          if (clamps) y = _mm512_min_ps(max, _mm512_max_ps(min, y));
+          if (full || v + 1 < vectors) {
+            _mm512_storeu_ps(output + v * kLanes, y);
+          } else {
+            _mm512_mask_storeu_ps(output + v * kLanes, lanes, y);
+          }
+        }
+        if (adds) residual += residual_stride;
+      }
+    };
+    Base::ForRowsAlike(args, run);
+  }
+
+  DGMS_INLINE void Run(const DequantizeArgs& args) const {
+    Base::columns == 0xffff ? AllRows<true>(args) : AllRows<false>(args);
+  }
+};
+
+template <bool adds, bool clamps>
+void Dequantize(const DequantizeArgs& args) {
+  int j = 0;
+  for (; j + kLanes < args.n; j += 2 * kLanes) DequantizeColumns<2, adds, clamps>(args, j).Run(args);
+  if (j < args.n) DequantizeColumns<1, adds, clamps>(args, j).Run(args);
+}
+
+template <int vectors>
+struct RescaleColumns : ByRowsColumns<vectors> {
+  using Base = ByRowsColumns<vectors>;
+  using Factors = typename Base::Factors;
+  using Base::Base;
+  static constexpr int kRows = kGroup / vectors;
+
+  // Whether no real number is NaN or beyond what an int32 holds: sums by a quarter are up to 2^29.
+  DGMS_INLINE bool Bounded(const Factors& factors) const {
+    const __m512 most_scale = _mm512_set1_ps(0.25f), most_bias = _mm512_set1_ps(1073741824.0f);  // 2^30
+    __mmask16 bounded = 0xffff;
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) {
+      bounded &= _mm512_cmp_ps_mask(_mm512_abs_ps(factors.scale[v]), most_scale, _CMP_LE_OQ) &
+                 _mm512_cmp_ps_mask(_mm512_abs_ps(Base::bias[v]), most_bias, _CMP_LE_OQ);
+    }
+    return bounded == 0xffff;
   }
 
   // `rows` rows, at most kRows.
@@ -125,9 +166,9 @@ struct RescaleColumns {
 #pragma GCC unroll 4
     for (int i = 0; i < rows * vectors; ++i) {
       const int v = i % vectors;
-      const int32_t* from = sums + i / vectors * sums_stride + v * kLanes;
-      const __m512i sum = full || v + 1 < vectors ? _mm512_loadu_si512(from) : _mm512_maskz_loadu_epi32(columns, from);
-      q[i] = Rounded<bounded>(factors, sum, v);
+      const __m512 y = Base::Real(factors, Base::template Sums<full>(sums + i / vectors * sums_stride, v), v);
+      // The minimum returns its second operand if that is NaN, which becomes INT32_MIN, as what is less than that does.
+      q[i] = _mm512_cvtps_epi32(bounded ? y : _mm512_min_ps(_mm512_set1_ps(255.0f), y));
     }
 #pragma GCC unroll 4
     for (int i = rows * vectors; i < kGroup; ++i) q[i] = q[0];
@@ -147,8 +188,7 @@ struct RescaleColumns {
 #pragma GCC unroll 4
     for (int i = 0; i < rows * vectors; ++i) {
       const int v = i % vectors;
-      const __mmask16 lanes = full || v + 1 < vectors ? static_cast<__mmask16>(0xffff) : columns;
-      StoreBytes(quarter[i], lanes, output + i / vectors * stride + v * kLanes);
+      StoreBytes(quarter[i], Base::template Lanes<full>(v), output + i / vectors * stride + v * kLanes);
     }
   }
 
@@ -164,27 +204,20 @@ struct RescaleColumns {
   }
 
   template <bool full>
-  DGMS_INLINE void AllRows(const RescaleRowsArgs& args, int j) const {
+  DGMS_INLINE void AllRows(const RescaleRowsArgs& args) const {
     const int64_t sums_stride = args.sums_row_stride, stride = args.output_row_stride;
-    const int32_t* sums = args.sums + j;
-    int8_t* output = args.output + j;
-    int64_t alike = args.first_rows;
-    for (int done = 0, entry = 0; done < args.rows; ++entry, alike = args.rows_each) {
-      const int rows = args.rows - done < alike ? args.rows - done : static_cast<int>(alike);
-      const Factors factors = FactorsOf(args.zero[entry], args.scale[entry]);
-      if (factors.bounded) {
-        Rows<full, true>(factors, rows, sums, sums_stride, output, stride);
+    int8_t* const output = args.output + Base::first;
+    Base::ForRowsAlike(args, [&](const Factors& factors, int row, int rows, const int32_t* sums) {
+      if (Bounded(factors)) {
+        Rows<full, true>(factors, rows, sums, sums_stride, output + row * stride, stride);
       } else {
-        Rows<full, false>(factors, rows, sums, sums_stride, output, stride);
+        Rows<full, false>(factors, rows, sums, sums_stride, output + row * stride, stride);
       }
-      done += rows;
-      sums += rows * sums_stride;
-      output += rows * stride;
-    }
+    });
   }
 
-  DGMS_INLINE void Run(const RescaleRowsArgs& args, int j) const {
-    columns == 0xffff ? AllRows<true>(args, j) : AllRows<false>(args, j);
+  DGMS_INLINE void Run(const RescaleRowsArgs& args) const {
+    Base::columns == 0xffff ? AllRows<true>(args) : AllRows<false>(args);
   }
 };
 
@@ -222,8 +255,8 @@ void s8_output_avx512_dequantize(const DequantizeArgs& args) {
 
 void s8_output_avx512_rescale_rows(const RescaleRowsArgs& args) {
   int j = 0;
-  for (; j + kLanes < args.n; j += 2 * kLanes) RescaleColumns<2>(args, j).Run(args, j);
-  if (j < args.n) RescaleColumns<1>(args, j).Run(args, j);
+  for (; j + kLanes < args.n; j += 2 * kLanes) RescaleColumns<2>(args, j).Run(args);
+  if (j < args.n) RescaleColumns<1>(args, j).Run(args);
 }
 
 }  // namespace dgms
