@@ -7,9 +7,12 @@
 namespace dgms {
 namespace {
 
-// Calls run(args) for rows that share an entry, which then is the first, at a time.
+// Calls run(args) for rows that share an entry, which then is the first, at a time. Most calls have rows of one entry,
+// and need no copy.
 template <typename Run>
-inline void ForRowsAlike(RescaleRowsArgs args, const Run& run) {
+inline void ForRowsAlike(const RescaleRowsArgs& all, const Run& run) {
+  if (all.rows <= all.first_rows) return run(all);
+  RescaleRowsArgs args = all;
   int64_t left = args.first_rows;
   for (int rows = args.rows; rows > 0; rows -= args.rows, left = args.rows_each) {
     args.rows = rows < left ? rows : static_cast<int>(left);

@@ -14,6 +14,12 @@ bool Allocate(Buffer<T>* buffer, int64_t channels) {
   return true;
 }
 
+// Of numbers that are not negative. Many processors divide 64 bits in several times the time of 32.
+int64_t Quotient(int64_t a, int64_t b) {
+  const bool narrow = ((a | b) >> 32) == 0;
+  return narrow ? static_cast<int64_t>(static_cast<uint32_t>(a) / static_cast<uint32_t>(b)) : a / b;
+}
+
 }  // namespace
 
 FixedPoint ToFixedPoint(double factor) {
@@ -79,26 +85,27 @@ Status Int8Output::Init(const Int8LayerOutput& layer, int64_t channels, const in
   return Status::kOk;
 }
 
-ByRowsArgs Int8Output::ByRows(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const {
-  ByRowsArgs args = {};
-  const int64_t entry = first_row / target.rows_each;
-  args.rows = rows;
-  args.n = n;
-  args.zero = target.zeros + entry;
-  args.scale = target.scales + entry;
-  args.first_rows = (entry + 1) * target.rows_each - first_row;
-  args.rows_each = target.rows_each;
-  args.column_sum = column_sum_.data() + first_channel;
-  args.column_scale = scale_.data() + first_channel;
-  args.bias = bias_.data() + first_channel;
-  args.output_row_stride = channels_;
-  return args;
+// In place: to read a struct in wide pieces, as a copy does, waits until the narrow ones in which it was just written
+// have left for the cache, behind all sums and outputs that were stored before.
+void Int8Output::FillByRows(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n,
+                            ByRowsArgs* args) const {
+  const int64_t entry = Quotient(first_row, target.rows_each);
+  args->rows = rows;
+  args->n = n;
+  args->zero = target.zeros + entry;
+  args->scale = target.scales + entry;
+  args->first_rows = (entry + 1) * target.rows_each - first_row;
+  args->rows_each = target.rows_each;
+  args->column_sum = column_sum_.data() + first_channel;
+  args->column_scale = scale_.data() + first_channel;
+  args->bias = bias_.data() + first_channel;
+  args->output_row_stride = channels_;
 }
 
 DequantizeArgs Int8Output::Dequantizing(const Target& target, int64_t first_row, int rows, int64_t first_channel,
                                         int n) const {
   DequantizeArgs args = {};
-  static_cast<ByRowsArgs&>(args) = ByRows(target, first_row, rows, first_channel, n);
+  FillByRows(target, first_row, rows, first_channel, n, &args);
   const int64_t at = first_row * channels_ + first_channel;
   const ActivationRange& range = target.range == nullptr ? range_ : *target.range;
   args.min = range.min;
@@ -111,8 +118,10 @@ DequantizeArgs Int8Output::Dequantizing(const Target& target, int64_t first_row,
 
 RescaleRowsArgs Int8Output::Rescaling(const Target& target, int64_t first_row, int rows, int64_t first_channel,
                                       int n) const {
-  return {ByRows(target, first_row, rows, first_channel, n),
-          static_cast<int8_t*>(target.output) + first_row * channels_ + first_channel};
+  RescaleRowsArgs args = {};
+  FillByRows(target, first_row, rows, first_channel, n, &args);
+  args.output = static_cast<int8_t*>(target.output) + first_row * channels_ + first_channel;
+  return args;
 }
 
 void Int8Output::Finish(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n,

@@ -93,7 +93,8 @@ class Int8Output {
   size_t bytes() const;
 
  private:
-  ByRowsArgs ByRows(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n) const;
+  void FillByRows(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n,
+                  ByRowsArgs* args) const;
 
   const OutputS8Kernel* kernel_ = nullptr;
   bool dynamic_ = false, fixed_point_ = false;
