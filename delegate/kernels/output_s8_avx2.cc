@@ -160,6 +160,76 @@ struct RequantizeColumns {
   }
 };
 
+// Columns from j on (`vectors` vectors; the last one has `count`) to float.
+template <int vectors, bool adds>
+struct DequantizeColumns {
+  int first, count;
+  __m256i column_sum[vectors];
+  __m256 column_scale[vectors], bias[vectors];
+
+  DGMS_INLINE DequantizeColumns(const DequantizeArgs& args, int j)
+      : first(j), count(args.n - j - (vectors - 1) * kLanes < kLanes ? args.n - j - (vectors - 1) * kLanes : kLanes) {
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v, j += kLanes) {
+      column_sum[v] = Load(args.column_sum + j);
+      column_scale[v] = _mm256_loadu_ps(args.column_scale + j);
+      bias[v] = _mm256_loadu_ps(args.bias + j);
+    }
+  }
+
+  template <bool full>
+  DGMS_INLINE void AllRows(const DequantizeArgs& args) const {
+    const __m256 min = _mm256_set1_ps(args.min), max = _mm256_set1_ps(args.max);
+    const int32_t* sums = args.sums + first;
+    const float* residual = adds ? args.residual + first : nullptr;
+    float* output = args.output + first;
+    int64_t alike = args.first_rows;
+    for (int row = 0, entry = 0, rows = 0; row < args.rows; row += rows, ++entry, alike = args.rows_each) {
+      rows = args.rows - row < alike ? args.rows - row : static_cast<int>(alike);
+      __m256i to_subtract[vectors];
+      __m256 scale[vectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < vectors; ++v) {
+        to_subtract[v] = _mm256_mullo_epi32(_mm256_set1_epi32(args.zero[entry]), column_sum[v]);
+        scale[v] = _mm256_mul_ps(_mm256_set1_ps(args.scale[entry]), column_scale[v]);
+      }
+      for (int r = 0; r < rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride) {
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v) {
+          const int lanes = full || v + 1 < vectors ? kLanes : count;
+          const __m256i sum = _mm256_sub_epi32(LoadFirst(sums + v * kLanes, lanes), to_subtract[v]);
+          __m256 y = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale[v]), bias[v]);
+          if (adds) {
+            const auto* summand = reinterpret_cast<const int32_t*>(residual + v * kLanes);
+            y = _mm256_add_ps(y, _mm256_castsi256_ps(LoadFirst(summand, lanes)));
+          }
+          // NaN passes: max and min return their second operand if either is NaN.
+          y = _mm256_min_ps(max, _mm256_max_ps(min, y));
+          if (lanes == kLanes) {
+            _mm256_storeu_ps(output + v * kLanes, y);
+          } else {
+            float all[kLanes];
+            _mm256_storeu_ps(all, y);
+            memcpy(output + v * kLanes, all, static_cast<size_t>(lanes) * sizeof(float));
+          }
+        }
+        if (adds) residual += args.residual_row_stride;
+      }
+    }
+  }
+
+  DGMS_INLINE void Run(const DequantizeArgs& args) const {
+    count == kLanes ? AllRows<true>(args) : AllRows<false>(args);
+  }
+};
+
+template <bool adds>
+void DequantizeAll(const DequantizeArgs& args) {
+  int j = 0;
+  for (; j + kLanes < args.n; j += 2 * kLanes) DequantizeColumns<2, adds>(args, j).Run(args);
+  if (j < args.n) DequantizeColumns<1, adds>(args, j).Run(args);
+}
+
 // Four rows of eight columns of bytes from 32-bit numbers that packing saturates, within halves of the vector: half i
 // has four columns of each row.
 struct RescaleColumns {
@@ -241,42 +311,7 @@ void s8_output_avx2_rescale(const RescaleArgs& args) {
 }
 
 void s8_output_avx2_dequantize(const DequantizeArgs& args) {
-  const __m256 min = _mm256_set1_ps(args.min), max = _mm256_set1_ps(args.max);
-  for (int j = 0; j < args.n; j += kLanes) {
-    const int count = args.n - j < kLanes ? args.n - j : kLanes;
-    const __m256i column_sum = Load(args.column_sum + j);
-    const __m256 column_scale = _mm256_loadu_ps(args.column_scale + j), bias = _mm256_loadu_ps(args.bias + j);
-    const int32_t* sums = args.sums + j;
-    float* output = args.output + j;
-    // What depends on the rows' quantisation is computed once for all rows that share it.
-    __m256i to_subtract = _mm256_setzero_si256();
-    __m256 scale = _mm256_setzero_ps();
-    int64_t alike = 0, next_alike = args.first_rows, entry = 0;
-    for (int r = 0; r < args.rows; ++r, sums += args.sums_row_stride, output += args.output_row_stride, --alike) {
-      if (alike == 0) {
-        to_subtract = _mm256_mullo_epi32(_mm256_set1_epi32(args.zero[entry]), column_sum);
-        scale = _mm256_mul_ps(_mm256_set1_ps(args.scale[entry]), column_scale);
-        alike = next_alike;
-        next_alike = args.rows_each;
-        ++entry;
-      }
-      const __m256i sum = _mm256_sub_epi32(LoadFirst(sums, count), to_subtract);
-      __m256 y = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale), bias);
-      if (args.residual != nullptr) {
-        const float* residual = args.residual + r * args.residual_row_stride + j;
-        y = _mm256_add_ps(y, _mm256_castsi256_ps(LoadFirst(reinterpret_cast<const int32_t*>(residual), count)));
-      }
-      // NaN passes: max and min return their second operand if either is NaN.
-      y = _mm256_min_ps(max, _mm256_max_ps(min, y));
-      if (count == kLanes) {
-        _mm256_storeu_ps(output, y);
-      } else {
-        float all[kLanes];
-        _mm256_storeu_ps(all, y);
-        memcpy(output, all, static_cast<size_t>(count) * sizeof(float));
-      }
-    }
-  }
+  (args.residual != nullptr ? DequantizeAll<true> : DequantizeAll<false>)(args);
 }
 
 void s8_output_avx2_rescale_rows(const RescaleRowsArgs& args) {
