@@ -12,7 +12,7 @@ constexpr int64_t kMinParallelMacs = 300000;
 constexpr int kWaitingSums = 8192;
 constexpr int kMaxRows = kWaitingSums / kMaxColumns;
 
-// Lets the kernel give back what it keeps in the thread's registers.
+// Lets the kernel give back what it keeps in the thread's registers: kept for as many calls as one thread makes.
 struct ReleasedState {
   GemmState state = {};
   ReleasedState() = default;
@@ -100,16 +100,15 @@ bool Int8Gemm::RunGemv(const int8_t* a, const Int8Output::Target& target, const 
   return true;
 }
 
-void Int8Gemm::RunItem(const RowTiles& tiles, const int8_t* input, const Int8Output::Target& target,
-                       const Item& item) const {
+void Int8Gemm::RunItem(const RowTiles& tiles, const int8_t* input, const Int8Output::Target& target, const Item& item,
+                       GemmState* state) const {
   const int64_t together =
       filter.blocks() == 1 ? tiles.tiles() : kWaitingSums / (tiles.most_rows() * filter.kernel().max_columns);
   const Int8FilterPanels::Panel panel = filter.panel(item.panel);
   input += panel.group * group_stride_;
   if (tiles.total_rows() == 1 && RunGemv(input, target, panel)) return;
-  ReleasedState kept;
   for (int64_t first = item.first; first < item.end; first += together) {
-    RunTiles(tiles, input, target, panel, first, std::min(item.end, first + together), &kept.state);
+    RunTiles(tiles, input, target, panel, first, std::min(item.end, first + together), state);
   }
 }
 
@@ -118,19 +117,34 @@ void Int8Gemm::Run(const int8_t* input, const Int8Output::Target& target, Thread
   const bool parallel = tiles_.total_rows() * filter.channels() * filter.k() >= kMinParallelMacs;
   const int64_t panels = filter.panels();
   const int64_t chunks = tiles_.Chunks(panels, parallel ? pool.num_threads() : 1, tiles_.row_stride());
-  const auto job = [&](int64_t item) {
+  const auto run = [&](int64_t item, GemmState* state) {
     // All panels of one range of rows, then the next range: the range's input stays in the cache.
     const int64_t chunk = item / panels;
     RunItem(tiles_, input, target,
-            {item % panels, tiles_.tiles() * chunk / chunks, tiles_.tiles() * (chunk + 1) / chunks});
+            {item % panels, tiles_.tiles() * chunk / chunks, tiles_.tiles() * (chunk + 1) / chunks}, state);
   };
-  pool.Run(chunks * panels, job, parallel);
+  const int64_t items = chunks * panels;
+  // To set the registers up anew costs as much as some tiles.
+  if (!parallel || pool.num_threads() == 1) {
+    const auto all = [&](int64_t) {
+      ReleasedState kept;
+      for (int64_t item = 0; item < items; ++item) run(item, &kept.state);
+    };
+    pool.Run(1, all, false);
+    return;
+  }
+  const auto job = [&run](int64_t item) {
+    ReleasedState kept;
+    run(item, &kept.state);
+  };
+  pool.Run(items, job);
 }
 
 void Int8Gemm::RunRows(const RowLayout& rows, const int8_t* input, const Int8Output::Target& target) const {
   RowTiles tiles;
   tiles.Plan(rows, MostRows());  // fewer rows than planned, whose number did not overflow
-  for (int64_t i = 0; i < filter.panels(); ++i) RunItem(tiles, input, target, {i, 0, tiles.tiles()});
+  ReleasedState kept;
+  for (int64_t i = 0; i < filter.panels(); ++i) RunItem(tiles, input, target, {i, 0, tiles.tiles()}, &kept.state);
 }
 
 }  // namespace dgms

@@ -38,7 +38,8 @@ class Int8Gemm {
   };
   int MostRows() const;  // of a tile
   bool RunGemv(const int8_t* a, const Int8Output::Target& target, const Int8FilterPanels::Panel& panel) const;
-  void RunItem(const RowTiles& tiles, const int8_t* input, const Int8Output::Target& target, const Item& item) const;
+  void RunItem(const RowTiles& tiles, const int8_t* input, const Int8Output::Target& target, const Item& item,
+               GemmState* state) const;
   void RunTiles(const RowTiles& tiles, const int8_t* input, const Int8Output::Target& target,
                 const Int8FilterPanels::Panel& panel, int64_t first_tile, int64_t end_tile, GemmState* state) const;
 
