@@ -20,6 +20,11 @@ bool AreModerate(const float* scale, int64_t count) {
   return all;
 }
 
+// Asks for bytes first..last-1, a hint.
+void FetchAhead(const uint8_t* bytes, int64_t first, int64_t last) {
+  for (int64_t i = first; i < last; i += static_cast<int64_t>(kAlignment)) __builtin_prefetch(bytes + i, 0, 2);
+}
+
 }  // namespace
 
 Status FilterPanels::Init(const FilterMatrix& shape, const FloatFilter& filter, const float* bias,
@@ -86,11 +91,17 @@ Status FilterPanels::PackCodes(const CodebookFilter& filter) {
       (panels_per_group_ - 1) * packed_panel_bytes_ + padded_k_ * RoundUp(last, kernel_->column_unit) / 2;
   if (!packed_.Reserve(shape_.groups * packed_group_bytes_)) return Status::kOutOfMemory;
   uint8_t* packed = packed_.data();
+  const int64_t bytes = filter.count / 2;  // of whole bytes
   for (int64_t group = 0; group < shape_.groups; ++group) {
     for (int64_t panel = 0; panel < panels_per_group_; ++panel) {
       const int n = Columns(panel);
       const int64_t first = (group * shape_.columns + panel * kernel_->max_columns) * k();
+      const int64_t panel_bytes = n * k() / 2, next = first / 2 + panel_bytes;
       for (int64_t b = 0; b < block_count_; ++b) {
+        // The codes of a model that was just opened are in no near cache, and a panel reads too many columns at a time
+        // for the processor to fetch them ahead by itself: a share of the next panel's with each block.
+        FetchAhead(filter.codes, std::min(next + panel_bytes * b / block_count_, bytes),
+                   std::min(next + panel_bytes * (b + 1) / block_count_, bytes));
         const Block& block = blocks_[b];
         // Parts of several segments are packed one after the other: they are multiples of k_unit, so that the packed
         // block is that of all of them together.

@@ -158,8 +158,15 @@ int64_t OneByOne(const Planned* ops, int count, int threads) {
   return shared / threads + each;
 }
 
+bool HasFarMap(const Planned* ops, int count) {
+  return std::any_of(ops, ops + count - 1, [](const Planned& planned) {
+    return planned.shape.window.out_h * planned.shape.out_line_bytes >= kFarBytes;
+  });
+}
+
 // How much less time a chain takes than its members one by one, in multiply-adds of one thread; below 0: more.
 int64_t Gain(const Planned* ops, int count, int threads) {
+  if (threads == 1 && !HasFarMap(ops, count)) return -1;  // arithmetic alone does not become less
   const int64_t strips = StripsOfImage(ops, count, threads, LineChain::StripBytes());
   const StripCost cost = CostOf(ops, count, CeilDiv(ops[count - 1].shape.window.out_h, strips));
   if (cost.bytes() > LineChain::StripBytes()) return -1;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <climits>
 #include <cstdlib>
+#include <numeric>
 
 #include "ops/memory.h"
 #include "tflite/log.h"
@@ -46,6 +47,10 @@ bool ElementCount(const tfl::IntArray* dims, int64_t* count) {
 }
 
 bool DimsEqual(const tfl::IntArray* dims, const std::vector<int>& expected) {
+  return dims != nullptr && dims->size >= 0 && std::equal(dims->begin(), dims->end(), expected.begin(), expected.end());
+}
+
+bool DimsEqual(const tfl::IntArray* dims, std::initializer_list<int> expected) {
   return dims != nullptr && dims->size >= 0 && std::equal(dims->begin(), dims->end(), expected.begin(), expected.end());
 }
 
@@ -146,8 +151,8 @@ bool Graph::Read(tfl::Context* context, std::string* why) {
 
 bool Graph::ReadNodes(const std::vector<int>& plan, std::string* why) {
   producers_.assign(context_->tensors_size, kNone);
-  consumers_.assign(context_->tensors_size, {});
   nodes_.clear();
+  nodes_.reserve(plan.size());
   for (int index : plan) {
     tfl::Node* node = nullptr;
     tfl::Registration* registration = nullptr;
@@ -161,11 +166,6 @@ bool Graph::ReadNodes(const std::vector<int>& plan, std::string* why) {
     entry.node = node;
     entry.builtin = registration->builtin_code;
     const int position = node_count();
-    for (int i = 0; i < entry.input_count(); ++i) {
-      if (tensor(entry.input(i)) == nullptr) continue;
-      std::vector<int>& readers = consumers_[entry.input(i)];
-      if (readers.empty() || readers.back() != position) readers.push_back(position);
-    }
     for (int i = 0; i < entry.output_count(); ++i) {
       if (tensor(entry.output(i)) == nullptr) continue;
       int& producer = producers_[entry.output(i)];
@@ -173,10 +173,35 @@ bool Graph::ReadNodes(const std::vector<int>& plan, std::string* why) {
     }
     nodes_.push_back(entry);
   }
+  ReadConsumers();
   if (!InOrder(why)) return false;
   varies_.clear();
+  varies_.reserve(nodes_.size());
   for (const GraphNode& node : nodes_) varies_.push_back(Varies(node));
   return true;
+}
+
+// All lists lie in one piece of memory: one for each tensor would cost a start more time than to read all nodes twice.
+void Graph::ReadConsumers() {
+  const size_t tensors = context_->tensors_size;
+  std::vector<int> last_reader;
+  const auto for_each_reader = [&](const auto& use) {  // of each tensor, in rising order, each once
+    last_reader.assign(tensors, kNone);
+    for (int position = 0; position < node_count(); ++position) {
+      for (int i = 0; i < nodes_[position].input_count(); ++i) {
+        const int id = nodes_[position].input(i);
+        if (tensor(id) == nullptr || last_reader[id] == position) continue;
+        last_reader[id] = position;
+        use(id, position);
+      }
+    }
+  };
+  first_consumer_.assign(tensors + 1, 0);
+  for_each_reader([&](int id, int) { ++first_consumer_[id + 1]; });
+  std::partial_sum(first_consumer_.begin(), first_consumer_.end(), first_consumer_.begin());
+  consumers_.resize(static_cast<size_t>(first_consumer_.back()));
+  std::vector<int> next = first_consumer_;
+  for_each_reader([&](int id, int position) { consumers_[next[id]++] = position; });
 }
 
 // Nodes are in order: what was said of those before this one is known.
@@ -197,7 +222,8 @@ bool Graph::Varies(const GraphNode& node) const {
 bool Graph::InOrder(std::string* why) const {
   for (size_t id = 0; id < producers_.size(); ++id) {
     const int producer = producers_[id];
-    const bool late = producer != kNone && !consumers_[id].empty() && consumers_[id].front() <= producer;
+    const Positions readers = consumers(static_cast<int>(id));
+    const bool late = producer != kNone && !readers.empty() && readers[0] <= producer;
     if (producer == kSeveral || late) {
       *why = Format("tensor %zu is written twice, or after it is read", id);
       return false;
@@ -231,6 +257,9 @@ bool Graph::ReadGraphOutputs(const std::vector<int>& plan, std::string* why) {
   for (int id : *partitions[0].output_tensors) {
     if (tensor(id) != nullptr) graph_outputs_[id] = true;
   }
+  // A claim of the whole graph, which is the common one, need not be previewed once more.
+  asked_nodes_ = plan;
+  partitions_.assign(1, {partitions[0].nodes_to_replace->begin(), partitions[0].nodes_to_replace->end()});
   return true;
 }
 
@@ -274,9 +303,9 @@ std::vector<int> Graph::dims(int id) const {
 
 int Graph::producer(int id) const { return tensor(id) != nullptr ? producers_[id] : kNone; }
 
-const std::vector<int>& Graph::consumers(int id) const {
-  static const std::vector<int> nobody;
-  return tensor(id) != nullptr ? consumers_[id] : nobody;
+Positions Graph::consumers(int id) const {
+  if (tensor(id) == nullptr) return {nullptr, nullptr};
+  return {consumers_.data() + first_consumer_[id], consumers_.data() + first_consumer_[id + 1]};
 }
 
 bool Graph::is_graph_output(int id) const { return tensor(id) != nullptr && graph_outputs_[id]; }

@@ -4,6 +4,7 @@
 #define DGMS_TFLITE_GRAPH_H_
 
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@ bool MultiplyChecked(int64_t a, int64_t b, int64_t* product);
 bool ElementCount(const tfl::IntArray* dims, int64_t* count);
 
 bool DimsEqual(const tfl::IntArray* dims, const std::vector<int>& expected);
+bool DimsEqual(const tfl::IntArray* dims, std::initializer_list<int> expected);
 std::string DimsText(const tfl::IntArray* dims);
 const char* BuiltinName(int builtin);
 
@@ -46,6 +48,21 @@ struct GraphNode {
   }
 };
 
+// Positions of nodes in the execution plan, in rising order. Valid as long as their graph.
+class Positions {
+ public:
+  Positions(const int* first, const int* last) : first_(first), last_(last) {}
+  const int* begin() const { return first_; }
+  const int* end() const { return last_; }
+  bool empty() const { return first_ == last_; }
+  size_t size() const { return static_cast<size_t>(last_ - first_); }
+  int operator[](size_t i) const { return first_[i]; }
+
+ private:
+  const int* first_;
+  const int* last_;
+};
+
 class Graph {
  public:
   static constexpr int kNone = -1;
@@ -66,7 +83,7 @@ class Graph {
   // Position of the node that computes the tensor; kNone if there is none.
   int producer(int id) const;
   // Positions of the nodes that read it, each once.
-  const std::vector<int>& consumers(int id) const;
+  Positions consumers(int id) const;
   // Whether what the node computes can differ from one run to the next. What depends on constants alone (the decoding
   // of a filter) does not.
   bool varies(int position) const { return varies_[position]; }
@@ -88,16 +105,18 @@ class Graph {
   static constexpr int kSeveral = -2;
 
   bool ReadNodes(const std::vector<int>& plan, std::string* why);
+  void ReadConsumers();
   bool InOrder(std::string* why) const;
   bool Varies(const GraphNode& node) const;
   bool ReadGraphOutputs(const std::vector<int>& plan, std::string* why);
 
   tfl::Context* context_ = nullptr;
   std::vector<GraphNode> nodes_;
-  std::vector<bool> varies_;                 // by position
-  std::vector<int> producers_;               // by tensor
-  std::vector<std::vector<int>> consumers_;  // by tensor
-  std::vector<bool> graph_outputs_;          // by tensor
+  std::vector<bool> varies_;         // by position
+  std::vector<int> producers_;       // by tensor
+  std::vector<int> first_consumer_;  // by tensor, and one more: where its consumers begin in consumers_
+  std::vector<int> consumers_;       // of all tensors
+  std::vector<bool> graph_outputs_;  // by tensor
 
   // The last answer of Partitions: the same claim is looked at several times.
   mutable std::vector<int> asked_nodes_;

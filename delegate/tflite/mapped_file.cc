@@ -4,6 +4,7 @@
 
 #ifdef __linux__
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -16,7 +17,7 @@ namespace dgms {
 #ifdef __linux__
 namespace {
 
-// Fewer bytes are not worth reading the list of mappings, a tenth of a millisecond in a large process.
+// Fewer bytes are not worth looking for their mapping.
 constexpr int64_t kLeastBytes = 128 * 1024;
 
 struct Span {
@@ -45,18 +46,74 @@ std::vector<Span> PagesOf(const std::vector<ByteRange>& ranges) {
   return pages;
 }
 
-// A text file, line by line, without the C library's own buffers and locale.
-class Lines {
+// Shared mappings mirror what they map, so that nothing is lost with a page. Private ones may have been written to.
+struct Mapping {
+  Span span = {};
+  bool shared = false;
+};
+
+// Linux 6.11 and later look one mapping up for who asks, instead of writing all of them down as text. This is the
+// question, as in a newer linux/fs.h than most systems have.
+struct MappingQuery {
+  uint64_t size, flags, address;     // what is asked
+  uint64_t first, end, found_flags;  // what is answered, from here on
+  uint64_t page_size, offset, inode;
+  uint32_t device_major, device_minor;
+  uint32_t name_size, build_id_size;
+  uint64_t name, build_id;
+};
+static_assert(sizeof(MappingQuery) == 104, "the system's procmap_query");
+constexpr unsigned long kQueryMapping = _IOWR('f', 17, MappingQuery);
+constexpr uint64_t kSharedMapping = 0x08, kCoveringOrNext = 0x10;
+
+// The mappings of this process, in rising order.
+class Mappings {
  public:
-  explicit Lines(const char* path) : file_(open(path, O_RDONLY | O_CLOEXEC)) {}
-  ~Lines() {
+  explicit Mappings(const char* path) : file_(open(path, O_RDONLY | O_CLOEXEC)) {}
+  ~Mappings() {
     if (file_ >= 0) close(file_);
   }
-  Lines(const Lines&) = delete;
-  Lines& operator=(const Lines&) = delete;
+  Mappings(const Mappings&) = delete;
+  Mappings& operator=(const Mappings&) = delete;
 
-  // The next line; null at the end.
-  const char* Next() {
+  // The first one that ends behind `address`, which never decreases from call to call; null if there is none.
+  const Mapping* Behind(uintptr_t address) {
+    while (last_.span.end <= address) {
+      if (!(answers_ && Ask(address)) && !ReadNext()) return nullptr;
+    }
+    return &last_;
+  }
+
+ private:
+  // False if the system does not answer such questions, or has no such mapping; then the text is read.
+  bool Ask(uintptr_t address) {
+    MappingQuery query = {};
+    query.size = sizeof(query);
+    query.flags = kCoveringOrNext;
+    query.address = address;
+    answers_ = ioctl(file_, kQueryMapping, &query) == 0 && query.end > address;
+    if (answers_)
+      last_ = {{static_cast<uintptr_t>(query.first), static_cast<uintptr_t>(query.end)},
+               (query.found_flags & kSharedMapping) != 0};
+    return answers_;
+  }
+
+  // "7f00-7f42 r--s 0000 fe:00 1234 path": 's' of the permissions' letters says that it is shared.
+  bool ReadNext() {
+    constexpr int kShared = 3;
+    const char* line = NextLine();
+    if (line == nullptr) return false;
+    char* at = nullptr;
+    last_.span.first = std::strtoull(line, &at, 16);
+    if (*at != '-') return false;
+    last_.span.end = std::strtoull(at + 1, &at, 16);
+    if (*at != ' ' || std::strlen(at) <= 1 + kShared) return false;
+    last_.shared = at[1 + kShared] == 's';
+    return true;
+  }
+
+  // The text's next line, without the C library's own buffers and locale; null at the end.
+  const char* NextLine() {
     char* line = buffer_ + begin_;
     char* end = static_cast<char*>(std::memchr(line, '\n', filled_ - begin_));
     while (end == nullptr) {
@@ -75,28 +132,16 @@ class Lines {
     return line;
   }
 
- private:
   // Few lines: the system makes up as many as are asked for, about a microsecond each, and that of a file that was just
   // mapped is among the first.
   static constexpr size_t kAtOnce = 1024;
 
   const int file_;
+  bool answers_ = true;
+  Mapping last_;
   size_t begin_ = 0, filled_ = 0;
   char buffer_[3 * 4096];  // a path has 4096 bytes at most
 };
-
-// "7f00-7f42 r--s 0000 fe:00 1234 path": a mapping that is shared ('s') mirrors what it maps, so that nothing is lost
-// with a page. Private ones ('p') may have been written to.
-bool ReadMapping(const char* line, Span* span, bool* shared) {
-  constexpr int kShared = 3;  // of the permissions' letters
-  char* at = nullptr;
-  span->first = std::strtoull(line, &at, 16);
-  if (*at != '-') return false;
-  span->end = std::strtoull(at + 1, &at, 16);
-  if (*at != ' ' || std::strlen(at) <= 1 + kShared) return false;
-  *shared = at[1 + kShared] == 's';
-  return true;
-}
 
 }  // namespace
 
@@ -104,20 +149,18 @@ int64_t LetGoOfFilePages(std::vector<ByteRange> ranges, const char* maps) {
   int64_t bytes = 0;
   for (const ByteRange& range : ranges) bytes += range.bytes;
   if (bytes < kLeastBytes) return 0;
-  const std::vector<Span> pages = PagesOf(ranges);
-  Lines lines(maps);
+  Mappings mappings(maps);
   int64_t gone = 0;
-  size_t next = 0;  // the first of `pages` that does not end before the mapping
-  for (const char* line = lines.Next(); line != nullptr && next < pages.size(); line = lines.Next()) {
-    Span mapping = {};
-    bool shared = false;
-    if (!ReadMapping(line, &mapping, &shared)) break;
-    while (next < pages.size() && pages[next].end <= mapping.first) ++next;
-    for (size_t i = next; shared && i < pages.size() && pages[i].first < mapping.end; ++i) {
-      const Span part = {std::max(pages[i].first, mapping.first), std::min(pages[i].end, mapping.end)};
-      if (madvise(reinterpret_cast<void*>(part.first), part.end - part.first, MADV_DONTNEED) == 0) {
+  for (const Span& pages : PagesOf(ranges)) {
+    for (uintptr_t at = pages.first; at < pages.end;) {
+      const Mapping* const mapping = mappings.Behind(at);
+      if (mapping == nullptr) return gone;
+      const Span part = {std::max(at, mapping->span.first), std::min(pages.end, mapping->span.end)};
+      if (mapping->shared && part.first < part.end &&
+          madvise(reinterpret_cast<void*>(part.first), part.end - part.first, MADV_DONTNEED) == 0) {
         gone += static_cast<int64_t>(part.end - part.first);
       }
+      at = mapping->span.end;
     }
   }
   return gone;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 #include <utility>
 
 #include "tflite/log.h"
@@ -18,12 +19,16 @@ struct Mismatch {
   std::string why;
 };
 
+// Operators of the longest chain: 3 bits, with groups, padding and a scale. For memory only.
+constexpr size_t kLongestChain = 16;
+
 class Matcher {
  public:
   Matcher(const Graph& graph, int channel_axis, int rank, tfl::Type values, FilterMatch* match)
       : graph_(graph), channel_axis_(channel_axis), rank_(rank), values_(values), match_(*match) {}
 
   void Match(int id) {
+    match_.nodes.reserve(kLongestChain);
     bool scaled = false;
     int scale = tfl::kOptionalTensor;
     const int filter = SkipScale(id, &scaled, &scale);
@@ -73,18 +78,25 @@ class Matcher {
 
   // Declared dims must be the true ones, or [0]: what this delegate makes of intermediates that it skips, and what is
   // then left of them if the runtime takes the delegate out and puts it in again.
-  void CheckDims(int id, const std::vector<int>& expected) {
+  template <typename Dims>
+  void CheckDims(int id, const Dims& expected) {
     const tfl::IntArray* dims = graph_.tensor(id)->dims;
     if (!DimsEqual(dims, expected) && !DimsEqual(dims, {0})) Fail("an intermediate tensor declares a wrong shape");
   }
 
-  const void* Constant(int id, tfl::Type type, const std::vector<int>& dims, const char* what) {
+  void CheckDims(int id, std::initializer_list<int> expected) { CheckDims<std::initializer_list<int>>(id, expected); }
+
+  template <typename Dims>
+  const void* Constant(int id, tfl::Type type, const Dims& dims, const char* what) {
     int64_t count = 0;
     const void* data = graph_.ConstantData(id, type, &count);
     if (data == nullptr || !DimsEqual(graph_.tensor(id)->dims, dims)) {
       Fail(std::string(what) + " is not a constant of the right type and shape");
     }
     return data;
+  }
+  const void* Constant(int id, tfl::Type type, std::initializer_list<int> dims, const char* what) {
+    return Constant<std::initializer_list<int>>(id, type, dims, what);
   }
 
   // A constant of rank 1, whatever its size.
@@ -122,10 +134,12 @@ class Matcher {
   // The filter's codebooks: 2^bits values each, from each start on.
   void CopyCodebooks(const void* data, const std::vector<int>& starts) {
     const int book = match_.format->codebook_size();
+    if (values_ == tfl::Type::kFloat32) match_.codebooks.reserve(starts.size() * static_cast<size_t>(book));
     for (int start : starts) {
       if (values_ == tfl::Type::kFloat32) {
-        const std::vector<float> values = Floats(static_cast<const float*>(data) + start, book);
-        match_.codebooks.insert(match_.codebooks.end(), values.begin(), values.end());
+        const size_t at = match_.codebooks.size();
+        match_.codebooks.resize(at + static_cast<size_t>(book));
+        std::memcpy(match_.codebooks.data() + at, static_cast<const float*>(data) + start, book * sizeof(float));
       } else {
         const auto* values = static_cast<const int8_t*>(data) + start;
         for (int i = 0; i < book; ++i) Require(values[i] >= -127, "a value of the int8 codebook is -128");
@@ -298,7 +312,7 @@ class Matcher {
       CheckDims(last.input(0), {kByteValues, match_.format->planes[0].codes_per_byte()});
       SetCodebook(codebook, entries);
     }
-    CheckDims(id, {static_cast<int>(plane_bytes_.back()), match_.format->block_size()});
+    CheckDims(id, {static_cast<int>(plane_bytes_[last_plane_]), match_.format->block_size()});
   }
 
   void SetCodebook(const void* data, int entries) {
@@ -335,7 +349,7 @@ class Matcher {
       CheckDims(highs, shape);
       CheckDims(fields, {static_cast<int>(plane_bytes_[0]), 4});
     }
-    CheckDims(id, {static_cast<int>(plane_bytes_.back()), match_.format->block_size()});
+    CheckDims(id, {static_cast<int>(plane_bytes_[last_plane_]), match_.format->block_size()});
   }
 
   // GATHER(table of plane `plane`, CAST(bytes)), for 3 bits.
@@ -373,7 +387,8 @@ class Matcher {
     const void* bytes = Vector(cast.input(0), tfl::Type::kUInt8, &size, "the packed codes");
     CheckDims(id, {size});
     match_.planes[plane] = static_cast<const uint8_t*>(bytes);
-    plane_bytes_.push_back(size);
+    plane_bytes_[plane] = size;
+    last_plane_ = plane;
   }
 
   // The planes hold exactly the filter's codes and their padding.
@@ -390,8 +405,9 @@ class Matcher {
   const int rank_;
   const tfl::Type values_;
   FilterMatch& match_;
-  int64_t padded_ = 0;                // elements of [M, r]
-  std::vector<int64_t> plane_bytes_;  // of the planes read so far
+  int64_t padded_ = 0;                    // elements of [M, r]
+  int64_t plane_bytes_[kMaxPlanes] = {};  // of the planes read so far
+  int last_plane_ = 0;
 };
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <set>
+#include <unordered_map>
 
 #include "tflite/graph.h"
 #include "tflite/log.h"
@@ -26,6 +26,16 @@ bool MapBytes(const std::vector<int>& dims, int64_t element_bytes, int64_t* byte
   *bytes = product;
   return product <= PTRDIFF_MAX - kMemoryUnit;
 }
+
+// A fixed set of tensors: the inputs of a partition are all of its constants, too, hundreds.
+class TensorSet {
+ public:
+  explicit TensorSet(const tfl::IntArray& ids) : ids_(ids.begin(), ids.end()) { std::sort(ids_.begin(), ids_.end()); }
+  bool Has(int id) const { return std::binary_search(ids_.begin(), ids_.end(), id); }
+
+ private:
+  std::vector<int> ids_;
+};
 
 // Gives a tensor of the runtime a new shape.
 std::string Resize(tfl::Context* context, int id, const std::vector<int>& dims, int64_t element_bytes) {
@@ -64,27 +74,28 @@ Partition::Partition(const tfl::DelegateParams& params, std::map<int, PreparedOp
 // An activation is the partition's own if the runtime asks for it neither as an input nor as an output: a tensor that
 // is read inside and outside of the partition, or that the graph returns, lives in the runtime's memory.
 void Partition::FindPlaces(const tfl::DelegateParams& params) {
-  const std::set<int> inputs(params.input_tensors->begin(), params.input_tensors->end());
-  const std::set<int> outputs(params.output_tensors->begin(), params.output_tensors->end());
-  std::map<int, int> computed;  // tensor -> step
+  const TensorSet inputs(*params.input_tensors), outputs(*params.output_tensors);
+  std::unordered_map<int, int> computed;  // tensor -> step
+  computed.reserve(steps_.size());
   for (size_t i = 0; i < steps_.size(); ++i) {
     Step& step = steps_[i];
+    step.inputs.reserve(step.match.inputs.size());
     for (int tensor : step.match.inputs) {
       const auto inside = computed.find(tensor);
-      if (inside == computed.end() && inputs.count(tensor) == 0) {
+      if (inside == computed.end() && !inputs.Has(tensor)) {
         broken_ = Format("tensor %d is neither an input of its partition nor computed in it", tensor);
       }
-      const bool own = inside != computed.end() && outputs.count(tensor) == 0;
+      const bool own = inside != computed.end() && !outputs.Has(tensor);
       step.inputs.push_back({tensor, own ? inside->second : Step::kNone});
     }
-    step.own_output = outputs.count(step.match.output) == 0;
+    step.own_output = !outputs.Has(step.match.output);
     const LayerMatch* layer = step.match.layer();
     if (layer != nullptr && layer->int8_output && !step.own_output) {
       broken_ = Format("the runtime cut the graph at tensor %d, other than it said before", step.match.output);
     }
     computed[step.match.output] = static_cast<int>(i);
   }
-  for (int id : outputs) {
+  for (int id : *params.output_tensors) {
     if (computed.count(id) == 0) skipped_.push_back(id);
   }
 }

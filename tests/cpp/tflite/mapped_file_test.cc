@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -119,6 +120,25 @@ TEST_F(MappedFile, EachMappingOfARangeIsLookedAt) {
   mapping.ExpectFilled();
   EXPECT_EQ(LetGoOfFilePages({mapping.range()}), kBytes / 2);
   mapping.ExpectFilled();
+}
+
+// What older systems have: the list as text alone. A copy of it answers no questions.
+TEST_F(MappedFile, TheListMayBeText) {
+  Mapping mapping(PROT_READ, MAP_SHARED, file_);
+  uint8_t* const half = mapping.data() + kBytes / 2;
+  ASSERT_EQ(mmap(half, kBytes / 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), half);
+  for (int64_t i = kBytes / 2; i < kBytes; ++i) mapping.data()[i] = ValueAt(i);
+  mapping.ExpectFilled();
+  char path[] = "/tmp/dgms_maps_XXXXXX";
+  const int copy = mkstemp(path);
+  ASSERT_GE(copy, 0);
+  std::ifstream maps("/proc/self/maps");
+  const std::string text((std::istreambuf_iterator<char>(maps)), std::istreambuf_iterator<char>());
+  ASSERT_EQ(write(copy, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  EXPECT_EQ(LetGoOfFilePages({mapping.range()}, path), kBytes / 2);
+  mapping.ExpectFilled();
+  close(copy);
+  unlink(path);
 }
 
 TEST_F(MappedFile, LittleIsNotWorthIt) {
