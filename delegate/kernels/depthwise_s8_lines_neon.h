@@ -115,9 +115,14 @@ DGMS_INLINE int8x16_t OneLineDown(int8x16_t weights, int8x16_t above) {
 }
 
 // What is known of the outputs of some channels.
-//   plain   no clamp but that of 8 bits, no ties, FitsHalves, the zero point is -128 (requantize_s8_neon.h)
+enum class OutputsOf {
+  kAny,     // nothing
+  kPlain,   // no clamp but that of 8 bits, no ties, FitsHalves, the zero point is -128 (requantize_s8_neon.h)
+  kNarrow,  // NarrowS8
+};
+
 struct Ending {
-  bool plain;
+  bool plain;  // OutputsOf::kPlain
   int16x8_t zero;
   int8x16_t min, max;
 
@@ -136,10 +141,11 @@ struct Ending {
   }
 };
 
-// 16 outputs of numbers after the shift.
-template <bool plain>
+// 16 outputs of numbers after the shift, which narrow ones do not have.
+template <OutputsOf of>
 DGMS_INLINE int8x16_t ToBytes(const int32x4_t (&y)[4], const Ending& ending, uint8x16_t top_bits) {
-  if (plain) return BytesAbove128(y, top_bits);
+  if (of == OutputsOf::kNarrow) return NarrowBytes(y, top_bits);
+  if (of == OutputsOf::kPlain) return BytesAbove128(y, top_bits);
   return vminq_s8(vmaxq_s8(Bytes<false>(y, ending.zero), ending.min), ending.max);
 }
 

@@ -24,23 +24,29 @@ void ForEachPart(const DepthwiseLinesS8Args& args, int64_t width, int64_t togeth
   }
 }
 
-template <int stride, bool plain>
-void RunThreeByThree(const DepthwiseLinesS8Args& args, const RequantizeArgs& output, const Ending& ending) {
-  using Pass = ThreeByThree<stride, plain>;
-  const MapLines map(args);
-  ForEachPart(args, Pass::kWidth, Pass::kTogether, [&](int64_t first, int64_t end, int64_t next) {
-    // The last channels begin where they fill vectors; those done twice come out the same.
-    const int64_t c = next + Pass::kWidth <= args.channels ? next : args.channels - Pass::kWidth;
-    ThreeMemory memory;
-    Pass pass(args, output, ending, c, &memory);
-    for (int64_t line = first; line < end; line += Pass::kTogether) pass.Run(args, map, output, line, c);
-  });
+// Lines first..end - 1, ThreeByThree's kWidth channels from c on.
+template <int stride, OutputsOf of>
+void RunThreeByThree(const DepthwiseLinesS8Args& args, const MapLines& map, const RequantizeArgs& output,
+                     const Ending& ending, int64_t first, int64_t end, int64_t c) {
+  using Pass = ThreeByThree<stride, of>;
+  ThreeMemory memory;
+  Pass pass(args, output, ending, c, &memory);
+  for (int64_t line = first; line < end; line += Pass::kTogether) pass.Run(args, map, output, line, c);
 }
 
 template <int stride>
 bool TryThreeByThree(const DepthwiseLinesS8Args& args, const RequantizeArgs& output, const Ending& ending) {
-  if (!ThreeByThree<stride, true>::Fits(args)) return false;
-  (ending.plain ? RunThreeByThree<stride, true> : RunThreeByThree<stride, false>)(args, output, ending);
+  using Pass = ThreeByThree<stride, OutputsOf::kAny>;
+  if (!Pass::Fits(args)) return false;
+  const MapLines map(args);
+  const auto other =
+      ending.plain ? RunThreeByThree<stride, OutputsOf::kPlain> : RunThreeByThree<stride, OutputsOf::kAny>;
+  ForEachPart(args, Pass::kWidth, Pass::kTogether, [&](int64_t first, int64_t end, int64_t next) {
+    // The last channels begin where they fill vectors; those done twice come out the same.
+    const int64_t c = next + Pass::kWidth <= args.channels ? next : args.channels - Pass::kWidth;
+    const bool narrow = IsNarrow<Pass::kVectors>(output.narrow.From(c));
+    (narrow ? RunThreeByThree<stride, OutputsOf::kNarrow> : other)(args, map, output, ending, first, end, c);
+  });
   return true;
 }
 
@@ -52,7 +58,7 @@ bool TryThreeByThree(const DepthwiseLinesS8Args& args, const RequantizeArgs& out
 }
 
 // Pixels of one line, `count` (up to 16) channels.
-template <bool plain>
+template <OutputsOf of>
 void FinishPixels(const int32_t* sums, int64_t pixels, int64_t count, const RequantizeArgs& output,
                   const Ending& ending) {
   int32x4_t multiplier[4], shift[4];
@@ -67,8 +73,11 @@ void FinishPixels(const int32_t* sums, int64_t pixels, int64_t count, const Requ
     int32x4_t y[4];
     LoadColumns(sums, y);
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) y[v] = vrshlq_s32(Multiplied<!plain>(y[v], multiplier[v]), shift[v]);
-    const int8x16_t bytes = ToBytes<plain>(y, ending, top_bits);
+    for (int v = 0; v < 4; ++v) {
+      y[v] = Multiplied<of == OutputsOf::kAny>(y[v], multiplier[v]);
+      if (of != OutputsOf::kNarrow) y[v] = vrshlq_s32(y[v], shift[v]);
+    }
+    const int8x16_t bytes = ToBytes<of>(y, ending, top_bits);
     if (count == kStripChannels) {
       vst1q_s8(to, bytes);
     } else {
@@ -83,16 +92,19 @@ void RunStrips(const DepthwiseLinesS8Args& args, const RequantizeArgs& output, c
   const MapLines map(args);
   const int together = args.stride_h == 1 && args.dilation_h == 1 ? kMaxTogether : 1;
   const TilesFn tiles[2] = {ChooseTiles(args, 1), ChooseTiles(args, 2)};
-  const auto finish = ending.plain ? FinishPixels<true> : FinishPixels<false>;
+  const auto other = ending.plain ? FinishPixels<OutputsOf::kPlain> : FinishPixels<OutputsOf::kAny>;
   StripMemory memory;
   ForEachPart(args, kStripChannels, together, [&](int64_t first, int64_t end, int64_t next) {
     const bool overlaps = next + kStripChannels > args.channels && args.channels >= kStripChannels;
     const int64_t c = overlaps ? args.channels - kStripChannels : next;
     const int64_t count = args.channels < kStripChannels ? args.channels : kStripChannels;
     Strip strip(args, map, c, count, &memory);
-    strip.Prepare(output.bias + c, together);
+    const NarrowS8 of_channels = output.narrow.From(c);
+    const bool narrow = count == kStripChannels && IsNarrow<kStripVectors>(of_channels);
+    const auto finish = narrow ? FinishPixels<OutputsOf::kNarrow> : other;
+    strip.Prepare(narrow ? of_channels.bias : output.bias + c, together);
     RequantizeArgs columns = output;
-    columns.multiplier += c;
+    columns.multiplier = narrow ? of_channels.multiplier : output.multiplier + c;
     columns.right += c;
     for (int64_t line = first; line < end; line += together) {
       const int lines = end - line < together ? 1 : together;

@@ -21,7 +21,7 @@ struct ThreeMemory {
   int8_t unused[8];
 };
 
-template <int stride, bool plain>
+template <int stride, OutputsOf of>
 class ThreeByThree {
  public:
   static constexpr int kTogether = stride == 1 ? 2 : 1;  // lines of the output
@@ -51,8 +51,10 @@ class ThreeByThree {
         zero_sums = vdotq_s32(zero_sums, weights_[0][kx][v], zero_);
         if constexpr (kTogether == 2) weights_[1][kx][v] = OneLineDown(weights_[0][kx][v], vdupq_n_s8(0));
       }
-      const int32x4_t start = vsubq_s32(vld1q_s32(output.bias + channel), zero_sums);
-      const int32x4_t multiplier = vld1q_s32(output.multiplier + channel);
+      const bool narrow = of == OutputsOf::kNarrow;
+      const int32x4_t bias = vld1q_s32((narrow ? output.narrow.bias : output.bias) + channel);
+      const int32x4_t start = vsubq_s32(bias, zero_sums);
+      const int32x4_t multiplier = vld1q_s32((narrow ? output.narrow.multiplier : output.multiplier) + channel);
       const int32x4_t shift = vnegq_s32(vld1q_s32(output.right + channel));
 #pragma GCC unroll 2
       for (int line = 0; line < kTogether; ++line) {
@@ -180,12 +182,14 @@ class ThreeByThree {
     KeepLoadsHere();
     Load(memory_->multiplier, of_channel);
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) sums[i] = Multiplied<!plain>(sums[i], of_channel[i % kVectors]);
-    KeepLoadsHere();
-    Load(memory_->shift, of_channel);
+    for (int i = 0; i < 4; ++i) sums[i] = Multiplied<of == OutputsOf::kAny>(sums[i], of_channel[i % kVectors]);
+    if constexpr (of != OutputsOf::kNarrow) {
+      KeepLoadsHere();
+      Load(memory_->shift, of_channel);
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) sums[i] = vrshlq_s32(sums[i], of_channel[i % kVectors]);
-    const int8x16_t bytes = ToBytes<plain>(sums, ending_, top_bits_);
+      for (int i = 0; i < 4; ++i) sums[i] = vrshlq_s32(sums[i], of_channel[i % kVectors]);
+    }
+    const int8x16_t bytes = ToBytes<of>(sums, ending_, top_bits_);
     if constexpr (kTogether == 1) {
       vst1q_s8(to_[0], bytes);
       to_[0] += to_step_[0];

@@ -135,6 +135,7 @@ enum class BytesOf {
   kAny,       // nothing
   kSigned,    // no clamp but that of 8 bits, HasTies, FitsHalves
   kUnsigned,  // the same without ties, the zero point is -128: outputs less that saturate to 0..255
+  kNarrow,    // NarrowS8
 };
 
 // To int8 in fixed point (requantize_s8_neon.h): sums begin at the bias, and all that is left is in registers.
@@ -144,8 +145,8 @@ class ToBytes {
   // `c`: what the blocks before left, or null. `fits`: FitsHalves; the sums are all of K.
   DGMS_INLINE ToBytes(const int32_t* c, const RequantizeArgs& output, bool fits)
       : c_(c),
-        bias_(output.bias),
-        multiplier_(output.multiplier),
+        bias_(of == BytesOf::kNarrow ? output.narrow.bias : output.bias),
+        multiplier_(of == BytesOf::kNarrow ? output.narrow.multiplier : output.multiplier),
         output_(output.output),
         output_stride_(output.output_row_stride),
         ties_(HasTies(output)),
@@ -154,7 +155,7 @@ class ToBytes {
         zero_(static_cast<int16_t>(output.zero)),
         min_(static_cast<int8_t>(output.min)),
         max_(static_cast<int8_t>(output.max)) {
-    StoreShifts<vectors>(output.right, shift_);
+    if constexpr (of != BytesOf::kNarrow) StoreShifts<vectors>(output.right, shift_);
   }
 
   template <int rows>
@@ -177,6 +178,11 @@ class ToBytes {
 #pragma GCC unroll 8
         for (int r = 0; r < rows; ++r) bytes[r] = vminq_s8(vmaxq_s8(bytes[r], min), max);
       }
+    } else if constexpr (of == BytesOf::kNarrow) {
+      Multiply<false>(sums);
+      const uint8x16_t top_bits = TopBits();
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r) bytes[r] = NarrowBytes(sums.v[r], top_bits);
     } else {
       Multiply<of == BytesOf::kSigned>(sums);
       Shift<true>(sums, bytes);
@@ -232,6 +238,11 @@ class ToBytes {
 // run(what makes bytes of sums), for sums of so many products in all of K.
 template <int vectors, typename Run>
 DGMS_INLINE void WithBytes(const int32_t* c, const RequantizeArgs& output, int64_t products, const Run& run) {
+  if constexpr (vectors == 4) {
+    if (c == nullptr && IsNarrow<vectors>(output.narrow)) {
+      return run(ToBytes<vectors, BytesOf::kNarrow>(c, output, true));
+    }
+  }
   const bool fits = c == nullptr && FitsHalves<vectors>(output, products);
   if constexpr (vectors == 4) {  // narrow panels are few
     if (fits && !HasClamp(output)) {

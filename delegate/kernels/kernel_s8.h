@@ -227,6 +227,21 @@ struct DepthwiseS8Kernel {
 // ---------------------------------------------------------------------------------------------------------------------
 // What becomes of finished sums. Per-column arrays have n entries and kColumnSlack more that may be read.
 
+// Some columns' outputs in fewer steps, where the zero point is -128 and min and max are those of 8 bits:
+//   x = ((sum + bias) * multiplier + 2^30) >> 31              the sum modulo 2^32; a 64-bit product
+//   output = clamp(x / 2^kNarrowBits, 0, 255) - 128           of x the low 16 bits alone, signed; halves up
+// For all sums that can occur these equal those of RequantizeArgs: kernels take either.
+inline constexpr int kNarrowBits = 3;
+struct NarrowS8 {
+  const int32_t* bias = nullptr;  // null: no column has them
+  const int32_t* multiplier = nullptr;
+  const uint8_t* applies = nullptr;  // 0: the column does not have them
+
+  NarrowS8 From(int64_t column) const {
+    return bias == nullptr ? NarrowS8{} : NarrowS8{bias + column, multiplier + column, applies + column};
+  }
+};
+
 // To int8 in fixed point:
 //   x = (sum + bias) * 2^left                                 modulo 2^32
 //   x = (x * multiplier + 2^30) >> 31                         multiplier 0..2^31 - 1; a 64-bit product
@@ -246,6 +261,7 @@ struct RequantizeArgs {
   int32_t max;
   int8_t* output;
   int64_t output_row_stride;
+  NarrowS8 narrow = {};
 };
 using RequantizeFn = void (*)(const RequantizeArgs& args);
 
@@ -311,6 +327,7 @@ using RescaleRowsFn = void (*)(const RescaleRowsArgs& args);
 struct OutputS8Kernel {
   const char* name;
   Isa isa;
+  bool narrows;  // kernels beside it that make outputs themselves look for NarrowS8
   RequantizeFn requantize;
   RescaleFn rescale;
   DequantizeFn dequantize;
@@ -327,7 +344,7 @@ struct OutputS8Kernel {
   static_assert((column_unit) % 4 == 0, "columns of " #name);                                                  \
   static_assert((column_unit) * (k_unit) % kRunS8 == 0 && (k_unit) <= kMaxUnitS8, "whole runs in " #name);
 #define DGMS_DEPTHWISE_S8(name, isa, prepare, lines) void name(const DepthwiseS8Args& args);
-#define DGMS_OUTPUT_S8(name, isa)                     \
+#define DGMS_OUTPUT_S8(name, isa, narrows)            \
   void name##_requantize(const RequantizeArgs& args); \
   void name##_rescale(const RescaleArgs& args);       \
   void name##_dequantize(const DequantizeArgs& args); \

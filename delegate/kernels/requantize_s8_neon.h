@@ -58,6 +58,22 @@ DGMS_INLINE int8x16_t BytesAbove128(const int32x4_t (&y)[4], uint8x16_t top_bits
   return vreinterpretq_s8_u8(veorq_u8(above, top_bits));
 }
 
+// Whether 4 * vectors columns all have NarrowS8.
+template <int vectors>
+DGMS_INLINE bool IsNarrow(const NarrowS8& narrow) {
+  if (narrow.bias == nullptr) return false;
+  if constexpr (vectors == 4) return vminvq_u8(vld1q_u8(narrow.applies)) != 0;
+  return vminv_u8(vld1_u8(narrow.applies)) != 0;
+}
+
+// 16 outputs of NarrowS8, from numbers after the multiplication.
+DGMS_INLINE int8x16_t NarrowBytes(const int32x4_t (&x)[4], uint8x16_t top_bits) {
+  const int16x8_t low = vuzp1q_s16(vreinterpretq_s16_s32(x[0]), vreinterpretq_s16_s32(x[1]));
+  const int16x8_t high = vuzp1q_s16(vreinterpretq_s16_s32(x[2]), vreinterpretq_s16_s32(x[3]));
+  const uint8x16_t above = vqrshrun_high_n_s16(vqrshrun_n_s16(low, kNarrowBits), high, kNarrowBits);
+  return vreinterpretq_s8_u8(veorq_u8(above, top_bits));
+}
+
 template <int vectors>
 DGMS_INLINE void StoreBytes(int8_t* p, int8x16_t bytes) {
   if constexpr (vectors == 4) {

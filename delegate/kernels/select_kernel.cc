@@ -41,9 +41,9 @@ constexpr const DenseKernel* kDense[] = {
                                           requantize,  gemv,   packed_rows};
 #define DGMS_DEPTHWISE_S8(name, isa, prepare, lines) \
   constexpr DepthwiseS8Kernel name##_kernel = {#name, isa, name, prepare, lines};
-#define DGMS_OUTPUT_S8(name, isa)            \
+#define DGMS_OUTPUT_S8(name, isa, narrows)   \
   constexpr OutputS8Kernel name##_kernel = { \
-      #name, isa, name##_requantize, name##_rescale, name##_dequantize, name##_rescale_rows};
+      #name, isa, narrows, name##_requantize, name##_rescale, name##_dequantize, name##_rescale_rows};
 #define DGMS_QUANTIZE_S8(name, isa) \
   constexpr QuantizeS8Kernel name##_kernel = {#name, isa, name##_range, name##_quantize};
 #include "kernels/kernels_s8.inc"
@@ -59,7 +59,7 @@ constexpr const DepthwiseS8Kernel* kDepthwiseS8[] = {
 };
 
 constexpr const OutputS8Kernel* kOutputS8[] = {
-#define DGMS_OUTPUT_S8(name, isa) &name##_kernel,
+#define DGMS_OUTPUT_S8(name, ...) &name##_kernel,
 #include "kernels/kernels_s8.inc"
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/codes.h"
 #include "kernels/pack_weights.h"
 #include "ops/conv2d_plan.h"
 #include "ops/int8_gemm.h"
@@ -18,6 +19,27 @@ namespace {
 // products of integers take a sixteenth, each value that is quantised, or made of a sum, or decoded takes several, and
 // a panel takes some time to begin with.
 constexpr int64_t kMacsPerMac = 16, kQuantizeMacs = 6, kFinishMacs = 10, kDecodeMacs = 3, kPanelMacs = 10000;
+
+// Making outputs of longer sums is a small part of the work: not worth looking for a shorter way.
+constexpr int64_t kMaxNarrowK = 192;
+
+Status SumWeights(const Int8Filter& filter, int64_t channels, int64_t k, Buffer<SignedSums>* sums) {
+  if (!sums->Reserve(channels)) return Status::kOutOfMemory;
+  const auto* dense = std::get_if<Int8DenseFilter>(&filter);
+  const auto* codebook = std::get_if<Int8CodebookFilter>(&filter);
+  for (int64_t c = 0; c < channels; ++c) {
+    SignedSums sum;
+    if (dense != nullptr) {
+      for (int64_t p = 0; p < k; ++p) sum.Add(dense->values[c * k + p]);
+    } else {
+      const int64_t book = codebook->group_size == 0 ? 0 : c / codebook->group_size;
+      const int8_t* values = codebook->codebooks + (book << codebook->bits);
+      ForEachCode(codebook->codes, c * k, k, [&](int64_t, int code) { sum.Add(values[code]); });
+    }
+    (*sums)[c] = sum;
+  }
+  return Status::kOk;
+}
 
 }  // namespace
 
@@ -110,6 +132,12 @@ std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const
   *status =
       gemm.output.Init(output, params.out_channels, gemm.filter.column_sums(), state->seen_zero, *kernels.output_s8);
   if (*status != Status::kOk) return nullptr;
+  if (kernels.gemm_s8->requantize != nullptr && gemm.output.MayNarrow() && gemm.filter.k() <= kMaxNarrowK) {
+    Buffer<SignedSums> sums;
+    *status = SumWeights(filter, params.out_channels, gemm.filter.k(), &sums);
+    if (*status == Status::kOk) *status = gemm.output.Narrow(sums.data(), INT8_MIN, INT8_MAX);
+    if (*status != Status::kOk) return nullptr;
+  }
   *status = Status::kOutOfMemory;
   if (state->plan.Init() != Status::kOk || !AllocationAllowed(sizeof(Int8Conv2D))) return nullptr;
   std::unique_ptr<Int8Conv2D> op(new (std::nothrow) Int8Conv2D(std::move(state)));

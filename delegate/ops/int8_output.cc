@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/narrow_requantization.h"
+
 namespace dgms {
 namespace {
 
@@ -85,6 +87,29 @@ Status Int8Output::Init(const Int8LayerOutput& layer, int64_t channels, const in
   return Status::kOk;
 }
 
+bool Int8Output::MayNarrow() const {
+  return kernel_->narrows && !dynamic_ && simple_ && zero_ == INT8_MIN && min_ == INT8_MIN && max_ == INT8_MAX;
+}
+
+Status Int8Output::Narrow(const SignedSums* weights, int32_t least, int32_t largest) {
+  if (!Allocate(&narrow_bias_, channels_) || !Allocate(&narrow_multiplier_, channels_) ||
+      !Allocate(&narrow_applies_, channels_)) {
+    return Status::kOutOfMemory;
+  }
+  for (int64_t c = 0; c < channels_; ++c) {
+    const int64_t bias = integer_bias_[c];
+    const SignedSums& w = weights[c];
+    const ChannelScale channel = {multiplier_[c], right_[c], bias + w.above * least + w.below * largest,
+                                  bias + w.above * largest + w.below * least};
+    NarrowScale scale = {};
+    if (!FindNarrowScale(channel, &scale)) continue;
+    narrow_bias_[c] = static_cast<int32_t>(static_cast<uint32_t>(bias) + static_cast<uint32_t>(scale.offset));
+    narrow_multiplier_[c] = scale.multiplier;
+    narrow_applies_[c] = 1;
+  }
+  return Status::kOk;
+}
+
 // In place: to read a struct in wide pieces, as a copy does, waits until the narrow ones in which it was just written
 // have left for the cache, behind all sums and outputs that were stored before.
 void Int8Output::FillByRows(const Target& target, int64_t first_row, int rows, int64_t first_channel, int n,
@@ -163,12 +188,14 @@ RequantizeArgs Int8Output::Requantizing(const Target& target, int64_t first_row,
           min_,
           max_,
           static_cast<int8_t*>(target.output) + first_row * channels_ + c,
-          channels_};
+          channels_,
+          NarrowS8{narrow_bias_.data(), narrow_multiplier_.data(), narrow_applies_.data()}.From(c)};
 }
 
 size_t Int8Output::bytes() const {
   return integer_bias_.bytes() + factor_.bytes() + multiplier_.bytes() + left_.bytes() + right_.bytes() +
-         column_sum_.bytes() + scale_.bytes() + bias_.bytes();
+         narrow_bias_.bytes() + narrow_multiplier_.bytes() + narrow_applies_.bytes() + column_sum_.bytes() +
+         scale_.bytes() + bias_.bytes();
 }
 
 }  // namespace dgms

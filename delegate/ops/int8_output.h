@@ -53,6 +53,16 @@ struct Int8LayerOutput {
   bool float_input() const { return dynamic != nullptr && dynamic->input == nullptr; }
 };
 
+// The sums of a channel's weights above and below zero.
+struct SignedSums {
+  int64_t above = 0, below = 0;
+
+  void Add(int64_t weight) {
+    above += weight > 0 ? weight : 0;
+    below += weight < 0 ? weight : 0;
+  }
+};
+
 class Int8Output {
  public:
   // One run: where outputs go, and (dynamic only) the quantisation of the activations.
@@ -69,6 +79,13 @@ class Int8Output {
   //   seen_zero     the input's zero point in the numbers that the kernels see (int8 only)
   Status Init(const Int8LayerOutput& layer, int64_t channels, const int32_t* column_sums, int32_t seen_zero,
               const OutputS8Kernel& kernel);
+
+  // After Init, where a kernel may make the outputs: looks for NarrowS8, which needs to know which sums can occur.
+  // Whether there is any use in it:
+  bool MayNarrow() const;
+  //   weights         [channels]
+  //   least, largest  what the weights meet, least <= 0 <= largest
+  Status Narrow(const SignedSums* weights, int32_t least, int32_t largest);
 
   // Whether sums go by Target's quantisations of the activations: Int8LayerOutput::dynamic.
   bool dynamic() const { return dynamic_; }
@@ -103,11 +120,13 @@ class Int8Output {
   int64_t channels_ = 0;
   int32_t zero_ = 0, min_ = 0, max_ = 0;
   ActivationRange range_ = {};
-  Buffer<int32_t> integer_bias_;               // int8
-  Buffer<int32_t> multiplier_, left_, right_;  // int8, fixed point
-  Buffer<double> factor_;                      // int8, in double
-  Buffer<int32_t> column_sum_;                 // dynamic
-  Buffer<float> scale_, bias_;                 // to int8: in units of the outputs' scale (RescaleRowsArgs)
+  Buffer<int32_t> integer_bias_;                     // int8
+  Buffer<int32_t> multiplier_, left_, right_;        // int8, fixed point
+  Buffer<int32_t> narrow_bias_, narrow_multiplier_;  // int8, fixed point: NarrowS8, or none
+  Buffer<uint8_t> narrow_applies_;
+  Buffer<double> factor_;       // int8, in double
+  Buffer<int32_t> column_sum_;  // dynamic
+  Buffer<float> scale_, bias_;  // to int8: in units of the outputs' scale (RescaleRowsArgs)
 };
 
 }  // namespace dgms

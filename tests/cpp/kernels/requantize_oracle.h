@@ -38,20 +38,32 @@ inline int32_t ExpectedRequantized(int32_t sum, int32_t bias, int32_t multiplier
   return static_cast<int32_t>(std::min<int64_t>(max, std::max<int64_t>(min, y)));
 }
 
+// The same of NarrowS8.
+inline int32_t ExpectedNarrow(int32_t sum, int32_t bias, int32_t multiplier) {
+  const int64_t x = FloorShift(int64_t{Wrapped(int64_t{sum} + bias)} * multiplier + (int64_t{1} << 30), 31);
+  const int64_t low = static_cast<int16_t>(static_cast<uint16_t>(x));
+  const int64_t y = FloorShift(low + (1 << kNarrowBits) / 2, kNarrowBits);
+  return static_cast<int32_t>(std::min<int64_t>(255, std::max<int64_t>(0, y)) - 128);
+}
+
 // Columns without a left shift, for kernels that make outputs of sums in their registers. Sums of about `usual` become
-// outputs of all sizes.
+// outputs of all sizes. Some columns have NarrowS8, too, which give other outputs here: kernels take either.
 class SimpleColumns {
  public:
   SimpleColumns(Random& random, int n, int64_t usual)
       : n_(n),
         shift_(ShiftFor(usual)),
-        zero_(static_cast<int32_t>(std::min<int64_t>(127, random.Int(0, 2) * 128 - 128))),
-        range_(RandomRange(random, zero_)),
+        narrow_(random.Int(0, 2) == 0),
+        zero_(narrow_ ? -128 : static_cast<int32_t>(std::min<int64_t>(127, random.Int(0, 2) * 128 - 128))),
+        range_(narrow_ ? std::pair<int32_t, int32_t>(-128, 127) : RandomRange(random, zero_)),
         bias_(Columns(Values(n, [&] { return random.Int(-usual / 4, usual / 4); }))),
         multiplier_(
             Columns(Values(n, [&] { return random.Int(0, 3) == 0 ? 1 << 30 : random.Int(1 << 30, INT32_MAX); }))),
         left_(Columns(std::vector<int32_t>(n))),
-        right_(Columns(Values(n, [&] { return random.Int(std::max(1, shift_ - 3), shift_ + 1); }))) {}
+        right_(Columns(Values(n, [&] { return random.Int(std::max(1, shift_ - 3), shift_ + 1); }))),
+        narrow_bias_(Columns(Values(n, [&] { return random.Int(INT32_MIN, INT32_MAX); }))),
+        narrow_multiplier_(Columns(Values(n, [&] { return random.Int(INT32_MAX >> random.Int(0, 15), INT32_MAX); }))),
+        narrow_applies_(Columns(Flags(n, random.Coin(), random))) {}
 
   RequantizeArgs Args(int rows, int8_t* output, int64_t output_stride) const {
     RequantizeArgs args = {};
@@ -66,7 +78,14 @@ class SimpleColumns {
     args.max = range_.second;
     args.output = output;
     args.output_row_stride = output_stride;
+    if (narrow_) args.narrow = {narrow_bias_.data(), narrow_multiplier_.data(), narrow_applies_.data()};
     return args;
+  }
+  // Whether this may be the output. `narrows`: the kernel takes NarrowS8 where all columns have it.
+  bool Allows(int column, int64_t sum, int32_t output, bool narrows) const {
+    const int32_t narrow = ExpectedNarrow(Wrapped(sum), narrow_bias_[column], narrow_multiplier_[column]);
+    if (narrows && AllNarrow()) return output == narrow;
+    return output == Expected(column, sum) || (narrow_ && narrow_applies_[column] != 0 && output == narrow);
   }
   int32_t Expected(int column, int64_t sum) const {
     return ExpectedRequantized(Wrapped(sum), bias_[column], multiplier_[column], 0, right_[column], zero_, range_.first,
@@ -74,6 +93,12 @@ class SimpleColumns {
   }
 
  private:
+  bool AllNarrow() const { return narrow_ && std::count(narrow_applies_.data(), narrow_applies_.data() + n_, 0) == 0; }
+  static std::vector<uint8_t> Flags(int n, bool all, Random& random) {
+    std::vector<uint8_t> flags(static_cast<size_t>(n), 1);
+    if (!all) flags[static_cast<size_t>(random.Int(0, n - 1))] = 0;
+    return flags;
+  }
   template <typename Draw>
   static std::vector<int32_t> Values(int n, const Draw& draw) {
     std::vector<int32_t> values(static_cast<size_t>(n));
@@ -91,9 +116,12 @@ class SimpleColumns {
   }
 
   const int n_, shift_;
+  const bool narrow_;
   const int32_t zero_;
   const std::pair<int32_t, int32_t> range_;
   const GuardedBuffer<int32_t> bias_, multiplier_, left_, right_;
+  const GuardedBuffer<int32_t> narrow_bias_, narrow_multiplier_;
+  const GuardedBuffer<uint8_t> narrow_applies_;
 };
 
 }  // namespace dgms::testing

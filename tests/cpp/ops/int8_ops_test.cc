@@ -43,6 +43,7 @@ struct Int8Layer {
     layer.requantization.output_zero = static_cast<int32_t>(random.Int(-40, 40));
     layer.requantization.fixed_point = fixed_point;
     if (random.Coin()) layer.requantization.min = layer.requantization.output_zero;
+    if (random.Coin()) layer.requantization.output_zero = layer.requantization.min = -128;  // as after RELU
     return layer;
   }
   Int8CodebookFilter View() const {
