@@ -33,7 +33,7 @@ int memcmp(const void*, const void*, size_t);
 END
 
 # All in bionic since API level 21 or before, by its own lists (libc.map.txt, libm.map.txt, libdl.map.txt): who adds a name here looks it up there.
-in_bionic=" __android_log_write __sched_cpucount ceil close dlerror dlopen dlsym exp expf floor free frexp getauxval getpid ldexp llround madvise malloc
+in_bionic=" __android_log_write __sched_cpucount ceil close dlerror dlopen dlsym exp expf floor free frexp getauxval getpid ioctl ldexp llround madvise malloc
   memchr memcmp memcpy memmove memset nearbyint nearbyintf open posix_memalign pthread_create pthread_join pthread_mutex_lock pthread_mutex_trylock
   pthread_mutex_unlock pthread_setname_np pthread_sigmask read round roundf sched_getaffinity sched_setaffinity sched_yield sigfillset strcmp
   strerror strlen strnlen strtol strtoull sysconf vsnprintf"
