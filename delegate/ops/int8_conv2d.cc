@@ -135,7 +135,7 @@ std::unique_ptr<Int8Conv2D> Int8Conv2D::Create(const Conv2DParams& params, const
   if (kernels.gemm_s8->requantize != nullptr && gemm.output.MayNarrow() && gemm.filter.k() <= kMaxNarrowK) {
     Buffer<SignedSums> sums;
     *status = SumWeights(filter, params.out_channels, gemm.filter.k(), &sums);
-    if (*status == Status::kOk) *status = gemm.output.Narrow(sums.data(), INT8_MIN, INT8_MAX);
+    if (*status == Status::kOk) *status = gemm.output.SetSums(sums, INT8_MIN, INT8_MAX);
     if (*status != Status::kOk) return nullptr;
   }
   *status = Status::kOutOfMemory;
@@ -190,6 +190,8 @@ Status Int8Conv2D::State::PlanProduct(const RowLayout& layout) {
   const CheckedSize count = CheckedSize(layout.count[0]) * layout.count[1] * layout.count[2];
   if (!count.ok()) return Status::kInvalidArgument;
   rows = count.value();
+  const Status status = gemm.output.NarrowFor(rows);
+  if (status != Status::kOk) return status;
   if (may_pack && (shape.segment_count > 1 || PackedInt8Gemm::Pays(gemm.filter, rows))) {
     packs = true;
     return packed_gemm.Plan(gemm.filter, layout, {plan.segments.data(), shape.segment_count, shape.segment_length});

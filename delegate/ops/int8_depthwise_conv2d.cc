@@ -62,7 +62,7 @@ struct Int8DepthwiseConv2D::State : LineOp {
   Status Decode(const Int8Filter& filter, Buffer<int16_t>* to) const;
   bool DoesLines() const;
   Status PrepareWeights(const Int8Filter& filter);
-  Status NarrowOutput(const int16_t* decoded);
+  Status SumWeights(const int16_t* decoded);
   int64_t BlockChannels() const;
   void RunLine(const int8_t* input, int8_t* to, int64_t line, int64_t c, int64_t count, Scratch* scratch) const;
   void ComputeLines(const int8_t* input, int8_t* to, const LineRange& lines, int64_t c, int64_t count) const;
@@ -131,7 +131,8 @@ Status Int8DepthwiseConv2D::Reshape(int64_t batch, int64_t in_h, int64_t in_w, W
   State& s = *state_;
   s.ready = false;
   s.workspace = workspace != nullptr ? workspace : &s.own;
-  const Status status = s.plan.Plan(batch, in_h, in_w);
+  Status status = s.plan.Plan(batch, in_h, in_w);
+  if (status == Status::kOk) status = s.output.NarrowFor(batch * s.plan.h.output * s.plan.w.output);
   if (status != Status::kOk) return status;
   const int64_t floats = CeilDiv(s.plan.repeated_elements, static_cast<int64_t>(sizeof(float)));
   if (!s.workspace->Reserve(floats)) return Status::kOutOfMemory;
@@ -161,18 +162,18 @@ Status Int8DepthwiseConv2D::State::PrepareWeights(const Int8Filter& filter) {
   if (!prepared.Reserve(RoundUp(p.kernel_h, kDepthwiseLinesS8) * p.kernel_w * channels)) return Status::kOutOfMemory;
   kernel->prepare(
       {all.data(), plan.weight_line_stride(), plan.channels, p.kernel_h, p.kernel_w, plan.channels, prepared.data()});
-  return output.MayNarrow() ? NarrowOutput(all.data()) : Status::kOk;
+  return output.MayNarrow() ? SumWeights(all.data()) : Status::kOk;
 }
 
 // Weights meet inputs less the zero point.
-Status Int8DepthwiseConv2D::State::NarrowOutput(const int16_t* decoded) {
+Status Int8DepthwiseConv2D::State::SumWeights(const int16_t* decoded) {
   Buffer<SignedSums> sums;
   if (!sums.Reserve(plan.channels)) return Status::kOutOfMemory;
   std::fill(sums.data(), sums.data() + plan.channels, SignedSums());
   for (int64_t t = 0; t < plan.taps(); ++t) {
     for (int64_t c = 0; c < plan.channels; ++c) sums[c].Add(decoded[t * plan.channels + c]);
   }
-  return output.Narrow(sums.data(), INT8_MIN - input_zero, INT8_MAX - input_zero);
+  return output.SetSums(sums, INT8_MIN - input_zero, INT8_MAX - input_zero);
 }
 
 // One line of the output, channels c..c+count-1. Sums of neighbouring runs wait for one another: they are finished

@@ -80,12 +80,14 @@ class Int8Output {
   Status Init(const Int8LayerOutput& layer, int64_t channels, const int32_t* column_sums, int32_t seen_zero,
               const OutputS8Kernel& kernel);
 
-  // After Init, where a kernel may make the outputs: looks for NarrowS8, which needs to know which sums can occur.
-  // Whether there is any use in it:
+  // After Init, where a kernel may make the outputs: what NarrowFor needs to know, if there is any use in that.
   bool MayNarrow() const;
   //   weights         [channels]
   //   least, largest  what the weights meet, least <= 0 <= largest
-  Status Narrow(const SignedSums* weights, int32_t least, int32_t largest);
+  Status SetSums(const Buffer<SignedSums>& weights, int32_t least, int32_t largest);
+
+  // Before runs with so many rows: looks for NarrowS8 once they are worth it.
+  Status NarrowFor(int64_t rows);
 
   // Whether sums go by Target's quantisations of the activations: Int8LayerOutput::dynamic.
   bool dynamic() const { return dynamic_; }
@@ -120,8 +122,12 @@ class Int8Output {
   int64_t channels_ = 0;
   int32_t zero_ = 0, min_ = 0, max_ = 0;
   ActivationRange range_ = {};
-  Buffer<int32_t> integer_bias_;                     // int8
-  Buffer<int32_t> multiplier_, left_, right_;        // int8, fixed point
+  Buffer<int32_t> integer_bias_;               // int8
+  Buffer<int32_t> multiplier_, left_, right_;  // int8, fixed point
+  struct SumRange {
+    int32_t lowest, highest;
+  };
+  Buffer<SumRange> sums_;                            // int8: with the bias; none if they are of no use, or no longer
   Buffer<int32_t> narrow_bias_, narrow_multiplier_;  // int8, fixed point: NarrowS8, or none
   Buffer<uint8_t> narrow_applies_;
   Buffer<double> factor_;       // int8, in double

@@ -40,14 +40,18 @@ class Buffer {
   // (then the buffer is empty) or if the size overflows.
   bool Reserve(int64_t count) {
     if (count <= capacity_) return true;
-    FreeAligned(data_);
-    data_ = nullptr;
-    capacity_ = 0;
+    Free();
     if (static_cast<uint64_t>(count) > PTRDIFF_MAX / sizeof(T)) return false;
     data_ = static_cast<T*>(AllocateAligned(static_cast<size_t>(count) * sizeof(T)));
     if (data_ == nullptr) return false;
     capacity_ = count;
     return true;
+  }
+
+  void Free() {
+    FreeAligned(data_);
+    data_ = nullptr;
+    capacity_ = 0;
   }
 
   T* data() { return data_; }

@@ -242,6 +242,30 @@ TEST(Int8Conv2D, ReshapeAndSharedWorkspace) {
   }
 }
 
+// Small maps' outputs are made as they are; for larger ones scales are looked for that do with fewer steps, and stay.
+TEST(Int8Conv2D, SmallMapsBeforeLargeOnes) {
+  for (uint64_t seed = 0; seed < 24; ++seed) {
+    Random random(900 + seed);
+    Conv2DCase c = Square(seed % 3 == 0 ? 3 : 1, 1, Padding::kSame, 3, 16, 40);
+    Int8Layer layer = Int8Layer::Make(random, 40, WeightCount(c.params), 4, 0, true);
+    layer.requantization.output_zero = layer.requantization.min = -128;
+    const Requantization output = layer.Output();
+    for (const KernelSet* kernels : AllKernelSets()) {
+      SCOPED_TRACE(std::string(IsaName(kernels->isa)) + " seed " + std::to_string(seed));
+      const auto op = Int8Conv2D::Create(c.params, layer.View(), {&output, nullptr}, *kernels);
+      ASSERT_NE(op, nullptr);
+      for (const int64_t size : {3, 14, 3, 11}) {
+        c.in_h = c.in_w = size;
+        ASSERT_EQ(op->Reshape(1, size, size), Status::kOk);
+        const std::vector<int8_t> input = Int8s(random, size * size * 16);
+        ExpectSame(RunGuardedInt8(*op, input, size * size * 40, 1 + seed % 3),
+                   layer.Finish(ReferenceConv2D(c, layer.filter, layer.Centred(input).data())));
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 TEST(Int8Conv2D, RefusesWhatMakesNoSense) {
   Random random(6);
   const Conv2DCase c = Square(3, 1, Padding::kSame, 8, 6, 8);
@@ -382,6 +406,35 @@ TEST(Int8DepthwiseConv2D, BeyondLineKernels) {
 }
 
 // More channels than the sums of one pixel that the stack holds.
+TEST(Int8DepthwiseConv2D, SmallMapsBeforeLargeOnes) {
+  for (uint64_t seed = 0; seed < 24; ++seed) {
+    Random random(950 + seed);
+    DepthwiseCase c;
+    c.params.kernel_h = c.params.kernel_w = seed % 3 == 0 ? 5 : 3;
+    c.params.stride_h = c.params.stride_w = 1 + seed % 2;
+    c.params.padding = Padding::kSame;
+    c.params.in_channels = 40;
+    c.batch = 1;
+    Int8Layer layer = Int8Layer::Make(random, 40, 40 * c.params.kernel_h * c.params.kernel_w, 4, 0, true);
+    layer.requantization.output_zero = layer.requantization.min = -128;
+    const Requantization output = layer.Output();
+    for (const KernelSet* kernels : AllKernelSets()) {
+      SCOPED_TRACE(std::string(IsaName(kernels->isa)) + " seed " + std::to_string(seed));
+      const auto op = Int8DepthwiseConv2D::Create(c.params, layer.Source(), output, *kernels);
+      ASSERT_NE(op, nullptr);
+      for (const int64_t size : {3, 24, 3, 11}) {
+        c.in_h = c.in_w = size;
+        ASSERT_EQ(op->Reshape(1, size, size), Status::kOk);
+        const std::vector<int8_t> input = Int8s(random, size * size * 40);
+        const std::vector<int8_t> expected =
+            layer.Finish(ReferenceDepthwise(c, layer.filter, layer.Centred(input).data()));
+        ExpectSame(RunGuardedInt8(*op, input, static_cast<int64_t>(expected.size()), 1 + seed % 3), expected);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 TEST(Int8DepthwiseConv2D, ManyChannels) {
   DepthwiseCase c;
   c.params.kernel_h = c.params.kernel_w = 3;
@@ -477,7 +530,8 @@ void CheckAllocations(const Make& make, const Reshape& reshape) {
 TEST(Int8Ops, FailedAllocations) {
   Random random(6);
   const Conv2DCase c = Square(3, 1, Padding::kSame, 8, 6, 40);
-  const Int8Layer layer = Int8Layer::Make(random, 40, WeightCount(c.params), 4, 3, true);
+  Int8Layer layer = Int8Layer::Make(random, 40, WeightCount(c.params), 4, 3, true);
+  layer.requantization.output_zero = layer.requantization.min = -128;  // for scales that do with fewer steps
   const Requantization output = layer.Output();
   std::vector<float> scales(40, 0.01f);
   const Dequantization dynamic = {scales.data(), nullptr, RangeOf(Activation::kNone)};
