@@ -297,7 +297,10 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_measured
 def test_a_process_that_was_interrupted_interrupts_the_caller(tmp_path, monkeypatch):
     """Whose own signal may come later."""
     program = tmp_path / "program"
-    program.write_text("#!/bin/sh\nkill -INT $$\n")
+    # A process that was started in the background ignores the signal, and so would its children.
+    program.write_text(
+        f"#!{sys.executable}\nimport os, signal\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\nos.kill(os.getpid(), signal.SIGINT)\n"
+    )
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
     with pytest.raises(KeyboardInterrupt):
