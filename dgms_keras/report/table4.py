@@ -120,7 +120,8 @@ def _memory(data: Mapping[str, Any]) -> Any:
     table = _table(
         "memory and start, float activations, 1 thread",
         "resident: growth of a fresh process's resident memory in MB until after the first invoke (in brackets what of it is no page "
-        "of the file); weights: the same with the smallest image; start: construction and allocate_tensors",
+        "of the file); weights: the same with the smallest image; start: construction and allocate_tensors in a fresh process (in brackets "
+        "allocate_tensors alone)",
         ("network", "who", "resident", "weights", "ratio", "target", "start ms", "start ratio", "start target"),
         ("resident", "weights", "ratio", "start ms", "start ratio"),
     )
@@ -138,7 +139,7 @@ def _memory(data: Mapping[str, Any]) -> Any:
                 who,
                 *cells,
                 *ratio,
-                f"{memory['init'][i]['init_ms']:.1f}",
+                f"{memory['init'][i]['init_ms']:.1f} ({memory['init'][i]['allocate_ms']:.1f})",
                 *(init if i == 0 else ["", ""]),
             )
         table.add_section()

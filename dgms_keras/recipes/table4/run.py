@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from dgms_keras.recipes.table4.paths import (
     dense_paths,
     ratios,
 )
-from dgms_keras.runtime.interleaved import PathSpec
+from dgms_keras.runtime.interleaved import PathSpec, round_order
 from dgms_keras.runtime.machine import machine_info
 
 SCHEMA_VERSION = "1.0"
@@ -30,7 +31,8 @@ GROWTH_BATCHES = (1, 2, 4, 8)
 GROWTH_RUNS = 15
 # Growth over batches is measured on smaller images: eight large ones would take seconds in each run.
 GROWTH_BATCH_SIDE = 128
-INIT_ROUNDS = 9
+# Of starts, each in a fresh process: the median counts.
+INIT_REPEATS = 9
 # Between two figures of memory of equal processes lie some hundred kilobytes: the least of several is what is needed.
 MEMORY_REPEATS = 3
 
@@ -220,7 +222,7 @@ def _memory(name: str, made: dict[str, Path], settings: Table4Settings) -> dict[
             for size, (s, at) in sizes.items()
         }
     ratio = resident["ours"]["smallest"]["resident"] / resident["xnnpack"]["smallest"]["resident"]
-    init = child.run("init", {"specs": [_fields(s) for s in specs.values()], "num_threads": 1, "rounds": INIT_ROUNDS})
+    init = _init(specs, {who: str(settings.folder / file) for who, file in warm_ups.items()})
     init_ratio = init[0]["init_ms"] / init[1]["init_ms"]
     return {
         "bits": bits,
@@ -233,6 +235,20 @@ def _memory(name: str, made: dict[str, Path], settings: Table4Settings) -> dict[
         "init_target": INIT_TARGET,
         "init_reached": init_ratio <= INIT_TARGET,
     }
+
+
+def _init(specs: dict[str, PathSpec], warm_ups: dict[str, str]) -> list[dict[str, Any]]:
+    """Medians of starts, paths by turns."""
+    found: dict[str, list[dict[str, float]]] = {who: [] for who in specs}
+    for number in range(INIT_REPEATS):
+        for i in round_order(len(specs), number):
+            who = list(specs)[i]
+            job = {"spec": _fields(specs[who]), "warm_up": warm_ups[who], "num_threads": 1}
+            found[who].append(child.run("init", job))
+    return [
+        {"name": specs[who].name, **{key: statistics.median(each[key] for each in times) for key in times[0]}}
+        for who, times in found.items()
+    ]
 
 
 def _least(found: Sequence[dict[str, int]]) -> dict[str, int]:

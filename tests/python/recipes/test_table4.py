@@ -48,6 +48,7 @@ def result(folder):
         patch.setattr(run, "GROWTH_NETWORKS", (NETWORK,))
         patch.setattr(run, "GROWTH_BATCH_SIDE", SIDES[0])
         patch.setattr(files, "SIDES", SIDES)
+        patch.setattr(run, "INIT_REPEATS", 2)
         settings = Table4Settings(
             networks=(NETWORK,),
             bits=(4, 2),
