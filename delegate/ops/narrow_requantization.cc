@@ -12,8 +12,8 @@
 // where any integer j will do, as 16 bits keep nothing of 2^47 / 2^31. The first has the least s
 //   t(k) = ((2k - 1) * 2^(30 + r) - 2^30 + rest(k)) / m        0 <= rest(k) < m
 // for k, and the second has to begin there, too: d is at least (2k - 1) * 2^(30 + f) - t(k) * n, and less than n more.
-// What all k leave of this is usually 1/128 of the step from one o to the next: some
-// of the thousands of values that d takes with j are in there.
+// What all k leave of this is usually 1/128 of the step from one o to the next: some of the thousands of values that d
+// takes with j are in there.
 namespace dgms {
 namespace {
 

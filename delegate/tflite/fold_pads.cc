@@ -87,7 +87,7 @@ void FoldPads(const Graph& graph, const std::vector<int>& nodes, std::vector<OpM
     const PadParams* pad = SpatialPad(pad_op);
     if (pad == nullptr || !IsMargin(*pad) || graph.is_graph_output(pad_op.output)) continue;
     if (!HasPixels(graph, pad_op.inputs[0])) continue;
-    const Positions readers = graph.consumers(pad_op.output);
+    const IntSpan readers = graph.consumers(pad_op.output);
     if (readers.size() != 1) continue;
     const auto reader =
         std::find_if(ops->begin(), ops->end(), [&](const OpMatch& op) { return op.node == readers[0]; });

@@ -46,11 +46,7 @@ bool ElementCount(const tfl::IntArray* dims, int64_t* count) {
   return true;
 }
 
-bool DimsEqual(const tfl::IntArray* dims, const std::vector<int>& expected) {
-  return dims != nullptr && dims->size >= 0 && std::equal(dims->begin(), dims->end(), expected.begin(), expected.end());
-}
-
-bool DimsEqual(const tfl::IntArray* dims, std::initializer_list<int> expected) {
+bool DimsEqual(const tfl::IntArray* dims, IntSpan expected) {
   return dims != nullptr && dims->size >= 0 && std::equal(dims->begin(), dims->end(), expected.begin(), expected.end());
 }
 
@@ -222,7 +218,7 @@ bool Graph::Varies(const GraphNode& node) const {
 bool Graph::InOrder(std::string* why) const {
   for (size_t id = 0; id < producers_.size(); ++id) {
     const int producer = producers_[id];
-    const Positions readers = consumers(static_cast<int>(id));
+    const IntSpan readers = consumers(static_cast<int>(id));
     const bool late = producer != kNone && !readers.empty() && readers[0] <= producer;
     if (producer == kSeveral || late) {
       *why = Format("tensor %zu is written twice, or after it is read", id);
@@ -303,7 +299,7 @@ std::vector<int> Graph::dims(int id) const {
 
 int Graph::producer(int id) const { return tensor(id) != nullptr ? producers_[id] : kNone; }
 
-Positions Graph::consumers(int id) const {
+IntSpan Graph::consumers(int id) const {
   if (tensor(id) == nullptr) return {nullptr, nullptr};
   return {consumers_.data() + first_consumer_[id], consumers_.data() + first_consumer_[id + 1]};
 }

@@ -13,14 +13,30 @@
 
 namespace dgms {
 
+// Integers of somebody else's, valid as long as those are: a list in braces to the end of the call.
+class IntSpan {
+ public:
+  IntSpan(const int* first, const int* last) : first_(first), last_(last) {}
+  IntSpan(const std::vector<int>& all) : IntSpan(all.data(), all.data() + all.size()) {}
+  IntSpan(std::initializer_list<int> all) : IntSpan(all.begin(), all.end()) {}
+  const int* begin() const { return first_; }
+  const int* end() const { return last_; }
+  bool empty() const { return first_ == last_; }
+  size_t size() const { return static_cast<size_t>(last_ - first_); }
+  int operator[](size_t i) const { return first_[i]; }
+
+ private:
+  const int* first_;
+  const int* last_;
+};
+
 // a * b for a, b >= 0; false if it does not fit.
 bool MultiplyChecked(int64_t a, int64_t b, int64_t* product);
 
 // The product of dims. False if a dim is negative, `dims` is null or the product does not fit 63 bits.
 bool ElementCount(const tfl::IntArray* dims, int64_t* count);
 
-bool DimsEqual(const tfl::IntArray* dims, const std::vector<int>& expected);
-bool DimsEqual(const tfl::IntArray* dims, std::initializer_list<int> expected);
+bool DimsEqual(const tfl::IntArray* dims, IntSpan expected);
 std::string DimsText(const tfl::IntArray* dims);
 const char* BuiltinName(int builtin);
 
@@ -48,21 +64,6 @@ struct GraphNode {
   }
 };
 
-// Positions of nodes in the execution plan, in rising order. Valid as long as their graph.
-class Positions {
- public:
-  Positions(const int* first, const int* last) : first_(first), last_(last) {}
-  const int* begin() const { return first_; }
-  const int* end() const { return last_; }
-  bool empty() const { return first_ == last_; }
-  size_t size() const { return static_cast<size_t>(last_ - first_); }
-  int operator[](size_t i) const { return first_[i]; }
-
- private:
-  const int* first_;
-  const int* last_;
-};
-
 class Graph {
  public:
   static constexpr int kNone = -1;
@@ -82,8 +83,8 @@ class Graph {
 
   // Position of the node that computes the tensor; kNone if there is none.
   int producer(int id) const;
-  // Positions of the nodes that read it, each once.
-  Positions consumers(int id) const;
+  // Positions of the nodes that read it, in rising order, each once; the graph's own.
+  IntSpan consumers(int id) const;
   // Whether what the node computes can differ from one run to the next. What depends on constants alone (the decoding
   // of a filter) does not.
   bool varies(int position) const { return varies_[position]; }

@@ -91,7 +91,7 @@ class Keeper {
     const int tensor = ops_[i].output;
     if (layer == nullptr || partition_[i] == kNone || graph_.is_graph_output(tensor)) return false;
     if (!QuantizationOf(layer->activation, quantization) || HasOnePosition(graph_.dims(tensor))) return false;
-    const Positions readers = graph_.consumers(tensor);
+    const IntSpan readers = graph_.consumers(tensor);
     const bool all_read = std::all_of(readers.begin(), readers.end(), [&](int position) {
       const auto found = op_at_.find(position);
       if (found == op_at_.end() || partition_[found->second] != partition_[i]) return false;

@@ -92,9 +92,10 @@ class Mappings {
     query.flags = kCoveringOrNext;
     query.address = address;
     answers_ = ioctl(file_, kQueryMapping, &query) == 0 && query.end > address;
-    if (answers_)
-      last_ = {{static_cast<uintptr_t>(query.first), static_cast<uintptr_t>(query.end)},
-               (query.found_flags & kSharedMapping) != 0};
+    if (answers_) {
+      last_.span = {static_cast<uintptr_t>(query.first), static_cast<uintptr_t>(query.end)};
+      last_.shared = (query.found_flags & kSharedMapping) != 0;
+    }
     return answers_;
   }
 

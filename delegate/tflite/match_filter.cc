@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <initializer_list>
 #include <utility>
 
 #include "tflite/log.h"
@@ -78,25 +77,18 @@ class Matcher {
 
   // Declared dims must be the true ones, or [0]: what this delegate makes of intermediates that it skips, and what is
   // then left of them if the runtime takes the delegate out and puts it in again.
-  template <typename Dims>
-  void CheckDims(int id, const Dims& expected) {
+  void CheckDims(int id, IntSpan expected) {
     const tfl::IntArray* dims = graph_.tensor(id)->dims;
     if (!DimsEqual(dims, expected) && !DimsEqual(dims, {0})) Fail("an intermediate tensor declares a wrong shape");
   }
 
-  void CheckDims(int id, std::initializer_list<int> expected) { CheckDims<std::initializer_list<int>>(id, expected); }
-
-  template <typename Dims>
-  const void* Constant(int id, tfl::Type type, const Dims& dims, const char* what) {
+  const void* Constant(int id, tfl::Type type, IntSpan dims, const char* what) {
     int64_t count = 0;
     const void* data = graph_.ConstantData(id, type, &count);
     if (data == nullptr || !DimsEqual(graph_.tensor(id)->dims, dims)) {
       Fail(std::string(what) + " is not a constant of the right type and shape");
     }
     return data;
-  }
-  const void* Constant(int id, tfl::Type type, std::initializer_list<int> dims, const char* what) {
-    return Constant<std::initializer_list<int>>(id, type, dims, what);
   }
 
   // A constant of rank 1, whatever its size.

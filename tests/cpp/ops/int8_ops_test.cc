@@ -254,6 +254,8 @@ TEST(Int8Conv2D, SmallMapsBeforeLargeOnes) {
       SCOPED_TRACE(std::string(IsaName(kernels->isa)) + " seed " + std::to_string(seed));
       const auto op = Int8Conv2D::Create(c.params, layer.View(), {&output, nullptr}, *kernels);
       ASSERT_NE(op, nullptr);
+      const bool narrows = kernels->output_s8->narrows && kernels->gemm_s8->requantize != nullptr;
+      const size_t packed = op->packed_bytes();
       for (const int64_t size : {3, 14, 3, 11}) {
         c.in_h = c.in_w = size;
         ASSERT_EQ(op->Reshape(1, size, size), Status::kOk);
@@ -261,6 +263,9 @@ TEST(Int8Conv2D, SmallMapsBeforeLargeOnes) {
         ExpectSame(RunGuardedInt8(*op, input, size * size * 40, 1 + seed % 3),
                    layer.Finish(ReferenceConv2D(c, layer.filter, layer.Centred(input).data())));
         if (HasFatalFailure()) return;
+        if (size == 14) {
+          EXPECT_EQ(op->packed_bytes() != packed, narrows);
+        }
       }
     }
   }
@@ -422,6 +427,8 @@ TEST(Int8DepthwiseConv2D, SmallMapsBeforeLargeOnes) {
       SCOPED_TRACE(std::string(IsaName(kernels->isa)) + " seed " + std::to_string(seed));
       const auto op = Int8DepthwiseConv2D::Create(c.params, layer.Source(), output, *kernels);
       ASSERT_NE(op, nullptr);
+      const bool narrows = kernels->output_s8->narrows && kernels->depthwise_s8->lines != nullptr;
+      const size_t packed = op->packed_bytes();
       for (const int64_t size : {3, 24, 3, 11}) {
         c.in_h = c.in_w = size;
         ASSERT_EQ(op->Reshape(1, size, size), Status::kOk);
@@ -430,6 +437,9 @@ TEST(Int8DepthwiseConv2D, SmallMapsBeforeLargeOnes) {
             layer.Finish(ReferenceDepthwise(c, layer.filter, layer.Centred(input).data()));
         ExpectSame(RunGuardedInt8(*op, input, static_cast<int64_t>(expected.size()), 1 + seed % 3), expected);
         if (HasFatalFailure()) return;
+        if (size == 24) {
+          EXPECT_EQ(op->packed_bytes() != packed, narrows);
+        }
       }
     }
   }

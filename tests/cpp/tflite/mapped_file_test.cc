@@ -111,13 +111,17 @@ TEST_F(MappedFile, OtherMemoryStays) {
   shared.ExpectFilled();
 }
 
+// The second half becomes memory of another kind, without a gap.
+void MakeHalfAnonymous(Mapping* mapping) {
+  uint8_t* const half = mapping->data() + kBytes / 2;
+  ASSERT_EQ(mmap(half, kBytes / 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), half);
+  for (int64_t i = kBytes / 2; i < kBytes; ++i) mapping->data()[i] = ValueAt(i);
+  mapping->ExpectFilled();
+}
+
 TEST_F(MappedFile, EachMappingOfARangeIsLookedAt) {
   Mapping mapping(PROT_READ, MAP_SHARED, file_);
-  // The second half becomes memory of another kind, without a gap.
-  uint8_t* const half = mapping.data() + kBytes / 2;
-  ASSERT_EQ(mmap(half, kBytes / 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), half);
-  for (int64_t i = kBytes / 2; i < kBytes; ++i) mapping.data()[i] = ValueAt(i);
-  mapping.ExpectFilled();
+  MakeHalfAnonymous(&mapping);
   EXPECT_EQ(LetGoOfFilePages({mapping.range()}), kBytes / 2);
   mapping.ExpectFilled();
 }
@@ -125,10 +129,7 @@ TEST_F(MappedFile, EachMappingOfARangeIsLookedAt) {
 // What older systems have: the list as text alone. A copy of it answers no questions.
 TEST_F(MappedFile, TheListMayBeText) {
   Mapping mapping(PROT_READ, MAP_SHARED, file_);
-  uint8_t* const half = mapping.data() + kBytes / 2;
-  ASSERT_EQ(mmap(half, kBytes / 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), half);
-  for (int64_t i = kBytes / 2; i < kBytes; ++i) mapping.data()[i] = ValueAt(i);
-  mapping.ExpectFilled();
+  MakeHalfAnonymous(&mapping);
   char path[] = "/tmp/dgms_maps_XXXXXX";
   const int copy = mkstemp(path);
   ASSERT_GE(copy, 0);
